@@ -1,0 +1,69 @@
+//! Bytes as a person reads them.
+
+use std::fmt::{self, Display, Write};
+
+/// Shows `bytes` exactly as Python's `repr(bytes)` does: `b'Hello, world'`.
+///
+/// Printable ASCII stands for itself; `\t`, `\n`, `\r`, `\\` and the quote are escaped with a
+/// backslash, all else as `\xNN`. The quote is `'`, or `"` where that saves escaping: the bytes hold
+/// a `'` and no `"`. (`PyBytes_Repr` in CPython's `Objects/bytesobject.c`.) The text holds no control
+/// character, so it is safe to print to a terminal.
+///
+/// ```
+/// use echo_proto::repr;
+///
+/// assert_eq!(repr(b"Hello, world").to_string(), "b'Hello, world'");
+/// assert_eq!(repr(b"it's \x00\xff\n").to_string(), r#"b"it's \x00\xff\n""#);
+/// ```
+pub fn repr(bytes: &[u8]) -> impl Display + '_ {
+    Repr(bytes)
+}
+
+struct Repr<'a>(&'a [u8]);
+
+impl Display for Repr<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has = |quote| self.0.contains(&quote);
+        let quote = if has(b'\'') && !has(b'"') { b'"' } else { b'\'' };
+        f.write_char('b')?;
+        f.write_char(quote.into())?;
+        for &byte in self.0 {
+            match byte {
+                b'\t' => f.write_str(r"\t")?,
+                b'\n' => f.write_str(r"\n")?,
+                b'\r' => f.write_str(r"\r")?,
+                b'\\' => f.write_str(r"\\")?,
+                _ if byte == quote => write!(f, "\\{}", char::from(quote))?,
+                b' '..=b'~' => f.write_char(byte.into())?,
+                _ => write!(f, r"\x{byte:02x}")?,
+            }
+        }
+        f.write_char(quote.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn shows(bytes: &[u8], text: &str) {
+        assert_eq!(repr(bytes).to_string(), text);
+    }
+
+    #[test]
+    fn quotes_are_chosen_as_python_chooses_them() {
+        shows(b"", "b''");
+        shows(b"it's", r#"b"it's""#);
+        shows(br#"say "hi""#, r#"b'say "hi"'"#);
+        shows(br#"it's "hi""#, r#"b'it\'s "hi"'"#);
+    }
+
+    #[test]
+    fn control_and_high_bytes_are_escaped() {
+        shows(b"\t\n\r\\", r"b'\t\n\r\\'");
+        shows(b"\x00\x07\x08\x0b\x0c\x1b\x1f", r"b'\x00\x07\x08\x0b\x0c\x1b\x1f'");
+        shows(b" ~\x7f\x80\xff", r"b' ~\x7f\x80\xff'");
+        shows("é".as_bytes(), r"b'\xc3\xa9'");
+    }
+}
