@@ -1,0 +1,202 @@
+//! Accepting connections, and never stopping to do so.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::Event;
+use crate::shutdown::{Handle, Phase};
+
+/// How long to leave the queue alone when the system has no room for another connection.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Exhaustion is told at most this often, however often it comes and goes.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Connections taken from one listener before the others have their turn.
+const TURN: usize = 64;
+
+/// The listening sockets, and the wait for connections on them.
+pub(crate) struct Acceptor {
+    listeners: Vec<TcpListener>,
+    poll: Poll,
+    events: Events,
+    /// The most that a listener's queue can hold.
+    backlog: usize,
+    exhaustion_told: Option<Instant>,
+}
+
+/// How a look at one listener's queue ended.
+enum Turn {
+    /// Nobody is waiting.
+    Empty,
+    /// Somebody may still be waiting.
+    More,
+    /// The system has no room for another connection.
+    Exhausted,
+    /// The caller wants no more.
+    Enough,
+}
+
+/// What to do about an error of accept(2).
+#[derive(Debug, PartialEq, Eq)]
+enum Remedy {
+    /// It concerns one connection, which is gone: take the next.
+    Next,
+    /// Wait for room, or for whatever it is to pass.
+    Pause,
+    /// The listener is broken.
+    Fail,
+}
+
+impl Acceptor {
+    /// Watches `listeners`, which are non-blocking. The waker ends a wait from another thread.
+    pub(crate) fn new(
+        listeners: Vec<std::net::TcpListener>,
+        backlog: u16,
+    ) -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener, Token(index), Interest::READABLE)?;
+        }
+        let waker = Waker::new(poll.registry(), Token(listeners.len()))?;
+        let events = Events::with_capacity(listeners.len() + 1);
+        let backlog = usize::from(backlog).max(TURN);
+        Ok((Self { listeners, poll, events, backlog, exhaustion_told: None }, waker))
+    }
+
+    /// Gives each connection to `take`, until that breaks or the server is told to stop; then closes
+    /// the listeners. Connections already queued when the stop comes are accepted first: closing a
+    /// listener resets them. An error of `take` means that there was no room for the connection.
+    ///
+    /// # Errors
+    ///
+    /// Only a broken listener.
+    pub(crate) fn run(
+        &mut self,
+        handle: &Handle,
+        observe: &dyn Fn(Event),
+        mut take: impl FnMut(TcpStream, SocketAddr) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<()> {
+        loop {
+            // Read before the queues: what is in them at the stop is still taken below.
+            let phase = handle.phase();
+            let limit = if phase == Phase::Running { TURN } else { self.backlog };
+            let mut patience = None;
+            for index in 0..self.listeners.len() {
+                match self.turn(index, limit, observe, &mut take)? {
+                    Turn::Empty => {}
+                    Turn::More => patience = Some(Duration::ZERO),
+                    Turn::Exhausted => patience = patience.or(Some(PAUSE)),
+                    Turn::Enough => {
+                        self.listeners.clear();
+                        return Ok(());
+                    }
+                }
+            }
+            if phase > Phase::Running {
+                self.listeners.clear();
+                return Ok(());
+            }
+            self.wait(patience)?;
+        }
+    }
+
+    /// Sleeps until a connection comes, the [`Handle`] wakes it or the time has passed.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            // A signal; the caller looks around and waits again.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    fn turn(
+        &mut self,
+        listener: usize,
+        limit: usize,
+        observe: &dyn Fn(Event),
+        take: &mut impl FnMut(TcpStream, SocketAddr) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<Turn> {
+        for _ in 0..limit {
+            match self.listeners[listener].accept() {
+                Ok((stream, peer)) => {
+                    // An echo is small and wanted at once. It fails only on a dead connection.
+                    let _ = stream.set_nodelay(true);
+                    match take(stream.into(), peer) {
+                        Ok(ControlFlow::Continue(())) => {}
+                        Ok(ControlFlow::Break(())) => return Ok(Turn::Enough),
+                        Err(error) => return Ok(self.exhausted(error, observe)),
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Empty),
+                Err(error) => match remedy(&error) {
+                    Remedy::Next => {}
+                    Remedy::Pause => return Ok(self.exhausted(error, observe)),
+                    Remedy::Fail => return Err(error),
+                },
+            }
+        }
+        Ok(Turn::More)
+    }
+
+    fn exhausted(&mut self, error: io::Error, observe: &dyn Fn(Event)) -> Turn {
+        if self.exhaustion_told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.exhaustion_told = Some(Instant::now());
+            observe(Event::AcceptPaused { error });
+        }
+        Turn::Exhausted
+    }
+}
+
+/// Sorts the errors of accept(2), whose manual says that pending network errors of the new
+/// connection are passed on through it and should be treated like EAGAIN.
+fn remedy(error: &io::Error) -> Remedy {
+    #[cfg(unix)]
+    match error.raw_os_error() {
+        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT) => return Remedy::Fail,
+        Some(libc::EPROTO | libc::ENOPROTOOPT | libc::EHOSTDOWN | libc::EOPNOTSUPP) => {
+            return Remedy::Next;
+        }
+        #[cfg(target_os = "linux")]
+        Some(libc::ENONET) => return Remedy::Next,
+        _ => {}
+    }
+    match error.kind() {
+        ErrorKind::Interrupted
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::ConnectionReset
+        | ErrorKind::PermissionDenied // a firewall's veto
+        | ErrorKind::NetworkDown
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::HostUnreachable => Remedy::Next,
+        // EMFILE, ENFILE, ENOBUFS and ENOMEM pass when something is freed. An error that nobody
+        // has heard of may pass too; if not, a pause keeps it from using up a processor.
+        _ => Remedy::Pause,
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_errors_are_sorted_as_the_manual_says() {
+        let sorted = |code| remedy(&io::Error::from_raw_os_error(code));
+        for code in [libc::EINTR, libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::ENETDOWN] {
+            assert_eq!(sorted(code), Remedy::Next, "{code}");
+        }
+        for code in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EHOSTDOWN, libc::EOPNOTSUPP] {
+            assert_eq!(sorted(code), Remedy::Next, "{code}");
+        }
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            assert_eq!(sorted(code), Remedy::Pause, "{code}");
+        }
+        for code in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT] {
+            assert_eq!(sorted(code), Remedy::Fail, "{code}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The echo-server program: parse, build, run.
+
+mod cli;
+mod print;
+mod signals;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use echo_server::{BindError, Event, Server};
+
+use crate::cli::Cli;
+use crate::print::{Lines, peer_name, summary_line};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (stdout, stderr) = (Lines::to_stdout(), Lines::to_stderr());
+    let result = run(&cli, &stdout, &stderr);
+    if let Err(error) = &result {
+        stderr.print(format!("echo-server: {error:#}"));
+        if let Some(hint) = error.downcast_ref().and_then(BindError::hint) {
+            stderr.print(format!("hint: {hint}"));
+        }
+    }
+    stdout.finish();
+    stderr.finish();
+    result.unwrap_or(ExitCode::FAILURE)
+}
+
+fn run(cli: &Cli, stdout: &Lines, stderr: &Lines) -> anyhow::Result<ExitCode> {
+    let server = Server::bind(cli.config())?;
+    for passed_over in server.skipped() {
+        stderr.print(format!("echo-server: {passed_over}; going on without it"));
+    }
+    // Before the first line: whoever reads that may signal at once.
+    let signalled = signals::stop_on_signal(server.handle()).context("cannot wait for signals")?;
+    for address in server.local_addrs() {
+        stdout.print(format!("Listening on {address}"));
+    }
+    let summary = server.run(|event| match event {
+        Event::Connected { peer } if !cli.quiet => {
+            stdout.print(format!("Connected by {}", peer_name(peer)));
+        }
+        Event::AcceptPaused { error } => stderr
+            .print(format!("echo-server: cannot accept more connections: {error}; trying again")),
+        _ => {}
+    })?;
+    let stopped = signalled.load(std::sync::atomic::Ordering::Relaxed);
+    if summary.cut > 0 || (stopped && !cli.quiet) {
+        stderr.print(format!("echo-server: {}", summary_line(&summary, stdout.lost())));
+    }
+    Ok(if summary.cut > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,156 @@
+//! From a host and a port to sockets that listen: the rules of `bind(2)` and `listen(2)`.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{BindError, Config};
+
+/// How often to look for one port that is free on every address.
+const FREE_PORT_TRIES: usize = 32;
+
+/// Sockets that listen, and the addresses that this machine turned out not to have.
+pub(crate) struct Bound {
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) skipped: Vec<BindError>,
+}
+
+/// Listens on every address that the configured host stands for.
+pub(crate) fn bind(config: &Config) -> Result<Bound, BindError> {
+    let addresses = addresses(&config.host, config.port)?;
+    for _ in 1..FREE_PORT_TRIES {
+        match listen_on_all(&addresses, config.backlog) {
+            // The port that the system picked for the first address can be taken on another.
+            Err(BindError::Listen { source, .. })
+                if config.port == 0 && source.kind() == ErrorKind::AddrInUse => {}
+            result => return result,
+        }
+    }
+    listen_on_all(&addresses, config.backlog)
+}
+
+/// What `host` stands for. The empty host means every IPv4 interface, as in Python's `bind`.
+fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
+    if host.is_empty() {
+        return Ok(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))]);
+    }
+    let failed = |source| BindError::Resolve { host: host.to_owned(), source };
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in (host, port).to_socket_addrs().map_err(failed)? {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(failed(io::Error::new(ErrorKind::NotFound, "no address")));
+    }
+    Ok(addresses)
+}
+
+/// Listens on each of `addresses`, all on one port.
+///
+/// A name can stand for an address that the machine does not have: `localhost` is `::1` too, also
+/// where IPv6 is switched off. Such an address is skipped as long as another one can be had.
+fn listen_on_all(addresses: &[SocketAddr], backlog: u16) -> Result<Bound, BindError> {
+    let mut bound = Bound { listeners: Vec::new(), skipped: Vec::new() };
+    let mut port = None;
+    for &(mut address) in addresses {
+        address.set_port(port.unwrap_or(address.port()));
+        let listening = listen(address, backlog)
+            .and_then(|listener| Ok((listener.local_addr()?.port(), listener)))
+            .map_err(|source| BindError::Listen { address, source });
+        match listening {
+            Ok((used, listener)) => {
+                port = Some(used);
+                bound.listeners.push(listener);
+            }
+            Err(error) if is_missing(&error) => bound.skipped.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match bound.skipped.pop() {
+        Some(error) if bound.listeners.is_empty() => Err(error),
+        last => {
+            bound.skipped.extend(last);
+            Ok(bound)
+        }
+    }
+}
+
+/// Whether the machine lacks the address or its whole family.
+fn is_missing(error: &BindError) -> bool {
+    let BindError::Listen { source, .. } = error else { return false };
+    #[cfg(unix)]
+    if source.raw_os_error() == Some(libc::EAFNOSUPPORT) {
+        return true;
+    }
+    source.kind() == ErrorKind::AddrNotAvailable
+}
+
+fn listen(address: SocketAddr, backlog: u16) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Lets a restart bind while old connections are still in TIME_WAIT. On Windows the option of
+    // this name would let two programs share a port, and is not needed for that.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if let IpAddr::V6(ip) = address.ip() {
+        // `::` means every interface, IPv4 too; any other address means itself alone.
+        socket.set_only_v6(!ip.is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(backlog.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(host: &str, port: u16) -> Config {
+        Config { host: host.to_owned(), port, ..Config::default() }
+    }
+
+    fn bound(host: &str) -> Vec<SocketAddr> {
+        let bound = bind(&config(host, 0)).unwrap();
+        bound.listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_empty_host_is_every_ipv4_interface() {
+        assert_eq!(bound("")[0].ip(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_bound_on_one_port() {
+        let addresses = bound("localhost");
+        assert!(addresses.iter().all(|address| address.ip().is_loopback()), "{addresses:?}");
+        assert!(addresses.iter().all(|address| address.port() == addresses[0].port()));
+    }
+
+    #[test]
+    fn an_address_in_use_is_named_with_a_way_out() {
+        let first = bind(&config("127.0.0.1", 0)).unwrap();
+        let port = first.listeners[0].local_addr().unwrap().port();
+        let error = bind(&config("127.0.0.1", port)).err().unwrap();
+        assert_eq!(error.to_string(), format!("cannot listen on 127.0.0.1:{port}: address in use"));
+        assert!(error.hint().unwrap().contains(&format!("lsof -i :{port}")));
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_named_with_a_way_out() {
+        // TEST-NET-1 (RFC 5737) belongs to nobody.
+        let error = bind(&config("192.0.2.1", 0)).err().unwrap();
+        assert!(error.to_string().contains("192.0.2.1:0: address not available"), "{error}");
+        assert!(error.hint().unwrap().contains("--host ''"));
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_named() {
+        // A label may not be longer than 63 bytes, so no resolver is asked.
+        let host = "x".repeat(64);
+        let error = bind(&config(&host, 0)).err().unwrap();
+        assert!(error.to_string().starts_with("cannot find the address of \"xxx"), "{error}");
+    }
+}

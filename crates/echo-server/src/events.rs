@@ -1,0 +1,23 @@
+//! What happened, for whoever prints or counts it.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// Something that happened while the server ran.
+///
+/// Events are delivered by the thread they happen on: an observer that blocks, blocks the service.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection was accepted.
+    Connected {
+        /// The other end.
+        peer: SocketAddr,
+    },
+    /// The system has no more descriptors, memory or threads for new connections. Accepting pauses
+    /// for moments at a time; those already connected do not notice. Told at most once a second.
+    AcceptPaused {
+        /// What the system said.
+        error: io::Error,
+    },
+}

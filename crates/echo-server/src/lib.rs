@@ -1,0 +1,38 @@
+//! A TCP echo server (RFC 862): whatever a peer sends comes back, unchanged and in order.
+//!
+//! ```no_run
+//! use echo_server::{Config, Event, Server};
+//!
+//! let server = Server::bind(Config { port: 0, ..Config::default() })?;
+//! println!("echoing on {:?}", server.local_addrs());
+//! let handle = server.handle(); // give it to whoever decides when to stop
+//! std::thread::spawn(move || handle.stop());
+//! let summary = server.run(|event| {
+//!     if let Event::Connected { peer } = event {
+//!         println!("{peer} is here");
+//!     }
+//! })?;
+//! println!("{} bytes echoed", summary.bytes);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! It is a *pure* echo: nothing is ever added to the stream, no greeting and no error text, so any
+//! program that can speak TCP is a client. The library never prints, never exits the process and
+//! never reads the environment; it tells what happened through [`Event`]s.
+
+mod accept;
+mod bind;
+mod config;
+mod engine;
+mod error;
+mod events;
+mod server;
+mod shutdown;
+mod stats;
+
+pub use config::Config;
+pub use error::BindError;
+pub use events::Event;
+pub use server::Server;
+pub use shutdown::Handle;
+pub use stats::Summary;

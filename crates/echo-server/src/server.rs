@@ -1,0 +1,74 @@
+//! A server's life: bind, hand out a handle, run.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::accept::Acceptor;
+use crate::bind::{Bound, bind};
+use crate::engine::threads;
+use crate::{BindError, Config, Event, Handle, Summary};
+
+/// An echo server whose sockets are bound and listening, so that peers can connect already.
+pub struct Server {
+    config: Config,
+    addresses: Vec<SocketAddr>,
+    skipped: Vec<BindError>,
+    acceptor: Acceptor,
+    handle: Handle,
+}
+
+impl Server {
+    /// Listens on every address that the host stands for.
+    ///
+    /// # Errors
+    ///
+    /// The host does not resolve, or an address cannot be listened on. An address that this machine
+    /// does not have is passed over as long as another one is left; see [`skipped`](Self::skipped).
+    pub fn bind(config: Config) -> Result<Self, BindError> {
+        let Bound { listeners, skipped } = bind(&config)?;
+        let addresses = listeners
+            .iter()
+            .map(std::net::TcpListener::local_addr)
+            .collect::<Result<_, _>>()
+            .map_err(BindError::Setup)?;
+        let (acceptor, waker) =
+            Acceptor::new(listeners, config.backlog).map_err(BindError::Setup)?;
+        Ok(Self { config, addresses, skipped, acceptor, handle: Handle::new(waker) })
+    }
+
+    /// The addresses it listens on, with the real port where 0 was asked for.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Addresses of the host that this machine does not have, and what the system said.
+    #[must_use]
+    pub fn skipped(&self) -> &[BindError] {
+        &self.skipped
+    }
+
+    /// What stops it, from any thread.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves until it is stopped, or with [`Config::once`] until one connection has ended.
+    ///
+    /// `observe` is called on the threads that serve: it must not block.
+    ///
+    /// # Errors
+    ///
+    /// A listening socket broke. Nothing that a peer does is an error here.
+    pub fn run(self, observe: impl Fn(Event) + Send + Sync) -> io::Result<Summary> {
+        threads::run(self.acceptor, &self.handle, &self.config, &observe)
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
