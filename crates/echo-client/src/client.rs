@@ -1,0 +1,66 @@
+//! One connection: resolve, connect, echo.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::error::{ConnectFailure, Error};
+use crate::{Config, exchange};
+
+/// A connection to an echo server.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    timeout: Duration,
+}
+
+impl Connection {
+    /// Connects to the first address of the host that answers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resolve`], or [`Error::Connect`] with what each address said.
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        let mut failures = Vec::new();
+        for address in addresses(&config.host, config.port)? {
+            let connected = TcpStream::connect_timeout(&address, config.connect_timeout)
+                // A message goes out when it is written, not when there is more (RFC 896).
+                .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+            match connected {
+                Ok(stream) => return Ok(Self { stream, timeout: config.timeout }),
+                Err(source) => failures.push(ConnectFailure { address, source }),
+            }
+        }
+        Err(Error::Connect { host: config.host.clone(), port: config.port, failures })
+    }
+
+    /// Sends all of `input`, reads it back at the same time, checks it against what was sent and
+    /// writes it to `output`. Returns the number of bytes that went out and came back.
+    ///
+    /// What is in flight is bounded (8 MiB), so is the memory for it, whatever the input's length.
+    ///
+    /// # Errors
+    ///
+    /// The connection breaks, the echo is wrong or does not come, or `input` or `output` fails.
+    /// If that happens while a `read` of `input` blocks, the thread that is in it stays there
+    /// until it returns.
+    pub fn echo(self, input: impl Read + Send + 'static, output: impl Write) -> Result<u64, Error> {
+        exchange::run(self.stream, input, output, self.timeout)
+    }
+}
+
+/// What `host` stands for, in the resolver's order of preference (RFC 6724), each address once.
+fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+    if host.is_empty() {
+        // The server's "every interface"; from here the nearest of them is this machine's own.
+        return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
+    }
+    let failed = |source| Error::Resolve { host: host.to_owned(), source };
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in (host, port).to_socket_addrs().map_err(failed)? {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}

@@ -1,0 +1,234 @@
+//! What can go wrong between a message and its echo, and what a person can do about it.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use echo_proto::{ReplyError, repr};
+
+/// Why there is no echo, or not the right one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The host is neither an address nor a name that resolves to one.
+    Resolve {
+        /// The host as given.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// None of the host's addresses could be connected to.
+    Connect {
+        /// The host as given.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What happened at each address, in the order tried.
+        failures: Vec<ConnectFailure>,
+    },
+    /// The reply is not what was sent: changed, too long or cut short.
+    Reply {
+        /// The fact.
+        fault: ReplyError,
+        /// How the answer began, where it was wrong from its first piece on.
+        beginning: Option<Vec<u8>>,
+    },
+    /// The server ended the connection between messages: all sent so far came back, but the input
+    /// was not at its end.
+    Closed {
+        /// Bytes sent and received.
+        bytes: u64,
+    },
+    /// The connection broke: reset, or lost on the way.
+    Lost {
+        /// Bytes that came back.
+        received: u64,
+        /// Bytes sent.
+        sent: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No byte of the echo came for a whole timeout.
+    Timeout {
+        /// The timeout.
+        after: Duration,
+        /// Bytes that came back.
+        received: u64,
+        /// Bytes sent.
+        sent: u64,
+    },
+    /// The message could not be read.
+    Input(io::Error),
+    /// The echo could not be passed on.
+    Output(io::Error),
+    /// The system refused what it takes to exchange bytes: a thread, or a socket option.
+    Setup(io::Error),
+}
+
+/// Why one address could not be connected to.
+#[derive(Debug)]
+pub struct ConnectFailure {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl Error {
+    /// One line on the likely cause and the way out, where there is one.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Resolve { .. } => "check the spelling; a numeric address needs no look-up",
+            // The first address is the preferred one, so what it says comes first.
+            Self::Connect { failures, .. } => return failures.first()?.hint(),
+            Self::Reply { fault: ReplyError::Short { .. }, .. } | Self::Lost { .. } => {
+                "was the server stopped meanwhile, or does it limit what it echoes?"
+            }
+            Self::Reply { beginning: Some(beginning), .. } => {
+                let beginning = repr(beginning);
+                return Some(format!("is an echo server there? the answer began {beginning}"));
+            }
+            Self::Reply { .. } => "the server, or something on the way, changes what it passes on",
+            Self::Closed { .. } => "does the server serve each connection for a limited time?",
+            Self::Timeout { received: 0, .. } => {
+                "is an echo server there? it took the connection, but does not answer; --timeout \
+                 waits longer"
+            }
+            Self::Timeout { .. } => "the echo stopped on its way; --timeout waits longer",
+            Self::Input(_) | Self::Output(_) | Self::Setup(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl ConnectFailure {
+    fn hint(&self) -> Option<String> {
+        let port = self.address.port();
+        let hint = match self.source.kind() {
+            ErrorKind::ConnectionRefused => {
+                "is echo-server running there? check the port, and that no firewall is in the way"
+            }
+            ErrorKind::TimedOut => {
+                "nobody answered: check the address, and that no firewall drops what comes in for \
+                 that port; --connect-timeout waits longer"
+            }
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                "no way leads there from here: check the address, and this machine's network"
+            }
+            ErrorKind::PermissionDenied => "a firewall on this machine forbids it",
+            ErrorKind::AddrNotAvailable => {
+                return Some(format!(
+                    "this machine has no local port left, or no address from which to reach it; \
+                     see who uses them with  ss -tn 'dport = :{port}'"
+                ));
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve { host, source } => {
+                write!(f, "cannot find the address of {host:?}: {source}")
+            }
+            Self::Connect { failures, .. } if failures.len() == 1 => {
+                write!(f, "cannot connect to {}", failures[0])
+            }
+            Self::Connect { host, port, failures } => {
+                write!(f, "cannot connect to {host} port {port}")?;
+                let mut mark = ": ";
+                for failure in failures {
+                    write!(f, "{mark}{failure}")?;
+                    mark = "; ";
+                }
+                Ok(())
+            }
+            Self::Reply { fault, .. } => fault.fmt(f),
+            Self::Closed { bytes } => write!(
+                f,
+                "the server closed the connection before all was sent: {bytes} bytes went out and \
+                 came back"
+            ),
+            Self::Lost { received, sent, source } => {
+                let cause = cause(source);
+                write!(f, "the connection broke: {cause}; {received} of {sent} bytes came back")
+            }
+            Self::Timeout { after, received, sent } => {
+                write!(f, "timed out: no byte for {after:?}; {received} of {sent} bytes came back")
+            }
+            Self::Input(source) => write!(f, "cannot read the message: {source}"),
+            Self::Output(source) => write!(f, "cannot write the echo: {source}"),
+            Self::Setup(source) => write!(f, "cannot start the exchange: {source}"),
+        }
+    }
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.address, cause(&self.source))
+    }
+}
+
+/// An error in the words that people search for: `connection refused`, without the number.
+fn cause(error: &io::Error) -> String {
+    match error.kind() {
+        kind @ (ErrorKind::ConnectionRefused
+        | ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe
+        | ErrorKind::TimedOut
+        | ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::AddrNotAvailable
+        | ErrorKind::PermissionDenied) => kind.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+// No `source`: the message says it already.
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(address: &str, kind: ErrorKind) -> ConnectFailure {
+        ConnectFailure { address: address.parse().unwrap(), source: kind.into() }
+    }
+
+    fn connect(failures: Vec<ConnectFailure>) -> Error {
+        Error::Connect { host: "example".to_owned(), port: 7, failures }
+    }
+
+    #[test]
+    fn one_address_is_named_alone_and_several_each_with_its_cause() {
+        let refused = || failure("127.0.0.1:7", ErrorKind::ConnectionRefused);
+        let one = connect(vec![refused()]);
+        assert_eq!(one.to_string(), "cannot connect to 127.0.0.1:7: connection refused");
+        let two = connect(vec![failure("[::1]:7", ErrorKind::TimedOut), refused()]);
+        assert_eq!(
+            two.to_string(),
+            "cannot connect to example port 7: [::1]:7: timed out; 127.0.0.1:7: connection refused"
+        );
+    }
+
+    #[test]
+    fn every_way_not_to_connect_has_a_hint() {
+        for kind in [
+            ErrorKind::ConnectionRefused,
+            ErrorKind::TimedOut,
+            ErrorKind::HostUnreachable,
+            ErrorKind::NetworkUnreachable,
+            ErrorKind::PermissionDenied,
+            ErrorKind::AddrNotAvailable,
+        ] {
+            let error = connect(vec![failure("127.0.0.1:7", kind)]);
+            assert!(error.hint().is_some(), "{kind}");
+        }
+    }
+}

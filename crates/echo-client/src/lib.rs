@@ -1,0 +1,24 @@
+//! A TCP echo client that trusts nothing: it reads while it sends, goes on until as many bytes came
+//! back as went out, and compares every one of them.
+//!
+//! ```no_run
+//! use echo_client::{Config, Connection};
+//!
+//! let connection = Connection::open(&Config::default())?;
+//! let mut reply = Vec::new();
+//! let bytes = connection.echo(&b"Hello, world"[..], &mut reply)?;
+//! assert_eq!((bytes, reply.as_slice()), (12, &b"Hello, world"[..]));
+//! # Ok::<(), echo_client::Error>(())
+//! ```
+//!
+//! It works against any echo server (RFC 862). The library never prints, never exits the process
+//! and never reads the environment.
+
+mod client;
+mod config;
+mod error;
+mod exchange;
+
+pub use client::Connection;
+pub use config::Config;
+pub use error::{ConnectFailure, Error};
