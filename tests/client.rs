@@ -1,0 +1,372 @@
+//! The built echo-client, from outside, against servers that echo and servers that do not.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use echo_proto::Pattern;
+use echo_server::{Config, Handle, Server};
+use echo_test_support::{DEADLINE, command, skipped, skipped_without_ipv6};
+use predicates::str::{contains, diff, is_empty};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
+
+fn client(port: u16) -> Command {
+    let mut client = Command::from_std(command(PROGRAM));
+    client.args(["--port", &port.to_string()]).timeout(DEADLINE);
+    client
+}
+
+/// A real server in this process. It stops with the test.
+struct Echo {
+    port: u16,
+    handle: Handle,
+}
+
+impl Echo {
+    fn start() -> Self {
+        Self::on("127.0.0.1")
+    }
+
+    fn on(host: &str) -> Self {
+        let host = host.to_owned();
+        let server = Server::bind(Config { host, port: 0, ..Config::default() }).unwrap();
+        let echo = Self { port: server.local_addrs()[0].port(), handle: server.handle() };
+        thread::spawn(|| server.run(|_| {}));
+        echo
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.handle.cut();
+    }
+}
+
+/// A server that does with its one connection whatever it is told.
+fn server(behave: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || behave(listener.accept().unwrap().0));
+    port
+}
+
+/// Keeps the connection until the client has left.
+fn wait_for_its_end(mut stream: TcpStream) {
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+}
+
+fn read(mut stream: &TcpStream, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+/// The client failed and said why on stderr; stdout is clean for whoever parses it.
+fn fails(assert: Assert, message: &str, hint: &str) {
+    assert
+        .code(1)
+        .stdout(is_empty())
+        .stderr(contains(format!("echo-client: {message}")))
+        .stderr(contains("\nhint: "))
+        .stderr(contains(hint));
+}
+
+#[test]
+fn the_transcript_is_the_seeds() {
+    let echo = Echo::start();
+    client(echo.port)
+        .assert()
+        .success()
+        .stdout(diff("Received b'Hello, world'\n"))
+        .stderr(is_empty());
+}
+
+#[test]
+fn a_message_is_shown_in_pythons_notation() {
+    let echo = Echo::start();
+    for (message, shown) in [
+        ("", "b''"),
+        ("it's", r#"b"it's""#),
+        ("Grüß Gott\n", r"b'Gr\xc3\xbc\xc3\x9f Gott\n'"),
+        ("\x1b[31mred", r"b'\x1b[31mred'"),
+    ] {
+        client(echo.port)
+            .arg(message)
+            .assert()
+            .success()
+            .stdout(diff(format!("Received {shown}\n")));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_message_that_is_not_utf_8_is_sent_as_it_is() {
+    use std::os::unix::ffi::OsStrExt;
+    let echo = Echo::start();
+    let message = std::ffi::OsStr::from_bytes(b"\xff\xfe");
+    client(echo.port).arg(message).assert().success().stdout(diff("Received b'\\xff\\xfe'\n"));
+}
+
+#[test]
+fn two_dashes_end_the_options() {
+    let echo = Echo::start();
+    client(echo.port)
+        .args(["--", "--help"])
+        .assert()
+        .success()
+        .stdout(diff("Received b'--help'\n"));
+}
+
+#[test]
+fn a_dash_sends_stdin_of_any_length() {
+    let echo = Echo::start();
+    client(echo.port).arg("-").assert().success().stdout(diff("Received b''\n"));
+    let mut message = vec![0; 20_000_000];
+    Pattern::new(3).fill(0, &mut message);
+    client(echo.port)
+        .arg("-")
+        .write_stdin(message)
+        .assert()
+        .success()
+        .stdout(contains("... (20000000 bytes)\n"));
+}
+
+#[test]
+fn a_name_is_tried_at_every_address_until_one_answers() {
+    // Where localhost is ::1 first, nobody listens there.
+    let echo = Echo::on("127.0.0.1");
+    client(echo.port).args(["--host", "localhost"]).assert().success();
+    client(echo.port).args(["--host", ""]).assert().success();
+}
+
+#[test]
+fn ipv6_works_like_ipv4() {
+    if skipped_without_ipv6("ipv6_works_like_ipv4") {
+        return;
+    }
+    let echo = Echo::on("::1");
+    client(echo.port).args(["--host", "::1"]).assert().success();
+}
+
+#[test]
+fn a_refused_connection_says_what_to_check() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    fails(
+        client(port).assert(),
+        &format!("cannot connect to 127.0.0.1:{port}: connection refused\n"),
+        "is echo-server running there? check the port, and that no firewall is in the way\n",
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_that_nobody_answers_times_out() {
+    // A full accept queue: Linux drops further SYNs, as a firewall would.
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        waiting.push(stream);
+    }
+    fails(
+        client(address.port()).args(["--connect-timeout", "100ms"]).assert(),
+        &format!("cannot connect to {address}: timed out\n"),
+        "firewall",
+    );
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_named() {
+    let host = "x".repeat(64);
+    fails(
+        client(7).args(["--host", &host]).assert(),
+        "cannot find the address of \"xxx",
+        "check the spelling",
+    );
+}
+
+#[test]
+fn a_server_that_takes_and_never_answers_times_out() {
+    let port = server(wait_for_its_end);
+    let started = Instant::now();
+    fails(
+        client(port).args(["--timeout", "200ms"]).assert(),
+        "timed out: no byte for 200ms; 0 of 12 bytes came back\n",
+        "is an echo server there?",
+    );
+    assert!(started.elapsed() >= Duration::from_millis(200));
+}
+
+#[test]
+fn an_echo_that_stops_halfway_says_how_far_it_came() {
+    let port = server(|stream| {
+        (&stream).write_all(&read(&stream, 5)).unwrap();
+        wait_for_its_end(stream);
+    });
+    fails(
+        client(port).args(["--timeout", "200ms"]).assert(),
+        "timed out: no byte for 200ms; 5 of 12 bytes came back\n",
+        "--timeout waits longer",
+    );
+}
+
+#[test]
+fn a_slow_echo_is_not_late_while_bytes_keep_coming() {
+    let port = server(|stream| {
+        for byte in read(&stream, 12) {
+            thread::sleep(Duration::from_millis(60));
+            (&stream).write_all(&[byte]).unwrap();
+        }
+        wait_for_its_end(stream);
+    });
+    client(port).args(["--timeout", "400ms"]).assert().success();
+}
+
+#[test]
+fn a_reply_cut_short_says_how_many_of_how_many_bytes() {
+    let port = server(|stream| {
+        (&stream).write_all(&read(&stream, 12)[..5]).unwrap();
+    });
+    fails(
+        client(port).assert(),
+        "the reply was cut short: 5 of 12 bytes came back\n",
+        "was the server stopped meanwhile",
+    );
+}
+
+#[test]
+fn a_reset_is_called_what_it_is() {
+    let port = server(|stream| {
+        // Closing with unread input sends RST.
+        read(&stream, 1);
+    });
+    fails(
+        client(port).assert(),
+        "the connection broke: connection reset; 0 of 12 bytes came back\n",
+        "was the server stopped meanwhile",
+    );
+}
+
+#[test]
+fn another_kind_of_server_is_recognised_by_its_answer() {
+    let port = server(|stream| {
+        (&stream).write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        wait_for_its_end(stream);
+    });
+    fails(
+        client(port).assert(),
+        "the reply differs: byte 1 is b'T', expected b'e'\n",
+        r"is an echo server there? the answer began b'HTTP/1.1 400 Bad Request\r\n\r\n'",
+    );
+}
+
+#[test]
+fn one_flipped_bit_in_megabytes_is_found_at_its_offset() {
+    const LENGTH: usize = 3_000_000;
+    let port = server(|stream| {
+        let mut message = read(&stream, LENGTH);
+        message[1_234_567] ^= 0x20;
+        (&stream).write_all(&message).unwrap();
+        wait_for_its_end(stream);
+    });
+    fails(
+        client(port).arg("-").write_stdin(vec![b'a'; LENGTH]).assert(),
+        "the reply differs: byte 1234567 is b'A', expected b'a'\n",
+        "changes what it passes on",
+    );
+}
+
+#[test]
+fn a_reply_that_repeats_is_too_long() {
+    let port = server(|stream| {
+        let message = read(&stream, 12);
+        (&stream).write_all(&[message.clone(), message].concat()).unwrap();
+        wait_for_its_end(stream);
+    });
+    fails(
+        client(port).assert(),
+        "the reply is too long: b'H' after all 12 bytes had come back\n",
+        "is an echo server there?",
+    );
+}
+
+#[test]
+fn a_server_that_leaves_early_ends_a_message_that_is_not_through() {
+    let port = server(|stream| {
+        (&stream).write_all(&read(&stream, 5)).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        wait_for_its_end(stream);
+    });
+    let mut child = command(PROGRAM)
+        .args(["--port", &port.to_string(), "-"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The input stays open: only the server's end can end it.
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"Hello").unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(stderr.contains("closed the connection before all was sent: 5 bytes"), "{stderr}");
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_names_the_argument() {
+    for (arguments, message) in [
+        (["--port", "0"], "'0' for '--port <PORT>': 0 is not in 1..=65535"),
+        (["--port", "65536"], "'65536' for '--port <PORT>'"),
+        (["--port", "-1"], "'-1' for '--port <PORT>'"),
+        (["--timeout", "0s"], "'0s' for '--timeout <DURATION>': it must be more than zero"),
+        (["--timeout", "5"], "'5' for '--timeout <DURATION>'"),
+        (["--nonsense", "1"], "--nonsense"),
+    ] {
+        let mut client = Command::from_std(command(PROGRAM));
+        client.args(arguments).assert().code(2).stdout(is_empty()).stderr(contains(message));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_stdout_is_an_error_and_a_closed_one_is_not() {
+    let echo = Echo::start();
+    let run = |stdout: std::process::Stdio| {
+        let port = echo.port.to_string();
+        command(PROGRAM).args(["--port", &port]).stdout(stdout).output().unwrap()
+    };
+    let full = run(std::fs::File::options().write(true).open("/dev/full").unwrap().into());
+    assert_eq!(full.status.code(), Some(1));
+    let stderr = String::from_utf8(full.stderr).unwrap();
+    assert!(stderr.starts_with("echo-client: cannot write the echo: No space left"), "{stderr}");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = run(writer.into());
+    assert_eq!((closed.status.code(), closed.stderr), (Some(0), vec![]));
+}
+
+/// Python is another implementation of sockets: our client against the seed's server.
+#[test]
+fn the_seeds_python_server_echoes() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/echo_server.py");
+    match echo_test_support::Server::start_with(command("python3").arg(script)) {
+        Ok(python) => {
+            client(python.address.port())
+                .assert()
+                .success()
+                .stdout(diff("Received b'Hello, world'\n"));
+            let finished = python.process.wait().unwrap();
+            assert!(finished.stdout.contains("Connected by ('127.0.0.1', "), "{finished:?}");
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            skipped("the_seeds_python_server_echoes", "python3 is not installed");
+        }
+        Err(error) => panic!("{error}"),
+    }
+}

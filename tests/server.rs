@@ -1,0 +1,416 @@
+//! The built echo-server, from outside.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use echo_proto::Pattern;
+use echo_test_support::{DEADLINE, Process, Server, command, skipped, skipped_without_ipv6};
+use predicates::str::{contains, diff, is_empty, is_match};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
+
+fn start(arguments: &[&str]) -> Server {
+    Server::start(PROGRAM, arguments).unwrap()
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
+    let mut echo = Vec::new();
+    stream.read_to_end(&mut echo).unwrap();
+    echo
+}
+
+/// One message and its echo on a connection that stays open.
+fn exchange(mut stream: &TcpStream, message: &[u8]) {
+    stream.write_all(message).unwrap();
+    let mut echo = vec![0; message.len()];
+    stream.read_exact(&mut echo).unwrap();
+    assert_eq!(echo, message);
+}
+
+fn run() -> Command {
+    let mut run = Command::from_std(command(PROGRAM));
+    run.timeout(DEADLINE);
+    run
+}
+
+#[test]
+fn the_transcript_is_the_seeds() {
+    let server = start(&["--once"]);
+    let stream = connect(server.address);
+    let peer = stream.local_addr().unwrap();
+    exchange(&stream, b"Hello, world");
+    drop(stream);
+    let address = server.address;
+    let finished = server.process.wait().unwrap();
+    assert!(finished.status.success());
+    assert_eq!(
+        finished.stdout,
+        format!("Listening on {address}\nConnected by ('127.0.0.1', {})\n", peer.port())
+    );
+    assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn an_ipv6_peer_is_shown_with_pythons_four_fields() {
+    if skipped_without_ipv6("an_ipv6_peer_is_shown_with_pythons_four_fields") {
+        return;
+    }
+    let server = start(&["--host", "::1"]);
+    let stream = connect(server.address);
+    let port = stream.local_addr().unwrap().port();
+    exchange(&stream, b"Hello, world");
+    server.process.wait_for_stdout(&format!("Connected by ('::1', {port}, 0, 0)\n")).unwrap();
+}
+
+#[test]
+fn every_interface_means_ipv4_too() {
+    if skipped_without_ipv6("every_interface_means_ipv4_too") {
+        return;
+    }
+    let server = start(&["--host", "::"]);
+    let port = server.address.port();
+    exchange(&connect(SocketAddr::from(([127, 0, 0, 1], port))), b"over IPv4");
+    exchange(&connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))), b"over IPv6");
+    server.process.wait_for_stdout("Connected by ('::ffff:127.0.0.1', ").unwrap();
+}
+
+#[test]
+fn half_close_still_echoes_what_was_sent() {
+    let server = start(&[]);
+    let stream = connect(server.address);
+    (&stream).write_all(b"the last words").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&stream), b"the last words");
+}
+
+#[test]
+fn a_stream_of_any_size_in_any_pieces_comes_back_byte_for_byte() {
+    let server = start(&[]);
+    let pattern = Pattern::new(2);
+    let total = 32 * 1024 * 1024;
+    let stream = connect(server.address);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // From 1 byte to 1 MiB.
+            let sizes = (0..).map(|turn| 1_usize << (turn % 21));
+            let mut sent = 0;
+            for size in sizes {
+                let mut piece = vec![0; size.min(total - sent)];
+                pattern.fill(sent as u64, &mut piece);
+                (&stream).write_all(&piece).unwrap();
+                sent += piece.len();
+                if sent == total {
+                    return stream.shutdown(Shutdown::Write).unwrap();
+                }
+            }
+        });
+        let mut received = 0;
+        let mut piece = vec![0; 100_000];
+        loop {
+            let count = (&stream).read(&mut piece).unwrap();
+            if count == 0 {
+                break;
+            }
+            pattern.check(received, &piece[..count]).unwrap();
+            received += count as u64;
+        }
+        assert_eq!(received, total as u64);
+    });
+}
+
+#[test]
+fn a_peer_that_resets_ends_its_own_connection_only() {
+    let server = start(&[]);
+    let bystander = connect(server.address);
+    exchange(&bystander, b"before");
+    for _ in 0..20 {
+        // Closing with the echo unread sends RST.
+        let stream = connect(server.address);
+        (&stream).write_all(&[0; 1000]).unwrap();
+        let mut one = [0];
+        (&stream).read_exact(&mut one).unwrap();
+    }
+    exchange(&bystander, b"after");
+}
+
+#[test]
+fn once_refuses_the_second_client_and_serves_the_first() {
+    let server = start(&["--once"]);
+    let first = connect(server.address);
+    exchange(&first, b"first");
+    let refused = TcpStream::connect_timeout(&server.address, DEADLINE);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    exchange(&first, b"still here");
+    drop(first);
+    assert!(server.process.wait().unwrap().status.success());
+}
+
+#[test]
+fn quiet_prints_the_address_and_nothing_else() {
+    let server = start(&["--quiet", "--once"]);
+    exchange(&connect(server.address), b"hush");
+    let address = server.address;
+    let finished = server.process.wait().unwrap();
+    assert_eq!(finished.stdout, format!("Listening on {address}\n"));
+    assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn options_can_come_from_the_environment() {
+    let mut command = command(PROGRAM);
+    command.env("ECHO_PORT", "0").env("ECHO_HOST", "").env("ECHO_ONCE", "1");
+    let server = Server::start_with(&mut command).unwrap();
+    assert!(server.address.ip().is_unspecified());
+    exchange(&connect(SocketAddr::from(([127, 0, 0, 1], server.address.port()))), b"hi");
+    assert!(server.process.wait().unwrap().status.success());
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_way_to_see_who_has_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    run()
+        .args(["--port", &port.to_string()])
+        .assert()
+        .code(1)
+        .stdout(is_empty())
+        .stderr(contains(format!("cannot listen on 127.0.0.1:{port}: address in use\nhint: ")))
+        .stderr(contains(format!("lsof -i :{port}")));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_port_below_1024_without_privilege_says_how_to_get_it() {
+    // A user namespace in which our user is nobody in particular has no privilege.
+    let mut unshared = command("unshare");
+    unshared.args(["--user", "--net", PROGRAM, "--port", "7"]);
+    match Process::run(&mut unshared, b"") {
+        Ok(finished) if !finished.stderr.starts_with("unshare") => {
+            let stderr = finished.stderr;
+            assert!(stderr.contains("cannot listen on 127.0.0.1:7: permission denied"), "{stderr}");
+            assert!(stderr.contains("setcap cap_net_bind_service=+ep"), "{stderr}");
+            assert_eq!(finished.status.code(), Some(1));
+        }
+        _ => skipped("a_port_below_1024_without_privilege_says_how_to_get_it", "no user namespace"),
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_is_named() {
+    run()
+        .args(["--port", "0", "--host", "192.0.2.1"])
+        .assert()
+        .code(1)
+        .stderr(contains("cannot listen on 192.0.2.1:0: address not available"));
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_names_the_argument() {
+    for (arguments, message) in [
+        (["--port", "65536"], "'65536' for '--port <PORT>'"),
+        (["--backlog", "-1"], "--backlog"),
+        (["--drain-timeout", "soon"], "'soon' for '--drain-timeout <DURATION>'"),
+        (["--nonsense", "1"], "--nonsense"),
+    ] {
+        run().args(arguments).assert().code(2).stdout(is_empty()).stderr(contains(message));
+    }
+}
+
+#[test]
+fn help_and_version_are_there() {
+    run().arg("--help").assert().success().stdout(contains("--drain-timeout")).stderr(is_empty());
+    run().arg("--version").assert().success().stdout(diff(concat!(
+        "echo-server ",
+        env!("CARGO_PKG_VERSION"),
+        "\n"
+    )));
+}
+
+#[test]
+fn a_reader_that_leaves_after_the_first_line_does_not_stop_the_service() {
+    let mut process = command(PROGRAM);
+    let mut child =
+        process.args(["--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).unwrap();
+        line.push(byte[0]);
+    }
+    drop(stdout);
+    let line = String::from_utf8(line).unwrap();
+    let address = line.trim_end().strip_prefix("Listening on ").unwrap().parse().unwrap();
+    for _ in 0..10 {
+        exchange(&connect(address), b"nobody watches");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_stdout_does_not_stop_the_service() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    // The port cannot be read from a full stdout, so one is picked beforehand.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut child = command(PROGRAM)
+        .args(["--port", &port.to_string()])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let stream = loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(started.elapsed() < DEADLINE, "{error}"),
+        }
+    };
+    exchange(&stream, b"nowhere to print");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Python is another implementation of sockets: the seed's client against our server.
+#[test]
+fn the_seeds_python_client_gets_its_echo() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/echo_client.py");
+    let server = start(&["--once"]);
+    let port = server.address.port().to_string();
+    match Process::run(command("python3").args([script, &port]), b"") {
+        Ok(finished) => {
+            assert_eq!(finished.stdout, "Received b'Hello, world'\n", "{}", finished.stderr);
+            assert!(server.process.wait().unwrap().status.success());
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            skipped("the_seeds_python_client_gets_its_echo", "python3 is not installed");
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[cfg(unix)]
+mod stopping {
+    use super::*;
+
+    #[test]
+    fn a_signal_ends_it_with_0_and_a_summary() {
+        for stop in [Process::terminate, Process::interrupt] {
+            let server = start(&[]);
+            exchange(&connect(server.address), b"Hello, world");
+            stop(&server.process);
+            let finished = server.process.wait().unwrap();
+            assert!(finished.status.success());
+            let summary = "echo-server: stopped: 1 connection served, 12 bytes echoed\n";
+            assert_eq!(finished.stderr, summary);
+        }
+    }
+
+    #[test]
+    fn bytes_already_received_are_echoed_after_the_stop() {
+        let server = start(&[]);
+        // A sent message is in the server's receive queue: on loopback, send(2) delivers.
+        let streams: Vec<_> = (0..100).map(|_| connect(server.address)).collect();
+        for (number, stream) in streams.iter().enumerate() {
+            let mut message = vec![0; 16 * 1024];
+            Pattern::new(number as u64).fill(0, &mut message);
+            (&*stream).write_all(&message).unwrap();
+        }
+        server.process.terminate();
+        for (number, stream) in streams.iter().enumerate() {
+            let echo = read_to_end(stream);
+            assert_eq!(echo.len(), 16 * 1024, "connection {number}");
+            Pattern::new(number as u64).check(0, &echo).unwrap();
+        }
+        drop(streams);
+        assert!(server.process.wait().unwrap().status.success());
+    }
+
+    #[test]
+    fn no_new_connection_is_accepted_while_it_drains() {
+        let server = start(&[]);
+        let idle = connect(server.address);
+        exchange(&idle, b"hello");
+        server.process.terminate();
+        assert_eq!(read_to_end(&idle), b"", "FIN and no more");
+        let refused = TcpStream::connect_timeout(&server.address, DEADLINE);
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+
+    /// A connection that owes its peer much more than the socket buffers hold, and cannot give it.
+    fn connect_and_never_read(address: SocketAddr) -> TcpStream {
+        let stream = connect(address);
+        stream.set_nonblocking(true).unwrap();
+        let mut silent_since = Instant::now();
+        while silent_since.elapsed() < Duration::from_millis(300) {
+            match (&stream).write(&[7; 64 * 1024]) {
+                Ok(1..) => silent_since = Instant::now(),
+                Ok(0) => unreachable!("a socket takes a byte or says why not"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+        stream
+    }
+
+    #[test]
+    fn the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so() {
+        let server = start(&["--drain-timeout", "300ms"]);
+        let stuck = connect_and_never_read(server.address);
+        server.process.terminate();
+        let finished = server.process.wait().unwrap();
+        assert_eq!(finished.status.code(), Some(1));
+        let cut =
+            is_match(r"^echo-server: stopped: 1 .* 1 connection cut before all was echoed\n$");
+        assert!(predicates::Predicate::eval(&cut.unwrap(), &finished.stderr), "{finished:?}");
+        drop(stuck);
+    }
+
+    #[test]
+    fn a_second_signal_does_not_wait_for_the_deadline() {
+        let server = start(&["--drain-timeout", "1h"]);
+        let stuck = connect_and_never_read(server.address);
+        server.process.terminate();
+        wait_until_it_refuses(server.address);
+        server.process.interrupt();
+        let finished = server.process.wait().unwrap();
+        assert_eq!(finished.status.code(), Some(1));
+        assert!(finished.stderr.contains("1 connection cut"), "{finished:?}");
+        drop(stuck);
+    }
+
+    /// The listener is closed: the first signal has arrived.
+    fn wait_until_it_refuses(address: SocketAddr) {
+        let started = Instant::now();
+        while TcpStream::connect(address).is_ok() {
+            assert!(started.elapsed() < DEADLINE);
+        }
+    }
+
+    #[test]
+    fn a_flood_does_not_keep_it_from_stopping() {
+        let server = start(&["--drain-timeout", "20s"]);
+        let stream = connect(server.address);
+        std::thread::scope(|scope| {
+            scope.spawn(|| while (&stream).write_all(&[1; 64 * 1024]).is_ok() {});
+            let mut piece = vec![0; 64 * 1024];
+            (&stream).read_exact(&mut piece).unwrap();
+            server.process.terminate();
+            let signalled = Instant::now();
+            // All that is echoed, then FIN; the flood meanwhile goes on.
+            while (&stream).read(&mut piece).unwrap() > 0 {}
+            assert!(signalled.elapsed() < Duration::from_secs(10));
+            stream.shutdown(Shutdown::Both).unwrap();
+        });
+        assert!(server.process.wait().unwrap().status.success());
+    }
+}

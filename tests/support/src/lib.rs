@@ -1,0 +1,270 @@
+//! Runs the built programs for tests: on a free port, with deadlines, and no process left behind.
+//!
+//! Failures are `io::Error`s that say what the program printed, so that a test can unwrap them and
+//! `cargo xtask e2e` can report them.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take. Generous: it only ends tests that have failed already.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A command for `program`, free of the `ECHO_…` variables of whoever runs the tests.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ECHO_"));
+    for (name, _) in ours {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Says on the terminal, past the test harness's capture, that a check was skipped and why.
+pub fn skipped(check: &str, why: &str) {
+    // Not `eprintln!`, which the harness captures. If stderr is closed, nobody wants to know.
+    let _ = writeln!(io::stderr(), "SKIPPED {check}: {why}");
+}
+
+/// Whether this machine lacks IPv6; if so, says that `check` was skipped.
+pub fn skipped_without_ipv6(check: &str) -> bool {
+    let missing = std::net::TcpListener::bind("[::1]:0").is_err();
+    if missing {
+        skipped(check, "this machine has no IPv6");
+    }
+    missing
+}
+
+/// A running program whose output is collected. It is killed when this is dropped.
+pub struct Process {
+    child: Child,
+    stdout: Arc<Captured>,
+    stderr: Arc<Captured>,
+}
+
+/// What a program left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// All that it printed on stdout.
+    pub stdout: String,
+    /// All that it printed on stderr.
+    pub stderr: String,
+}
+
+impl Process {
+    /// Starts a program and collects what it prints.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be started.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| {
+            let program = Path::new(command.get_program()).display();
+            io::Error::new(error.kind(), format!("cannot start {program}: {error}"))
+        })?;
+        let stdout = Captured::follow(child.stdout.take().expect("it is piped"));
+        let stderr = Captured::follow(child.stderr.take().expect("it is piped"));
+        Ok(Self { child, stdout, stderr })
+    }
+
+    /// Starts a program, gives it `input` on stdin and waits until it ends.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or does not end within [`DEADLINE`].
+    pub fn run(command: &mut Command, input: &[u8]) -> io::Result<Finished> {
+        let mut process = Self::spawn(command.stdin(Stdio::piped()))?;
+        let mut stdin = process.child.stdin.take().expect("it is piped");
+        let input = input.to_owned();
+        // A program may end without having read its input: that is for its output to tell.
+        thread::spawn(move || stdin.write_all(&input));
+        process.wait()
+    }
+
+    /// The operating system's number for it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until stdout has the text, and returns all of it up to now.
+    ///
+    /// # Errors
+    ///
+    /// The text does not come within [`DEADLINE`], or the output ends without it.
+    pub fn wait_for_stdout(&self, text: &str) -> io::Result<String> {
+        self.stdout.wait_until(|output| output.contains(text)).ok_or_else(|| {
+            let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
+            failure(format!("no {text:?} on stdout\nstdout: {stdout}\nstderr: {stderr}"))
+        })
+    }
+
+    /// What it printed on stdout and stderr so far.
+    pub fn output(&self) -> (String, String) {
+        (self.stdout.text(), self.stderr.text())
+    }
+
+    /// Sends SIGTERM.
+    #[cfg(unix)]
+    pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    #[cfg(unix)]
+    pub fn interrupt(&self) {
+        self.signal(rustix::process::Signal::INT);
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: rustix::process::Signal) {
+        // It fails only if the process is gone, which the caller will see anyway.
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
+    }
+
+    /// Kills it at once (SIGKILL).
+    pub fn kill(&mut self) {
+        // It fails only if the process is gone.
+        let _ = self.child.kill();
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    ///
+    /// It does not end within [`DEADLINE`]; it is then killed.
+    pub fn wait(mut self) -> io::Result<Finished> {
+        let started = Instant::now();
+        let status = loop {
+            match self.child.try_wait()? {
+                Some(status) => break status,
+                None if started.elapsed() < DEADLINE => thread::sleep(Duration::from_millis(2)),
+                None => {
+                    let (stdout, stderr) = self.output();
+                    return Err(failure(format!(
+                        "still running after {DEADLINE:?}\nstdout: {stdout}\nstderr: {stderr}"
+                    )));
+                }
+            }
+        };
+        let output = |captured: &Captured| {
+            captured.wait_until(|_| false);
+            captured.text()
+        };
+        Ok(Finished { status, stdout: output(&self.stdout), stderr: output(&self.stderr) })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running echo-server that listens.
+pub struct Server {
+    /// The program.
+    pub process: Process,
+    /// The first address that it said it listens on.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Starts the program with the given arguments on a free port, and waits until it listens.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started or does not say that it listens.
+    pub fn start(program: impl AsRef<OsStr>, arguments: &[&str]) -> io::Result<Self> {
+        Self::start_with(command(program).args(["--port", "0"]).args(arguments))
+    }
+
+    /// The same, with a command that is all the caller's.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started or does not say that it listens.
+    pub fn start_with(command: &mut Command) -> io::Result<Self> {
+        let process = Process::spawn(command.stdin(Stdio::null()))?;
+        let stdout = process.wait_for_stdout("\n")?;
+        let address = stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("Listening on ")?.parse().ok())
+            .ok_or_else(|| failure(format!("no address in {stdout:?}")))?;
+        Ok(Self { process, address })
+    }
+}
+
+/// One output stream of a program.
+#[derive(Default)]
+struct Captured {
+    state: Mutex<Output>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Output {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Captured {
+    /// Reads `stream` to its end on a thread.
+    fn follow(mut stream: impl Read + Send + 'static) -> Arc<Self> {
+        let captured = Arc::new(Self::default());
+        let writer = Arc::clone(&captured);
+        thread::spawn(move || {
+            let mut piece = [0; 4096];
+            loop {
+                let read = stream.read(&mut piece).unwrap_or(0);
+                let mut output = writer.lock();
+                output.bytes.extend_from_slice(&piece[..read]);
+                output.ended = read == 0;
+                writer.changed.notify_all();
+                if output.ended {
+                    return;
+                }
+            }
+        });
+        captured
+    }
+
+    /// Waits until the text fulfils the condition; `None` if it ends, or time does, before.
+    fn wait_until(&self, condition: impl Fn(&str) -> bool) -> Option<String> {
+        let started = Instant::now();
+        let mut output = self.lock();
+        loop {
+            let text = String::from_utf8_lossy(&output.bytes);
+            if condition(&text) {
+                return Some(text.into_owned());
+            }
+            let left = DEADLINE.checked_sub(started.elapsed())?;
+            if output.ended {
+                return None;
+            }
+            let waited = self.changed.wait_timeout(output, left);
+            output = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.lock().bytes).into_owned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Output> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn failure(message: String) -> io::Error {
+    io::Error::other(message)
+}
