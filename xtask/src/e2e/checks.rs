@@ -1,0 +1,257 @@
+//! The checks, each a statement about the two programs.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use echo_proto::Pattern;
+use echo_test_support::{DEADLINE, Process, Server, command};
+
+use super::Outcome::{Passed, Skipped};
+use super::{Check, Outcome, Pair, ensure_seen};
+use crate::socket_table;
+
+/// In the order in which they are reported.
+pub(super) const ALL: &[(&str, Check)] = &[
+    ("the seed's own host and port", default_address),
+    ("200 clients at once", many_clients),
+    ("a message of 64 MiB", large_message),
+    ("half-close", half_close),
+    ("IPv6", ipv6),
+    ("a name", name),
+    ("--host ''", every_interface),
+    ("--once", once),
+    ("nobody listens", refused),
+    ("the socket table", sockets),
+    ("SIGTERM under traffic", stop_under_traffic),
+];
+
+const SEED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 65432);
+const GREETING: &str = "Received b'Hello, world'";
+
+/// Both sides of the seed's exchange, as two terminals would show it.
+pub(super) fn transcript(pair: &Pair) -> Result<String> {
+    let defaults = seed_port_is_free();
+    let mut server = command(&pair.server);
+    let mut client = command(&pair.client);
+    let mut shown = "";
+    if !defaults {
+        server.args(["--port", "0"]);
+        shown = " --port 0";
+    }
+    let server = Server::start_with(server.arg("--once"))?;
+    if !defaults {
+        client.args(["--port", &server.address.port().to_string()]);
+    }
+    let client = Process::run(&mut client, b"")?;
+    pair.expect_success(&server, &client)?;
+    let served = server.process.wait()?;
+    Ok(format!("$ echo-server{shown} --once\n{}\n$ echo-client\n{}", served.stdout, client.stdout))
+}
+
+fn default_address(pair: &Pair) -> Result<Outcome> {
+    if !seed_port_is_free() {
+        return Ok(Skipped(format!("another program has {SEED}; the others use a free port")));
+    }
+    let server = Server::start_with(&mut command(&pair.server))?;
+    let client = Process::run(&mut command(&pair.client), b"")?;
+    pair.expect_success(&server, &client)?;
+    let reply = client.stdout.trim_end();
+    ensure_seen(server.address == SEED && reply == GREETING, "not the seed's", &server, reply)?;
+    Ok(Passed(format!("{} at {}", reply, server.address)))
+}
+
+fn seed_port_is_free() -> bool {
+    TcpStream::connect_timeout(&SEED, Duration::from_secs(1)).is_err()
+}
+
+fn many_clients(pair: &Pair) -> Result<Outcome> {
+    const CLIENTS: usize = 200;
+    let server = pair.start(&[])?;
+    let started = Instant::now();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let message = format!("client {number}");
+            let client = Process::spawn(&mut pair.client(server.address, &[&message]))?;
+            Ok((message, client))
+        })
+        .collect::<Result<_>>()?;
+    for (message, client) in clients {
+        let client = client.wait()?;
+        pair.expect_success(&server, &client)?;
+        let expected = format!("Received b'{message}'\n");
+        ensure_seen(client.stdout == expected, "another's reply", &server, &client.stdout)?;
+    }
+    let elapsed = started.elapsed();
+    Ok(Passed(format!("{CLIENTS} processes, each its own reply, in {elapsed:.1?}")))
+}
+
+fn large_message(pair: &Pair) -> Result<Outcome> {
+    let mut message = vec![0; 64 * 1024 * 1024];
+    Pattern::new(64).fill(0, &mut message);
+    let server = pair.start(&[])?;
+    let started = Instant::now();
+    let reply = pair.exchange(&server, &["-"], &message)?;
+    let elapsed = started.elapsed();
+    ensure_seen(reply.ends_with("... (67108864 bytes)"), "wrong length", &server, &reply)?;
+    Ok(Passed(format!("67108864 bytes back, each compared, in {elapsed:.1?}")))
+}
+
+fn half_close(pair: &Pair) -> Result<Outcome> {
+    let server = pair.start(&[])?;
+    let mut stream = connect(server.address)?;
+    let mut message = vec![0; 1024 * 1024];
+    Pattern::new(1).fill(0, &mut message);
+    let mut reader = stream.try_clone()?;
+    let echo = std::thread::spawn(move || {
+        let mut echo = Vec::new();
+        reader.read_to_end(&mut echo).map(|_| echo)
+    });
+    stream.write_all(&message)?;
+    stream.shutdown(Shutdown::Write)?;
+    let echo = echo.join().expect("the reading thread does not panic")?;
+    let summary = format!("{} of {} bytes", echo.len(), message.len());
+    ensure_seen(echo == message, "the rest was not echoed", &server, &summary)?;
+    Ok(Passed(format!("{summary} after our FIN, then the server's")))
+}
+
+fn ipv6(pair: &Pair) -> Result<Outcome> {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return Ok(Skipped("this machine has no IPv6".to_owned()));
+    }
+    let server = pair.start(&["--host", "::1"])?;
+    let reply = pair.exchange(&server, &[], b"")?;
+    let peer = "Connected by ('::1', ";
+    let stdout = server.process.wait_for_stdout(peer)?;
+    ensure_seen(reply == GREETING, "wrong reply", &server, &reply)?;
+    Ok(Passed(last_line(&stdout)))
+}
+
+fn name(pair: &Pair) -> Result<Outcome> {
+    let server = pair.start(&["--host", "localhost"])?;
+    let port = server.address.port().to_string();
+    let mut client = command(&pair.client);
+    client.args(["--host", "localhost", "--port", &port]);
+    let client = Process::run(&mut client, b"")?;
+    pair.expect_success(&server, &client)?;
+    let stdout = server.process.wait_for_stdout("Connected by ")?;
+    let addresses: Vec<_> =
+        stdout.lines().filter_map(|line| line.strip_prefix("Listening on ")).collect();
+    Ok(Passed(format!("localhost is {}", addresses.join(" and "))))
+}
+
+fn every_interface(pair: &Pair) -> Result<Outcome> {
+    let server = pair.start(&["--host", ""])?;
+    ensure_seen(server.address.ip().is_unspecified(), "not every interface", &server, "")?;
+    // All of 127.0.0.0/8 is this machine on Linux; elsewhere only its first address is.
+    let host = if cfg!(target_os = "linux") { [127, 1, 2, 3] } else { [127, 0, 0, 1] };
+    let address = SocketAddr::from((host, server.address.port()));
+    let client = Process::run(&mut pair.client(address, &[]), b"")?;
+    pair.expect_success(&server, &client)?;
+    Ok(Passed(format!("listening on {}, reached at {address}", server.address)))
+}
+
+fn once(pair: &Pair) -> Result<Outcome> {
+    let server = pair.start(&["--once"])?;
+    pair.exchange(&server, &[], b"")?;
+    let address = server.address;
+    let finished = server.process.wait()?;
+    ensure!(finished.status.success(), "the server ended with {finished:?}");
+    ensure!(TcpStream::connect(address).is_err(), "somebody still listens at {address}");
+    Ok(Passed("served one client and exited with 0".to_owned()))
+}
+
+fn refused(pair: &Pair) -> Result<Outcome> {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    let client = Process::run(&mut pair.client(free, &[]), b"")?;
+    let message = format!("echo-client: cannot connect to {free}: connection refused\nhint: ");
+    ensure!(client.status.code() == Some(1), "exit code {:?}", client.status.code());
+    ensure!(client.stderr.starts_with(&message), "it said: {}", client.stderr);
+    Ok(Passed(format!("exit code 1, {}", client.stderr.lines().next().unwrap_or_default())))
+}
+
+fn sockets(pair: &Pair) -> Result<Outcome> {
+    let mut seen = Vec::new();
+    for (host, expected) in [("127.0.0.1", Ipv4Addr::LOCALHOST), ("", Ipv4Addr::UNSPECIFIED)] {
+        let server = pair.start(&["--host", host])?;
+        let port = server.address.port();
+        let Some(listening) = socket_table::listening_on(port) else {
+            return Ok(Skipped("this system has no /proc/net/tcp".to_owned()));
+        };
+        let found = format!("{listening:?}");
+        ensure_seen(listening == [expected], "not in the table as LISTEN", &server, &found)?;
+        seen.push(format!("LISTEN {expected}:{port} with --host '{host}'"));
+    }
+    Ok(Passed(seen.join(", ")))
+}
+
+#[cfg(not(unix))]
+fn stop_under_traffic(_: &Pair) -> Result<Outcome> {
+    Ok(Skipped("this system has no SIGTERM".to_owned()))
+}
+
+/// Clients send without pause while the server is told to stop. Whatever the server took must have
+/// come back: it counts the bytes that it echoed, the clients those that they got.
+#[cfg(unix)]
+fn stop_under_traffic(pair: &Pair) -> Result<Outcome> {
+    const CLIENTS: u64 = 20;
+    let server = pair.start(&[])?;
+    let address = server.address;
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|number| std::thread::spawn(move || flood(address, number))).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    server.process.terminate();
+    let mut received = 0;
+    for client in clients {
+        received += client.join().expect("a client does not panic")?;
+    }
+    let finished = server.process.wait()?;
+    ensure!(finished.status.success(), "the server ended with {finished:?}");
+    let echoed = format!("{CLIENTS} connections served, {received} bytes echoed");
+    ensure!(finished.stderr.contains(&echoed), "the clients got {received}; {}", finished.stderr);
+    Ok(Passed(format!(
+        "{received} bytes taken, all of them back at {CLIENTS} clients, exit code 0"
+    )))
+}
+
+/// Sends its pattern until the server ends the connection; returns how much of it came back.
+#[cfg(unix)]
+fn flood(address: SocketAddr, number: u64) -> Result<u64> {
+    let pattern = Pattern::new(number);
+    let mut stream = connect(address)?;
+    let mut sender = stream.try_clone()?;
+    let sending = std::thread::spawn(move || {
+        let mut piece = vec![0; 50_000];
+        for offset in (0..).step_by(piece.len()) {
+            pattern.fill(offset, &mut piece);
+            if sender.write_all(&piece).is_err() {
+                return;
+            }
+        }
+    });
+    let mut received = 0;
+    let mut piece = vec![0; 50_000];
+    loop {
+        let count = stream.read(&mut piece).context("the connection broke")?;
+        if count == 0 {
+            break;
+        }
+        pattern.check(received, &piece[..count])?;
+        received += count as u64;
+    }
+    // The server has said goodbye, so do we. It may have gone already.
+    let _ = stream.shutdown(Shutdown::Both);
+    sending.join().expect("the sending thread does not panic");
+    Ok(received)
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    Ok(stream)
+}
+
+fn last_line(text: &str) -> String {
+    text.lines().next_back().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,29 @@
+//! What cargo alone cannot say about the pair. Run it as `cargo xtask`.
+
+mod e2e;
+mod socket_table;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the echo pair's workspace.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build both programs, let them talk over real sockets, and check what they say
+    E2e {
+        /// Check the release build
+        #[arg(long)]
+        release: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::E2e { release } => e2e::run(release),
+    }
+}

@@ -1,0 +1,52 @@
+//! The kernel's table of sockets, as `netstat` reads it (Linux: proc_net_tcp in the kernel's
+//! documentation).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The state number of a listening socket, `TCP_LISTEN` in the kernel's `net/tcp_states.h`.
+const LISTEN: &str = "0A";
+
+/// The addresses on which somebody listens at `port`; `None` where there is no such table.
+pub(crate) fn listening_on(port: u16) -> Option<Vec<IpAddr>> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let tables: Vec<_> = tables.iter().flat_map(std::fs::read_to_string).collect();
+    let rows = tables.iter().flat_map(|table| table.lines().skip(1));
+    (!tables.is_empty()).then(|| rows.filter_map(|row| listener(row, port)).collect())
+}
+
+/// Reads `0: 0100007F:FF98 00000000:0000 0A …`: number, local address, remote address, state.
+fn listener(row: &str, port: u16) -> Option<IpAddr> {
+    let mut columns = row.split_whitespace().skip(1);
+    let (address, port_number) = columns.next()?.split_once(':')?;
+    let state = columns.nth(1)?;
+    let port_number = u16::from_str_radix(port_number, 16).ok()?;
+    (state == LISTEN && port_number == port).then(|| parse_address(address)).flatten()
+}
+
+/// Each group of eight digits is a number in the machine's byte order that holds four bytes in the
+/// network's.
+fn parse_address(digits: &str) -> Option<IpAddr> {
+    let groups = digits.as_bytes().chunks(8);
+    let words = groups.map(|group| u32::from_str_radix(str::from_utf8(group).ok()?, 16).ok());
+    let bytes: Vec<u8> =
+        words.collect::<Option<Vec<_>>>()?.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let v4 = || <[u8; 4]>::try_from(bytes.as_slice()).map(Ipv4Addr::from).map(IpAddr::from);
+    let v6 = || <[u8; 16]>::try_from(bytes.as_slice()).map(Ipv6Addr::from).map(IpAddr::from);
+    v4().or_else(|_| v6()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn rows_are_read_as_the_kernel_writes_them() {
+        let row = "  0: 0100007F:FF98 00000000:0000 0A 00000000:00000000 00:00000000 00000000";
+        assert_eq!(listener(row, 65432), Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(listener(row, 65433), None);
+        assert_eq!(listener(&row.replace(" 0A ", " 01 "), 65432), None);
+        let row = "  0: 00000000000000000000000001000000:FF98 0:0000 0A 00000000:00000000";
+        assert_eq!(listener(row, 65432), Some(IpAddr::from(Ipv6Addr::LOCALHOST)));
+    }
+}
