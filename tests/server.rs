@@ -207,10 +207,10 @@ fn a_port_below_1024_without_privilege_says_how_to_get_it() {
 #[test]
 fn an_address_of_another_machine_is_named() {
     run()
-        .args(["--port", "0", "--host", "192.0.2.1"])
+        .args(["--port", "0", "--host", "203.0.113.1"])
         .assert()
         .code(1)
-        .stderr(contains("cannot listen on 192.0.2.1:0: address not available"));
+        .stderr(contains("cannot listen on 203.0.113.1:0: address not available"));
 }
 
 #[test]

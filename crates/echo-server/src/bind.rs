@@ -140,9 +140,9 @@ mod tests {
 
     #[test]
     fn an_address_of_another_machine_is_named_with_a_way_out() {
-        // TEST-NET-1 (RFC 5737) belongs to nobody.
-        let error = bind(&config("192.0.2.1", 0)).err().unwrap();
-        assert!(error.to_string().contains("192.0.2.1:0: address not available"), "{error}");
+        // TEST-NET-3 (RFC 5737) belongs to nobody.
+        let error = bind(&config("203.0.113.1", 0)).err().unwrap();
+        assert!(error.to_string().contains("203.0.113.1:0: address not available"), "{error}");
         assert!(error.hint().unwrap().contains("--host ''"));
     }
 
