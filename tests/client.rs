@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -255,6 +256,7 @@ fn a_reset_is_called_what_it_is() {
 #[test]
 fn another_kind_of_server_is_recognised_by_its_answer() {
     let port = server(|stream| {
+        read(&stream, 12);
         (&stream).write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         wait_for_its_end(stream);
     });
@@ -295,6 +297,22 @@ fn a_reply_that_repeats_is_too_long() {
     );
 }
 
+/// Sends `message` on stdin, keeps that open, and returns what the client says when it gives up.
+fn stderr_with_open_stdin(port: u16, message: &[u8]) -> String {
+    let mut child = command(PROGRAM)
+        .args(["--port", &port.to_string(), "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(message).unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    stderr
+}
+
 #[test]
 fn a_server_that_leaves_early_ends_a_message_that_is_not_through() {
     let port = server(|stream| {
@@ -302,19 +320,19 @@ fn a_server_that_leaves_early_ends_a_message_that_is_not_through() {
         stream.shutdown(Shutdown::Write).unwrap();
         wait_for_its_end(stream);
     });
-    let mut child = command(PROGRAM)
-        .args(["--port", &port.to_string(), "-"])
-        .stdin(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    // The input stays open: only the server's end can end it.
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"Hello").unwrap();
-    let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let stderr = stderr_with_open_stdin(port, b"Hello");
     assert!(stderr.contains("closed the connection before all was sent: 5 bytes"), "{stderr}");
+}
+
+#[test]
+fn a_server_that_speaks_first_is_no_echo_server() {
+    let port = server(|stream| {
+        (&stream).write_all(b"220 mail.example ESMTP\r\n").unwrap();
+        wait_for_its_end(stream);
+    });
+    let stderr = stderr_with_open_stdin(port, b"");
+    assert!(stderr.contains("the other end spoke first: b'2' came before"), "{stderr}");
+    assert!(stderr.contains(r"the answer began b'220 mail.example ESMTP\r\n'"), "{stderr}");
 }
 
 #[test]
@@ -336,7 +354,7 @@ fn wrong_usage_exits_with_2_and_names_the_argument() {
 #[test]
 fn a_full_stdout_is_an_error_and_a_closed_one_is_not() {
     let echo = Echo::start();
-    let run = |stdout: std::process::Stdio| {
+    let run = |stdout: Stdio| {
         let port = echo.port.to_string();
         command(PROGRAM).args(["--port", &port]).stdout(stdout).output().unwrap()
     };

@@ -118,6 +118,10 @@ impl fmt::Display for ReplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Differs(mismatch) => write!(f, "the reply differs: {mismatch}"),
+            Self::Surplus { sent: 0, found } => {
+                let found = repr(std::slice::from_ref(found));
+                write!(f, "the other end spoke first: {found} came before anything was sent")
+            }
             Self::Surplus { sent, found } => {
                 let found = repr(std::slice::from_ref(found));
                 write!(f, "the reply is too long: {found} after all {sent} bytes had come back")
@@ -154,7 +158,10 @@ mod tests {
     #[test]
     fn a_reply_longer_than_what_was_sent_is_an_error() {
         let mut reply = after_sending(b"abc");
-        assert_eq!(reply.received(b"abcab"), Err(ReplyError::Surplus { sent: 3, found: b'a' }));
+        let surplus = ReplyError::Surplus { sent: 3, found: b'a' };
+        assert_eq!(reply.received(b"abcab"), Err(surplus));
+        let text = surplus.to_string();
+        assert_eq!(text, "the reply is too long: b'a' after all 3 bytes had come back");
     }
 
     #[test]
