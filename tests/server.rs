@@ -36,6 +36,17 @@ fn exchange(mut stream: &TcpStream, message: &[u8]) {
     assert_eq!(echo, message);
 }
 
+/// The listener is closed, or about to be: what is queued meanwhile is reset.
+fn wait_until_it_refuses(address: SocketAddr) {
+    let started = Instant::now();
+    loop {
+        match TcpStream::connect(address) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+            _ => assert!(started.elapsed() < DEADLINE),
+        }
+    }
+}
+
 fn run() -> Command {
     let mut run = Command::from_std(command(PROGRAM));
     run.timeout(DEADLINE);
@@ -147,8 +158,7 @@ fn once_refuses_the_second_client_and_serves_the_first() {
     let server = start(&["--once"]);
     let first = connect(server.address);
     exchange(&first, b"first");
-    let refused = TcpStream::connect_timeout(&server.address, DEADLINE);
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    wait_until_it_refuses(server.address);
     exchange(&first, b"still here");
     drop(first);
     assert!(server.process.wait().unwrap().status.success());
@@ -343,8 +353,7 @@ mod stopping {
         exchange(&idle, b"hello");
         server.process.terminate();
         assert_eq!(read_to_end(&idle), b"", "FIN and no more");
-        let refused = TcpStream::connect_timeout(&server.address, DEADLINE);
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        wait_until_it_refuses(server.address);
     }
 
     /// A connection that owes its peer much more than the socket buffers hold, and cannot give it.
@@ -386,14 +395,6 @@ mod stopping {
         assert_eq!(finished.status.code(), Some(1));
         assert!(finished.stderr.contains("1 connection cut"), "{finished:?}");
         drop(stuck);
-    }
-
-    /// The listener is closed: the first signal has arrived.
-    fn wait_until_it_refuses(address: SocketAddr) {
-        let started = Instant::now();
-        while TcpStream::connect(address).is_ok() {
-            assert!(started.elapsed() < DEADLINE);
-        }
     }
 
     #[test]
