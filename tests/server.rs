@@ -3,48 +3,20 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use assert_cmd::Command;
 use echo_proto::Pattern;
-use echo_test_support::{DEADLINE, Process, Server, command, skipped, skipped_without_ipv6};
-use predicates::str::{contains, diff, is_empty, is_match};
+use echo_test_support::{
+    DEADLINE, Process, Server, command, connect, exchange, read_to_end, skipped,
+    skipped_without_ipv6, wait_until_it_refuses,
+};
+use predicates::str::{contains, diff, is_empty};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
 
 fn start(arguments: &[&str]) -> Server {
     Server::start(PROGRAM, arguments).unwrap()
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream
-}
-
-fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
-    let mut echo = Vec::new();
-    stream.read_to_end(&mut echo).unwrap();
-    echo
-}
-
-/// One message and its echo on a connection that stays open.
-fn exchange(mut stream: &TcpStream, message: &[u8]) {
-    stream.write_all(message).unwrap();
-    let mut echo = vec![0; message.len()];
-    stream.read_exact(&mut echo).unwrap();
-    assert_eq!(echo, message);
-}
-
-/// The listener is closed, or about to be: what is queued meanwhile is reset.
-fn wait_until_it_refuses(address: SocketAddr) {
-    let started = Instant::now();
-    loop {
-        match TcpStream::connect(address) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
-            _ => assert!(started.elapsed() < DEADLINE),
-        }
-    }
 }
 
 fn run() -> Command {
@@ -306,112 +278,5 @@ fn the_seeds_python_client_gets_its_echo() {
             skipped("the_seeds_python_client_gets_its_echo", "python3 is not installed");
         }
         Err(error) => panic!("{error}"),
-    }
-}
-
-#[cfg(unix)]
-mod stopping {
-    use super::*;
-
-    #[test]
-    fn a_signal_ends_it_with_0_and_a_summary() {
-        for stop in [Process::terminate, Process::interrupt] {
-            let server = start(&[]);
-            exchange(&connect(server.address), b"Hello, world");
-            stop(&server.process);
-            let finished = server.process.wait().unwrap();
-            assert!(finished.status.success());
-            let summary = "echo-server: stopped: 1 connection served, 12 bytes echoed\n";
-            assert_eq!(finished.stderr, summary);
-        }
-    }
-
-    #[test]
-    fn bytes_already_received_are_echoed_after_the_stop() {
-        let server = start(&[]);
-        // A sent message is in the server's receive queue: on loopback, send(2) delivers.
-        let streams: Vec<_> = (0..100).map(|_| connect(server.address)).collect();
-        for (number, stream) in streams.iter().enumerate() {
-            let mut message = vec![0; 16 * 1024];
-            Pattern::new(number as u64).fill(0, &mut message);
-            (&*stream).write_all(&message).unwrap();
-        }
-        server.process.terminate();
-        for (number, stream) in streams.iter().enumerate() {
-            let echo = read_to_end(stream);
-            assert_eq!(echo.len(), 16 * 1024, "connection {number}");
-            Pattern::new(number as u64).check(0, &echo).unwrap();
-        }
-        drop(streams);
-        assert!(server.process.wait().unwrap().status.success());
-    }
-
-    #[test]
-    fn no_new_connection_is_accepted_while_it_drains() {
-        let server = start(&[]);
-        let idle = connect(server.address);
-        exchange(&idle, b"hello");
-        server.process.terminate();
-        assert_eq!(read_to_end(&idle), b"", "FIN and no more");
-        wait_until_it_refuses(server.address);
-    }
-
-    /// A connection that owes its peer much more than the socket buffers hold, and cannot give it.
-    fn connect_and_never_read(address: SocketAddr) -> TcpStream {
-        let stream = connect(address);
-        stream.set_nonblocking(true).unwrap();
-        let mut silent_since = Instant::now();
-        while silent_since.elapsed() < Duration::from_millis(300) {
-            match (&stream).write(&[7; 64 * 1024]) {
-                Ok(1..) => silent_since = Instant::now(),
-                Ok(0) => unreachable!("a socket takes a byte or says why not"),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-            }
-        }
-        stream
-    }
-
-    #[test]
-    fn the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so() {
-        let server = start(&["--drain-timeout", "300ms"]);
-        let stuck = connect_and_never_read(server.address);
-        server.process.terminate();
-        let finished = server.process.wait().unwrap();
-        assert_eq!(finished.status.code(), Some(1));
-        let cut =
-            is_match(r"^echo-server: stopped: 1 .* 1 connection cut before all was echoed\n$");
-        assert!(predicates::Predicate::eval(&cut.unwrap(), &finished.stderr), "{finished:?}");
-        drop(stuck);
-    }
-
-    #[test]
-    fn a_second_signal_does_not_wait_for_the_deadline() {
-        let server = start(&["--drain-timeout", "1h"]);
-        let stuck = connect_and_never_read(server.address);
-        server.process.terminate();
-        wait_until_it_refuses(server.address);
-        server.process.interrupt();
-        let finished = server.process.wait().unwrap();
-        assert_eq!(finished.status.code(), Some(1));
-        assert!(finished.stderr.contains("1 connection cut"), "{finished:?}");
-        drop(stuck);
-    }
-
-    #[test]
-    fn a_flood_does_not_keep_it_from_stopping() {
-        let server = start(&["--drain-timeout", "20s"]);
-        let stream = connect(server.address);
-        std::thread::scope(|scope| {
-            scope.spawn(|| while (&stream).write_all(&[1; 64 * 1024]).is_ok() {});
-            let mut piece = vec![0; 64 * 1024];
-            (&stream).read_exact(&mut piece).unwrap();
-            server.process.terminate();
-            let signalled = Instant::now();
-            // All that is echoed, then FIN; the flood meanwhile goes on.
-            while (&stream).read(&mut piece).unwrap() > 0 {}
-            assert!(signalled.elapsed() < Duration::from_secs(10));
-            stream.shutdown(Shutdown::Both).unwrap();
-        });
-        assert!(server.process.wait().unwrap().status.success());
     }
 }

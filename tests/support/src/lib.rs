@@ -4,8 +4,8 @@
 //! `cargo xtask e2e` can report them.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -33,11 +33,48 @@ pub fn skipped(check: &str, why: &str) {
 
 /// Whether this machine lacks IPv6; if so, says that `check` was skipped.
 pub fn skipped_without_ipv6(check: &str) -> bool {
-    let missing = std::net::TcpListener::bind("[::1]:0").is_err();
+    let missing = TcpListener::bind("[::1]:0").is_err();
     if missing {
         skipped(check, "this machine has no IPv6");
     }
     missing
+}
+
+/// Connects, with a deadline on every read.
+///
+/// # Panics
+///
+/// It cannot connect. So do the functions below when the peer does not do as it should.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// One message and its echo, on a connection that stays open.
+pub fn exchange(mut stream: &TcpStream, message: &[u8]) {
+    stream.write_all(message).unwrap();
+    let mut echo = vec![0; message.len()];
+    stream.read_exact(&mut echo).unwrap();
+    assert_eq!(echo, message);
+}
+
+/// All that comes until the peer says goodbye.
+pub fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Waits until nobody listens at `address`. What was queued there until then is reset.
+pub fn wait_until_it_refuses(address: SocketAddr) {
+    let started = Instant::now();
+    loop {
+        match TcpStream::connect(address) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+            _ => assert!(started.elapsed() < DEADLINE),
+        }
+    }
 }
 
 /// A running program whose output is collected. It is killed when this is dropped.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use echo_proto::Pattern;
-use echo_test_support::{DEADLINE, Process, Server, command};
+use echo_test_support::{Process, Server, command, connect};
 
 use super::Outcome::{Passed, Skipped};
 use super::{Check, Outcome, Pair, ensure_seen};
@@ -100,7 +100,7 @@ fn large_message(pair: &Pair) -> Result<Outcome> {
 
 fn half_close(pair: &Pair) -> Result<Outcome> {
     let server = pair.start(&[])?;
-    let mut stream = connect(server.address)?;
+    let mut stream = connect(server.address);
     let mut message = vec![0; 1024 * 1024];
     Pattern::new(1).fill(0, &mut message);
     let mut reader = stream.try_clone()?;
@@ -219,7 +219,7 @@ fn stop_under_traffic(pair: &Pair) -> Result<Outcome> {
 #[cfg(unix)]
 fn flood(address: SocketAddr, number: u64) -> Result<u64> {
     let pattern = Pattern::new(number);
-    let mut stream = connect(address)?;
+    let mut stream = connect(address);
     let mut sender = stream.try_clone()?;
     let sending = std::thread::spawn(move || {
         let mut piece = vec![0; 50_000];
@@ -244,12 +244,6 @@ fn flood(address: SocketAddr, number: u64) -> Result<u64> {
     let _ = stream.shutdown(Shutdown::Both);
     sending.join().expect("the sending thread does not panic");
     Ok(received)
-}
-
-fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(DEADLINE))?;
-    Ok(stream)
 }
 
 fn last_line(text: &str) -> String {
