@@ -10,6 +10,19 @@ use crate::{Mismatch, repr};
 ///
 /// Tell it of bytes *before* they are sent, or a fast echo could arrive first. It holds
 /// [`in_flight`](Self::in_flight) bytes of memory; whoever sends bounds that by waiting.
+///
+/// ```
+/// use echo_proto::ReplyCheck;
+///
+/// let mut reply = ReplyCheck::new();
+/// reply.sent(b"Hello, world");
+/// // The echo may arrive in any pieces.
+/// reply.received(b"Hello")?;
+/// assert_eq!(reply.in_flight(), 7);
+/// reply.received(b", world")?;
+/// assert_eq!(reply.finish()?, 12);
+/// # Ok::<(), echo_proto::ReplyError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct ReplyCheck {
     expected: VecDeque<u8>,

@@ -1,0 +1,111 @@
+//! The decoder beside `tokio_util::codec::LengthDelimitedCodec` on the same bytes:
+//! `cargo bench -p echo-proto`.
+
+use bytes::{BufMut, BytesMut};
+use divan::counter::BytesCount;
+use divan::{Bencher, black_box};
+use echo_proto::{Decoder, Framing, Pattern, encode};
+use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
+
+/// Lengths of the messages.
+const LENGTHS: [usize; 2] = [64, 64 * 1024];
+/// Bytes of messages in a stream.
+const STREAM: usize = 8 * 1024 * 1024;
+/// What one `recv` might give.
+const PIECE: usize = 64 * 1024;
+
+fn main() {
+    divan::main();
+}
+
+fn stream(length: usize) -> Vec<u8> {
+    let mut message = vec![0; length];
+    Pattern::new(0).fill(0, &mut message);
+    let mut wire = Vec::new();
+    for _ in 0..STREAM / length {
+        encode(Framing::Length, &message, &mut wire).expect("it is short");
+    }
+    wire
+}
+
+/// The stream arrives in pieces; copying each stands for the `recv` into the buffer.
+mod in_pieces {
+    use super::*;
+
+    #[divan::bench(args = LENGTHS)]
+    fn ours(bencher: Bencher<'_, '_>, length: usize) {
+        let wire = stream(length);
+        let mut buffer = vec![0; PIECE];
+        bencher.counter(BytesCount::of_slice(&wire)).bench_local(|| {
+            let mut decoder = Decoder::new(Framing::Length, u64::MAX);
+            let mut messages = 0;
+            for piece in wire.chunks(PIECE) {
+                buffer[..piece.len()].copy_from_slice(piece);
+                let mut input = &buffer[..piece.len()];
+                while let Some(frame) = decoder.decode(&mut input).expect("it is well-formed") {
+                    black_box(frame.payload());
+                    messages += 1;
+                }
+            }
+            assert_eq!(messages, STREAM / length);
+        });
+    }
+
+    #[divan::bench(args = LENGTHS)]
+    fn tokio_util(bencher: Bencher<'_, '_>, length: usize) {
+        let wire = stream(length);
+        bencher.counter(BytesCount::of_slice(&wire)).bench_local(|| {
+            let mut codec = codec();
+            let mut buffer = BytesMut::with_capacity(PIECE);
+            let mut messages = 0;
+            for piece in wire.chunks(PIECE) {
+                buffer.reserve(PIECE);
+                buffer.put_slice(piece);
+                while let Some(frame) = codec.decode(&mut buffer).expect("it is well-formed") {
+                    black_box(&frame[..]);
+                    messages += 1;
+                }
+            }
+            assert_eq!(messages, STREAM / length);
+        });
+    }
+}
+
+/// The whole stream is there already, in the buffer that each likes best: nothing is copied.
+mod at_once {
+    use super::*;
+
+    #[divan::bench(args = LENGTHS)]
+    fn ours(bencher: Bencher<'_, '_>, length: usize) {
+        let wire = stream(length);
+        bencher.counter(BytesCount::of_slice(&wire)).bench_local(|| {
+            let mut decoder = Decoder::new(Framing::Length, u64::MAX);
+            let mut input = wire.as_slice();
+            let mut messages = 0;
+            while let Some(frame) = decoder.decode(&mut input).expect("it is well-formed") {
+                black_box(frame.payload());
+                messages += 1;
+            }
+            assert_eq!(messages, STREAM / length);
+        });
+    }
+
+    #[divan::bench(args = LENGTHS)]
+    fn tokio_util(bencher: Bencher<'_, '_>, length: usize) {
+        let wire = stream(length);
+        let bencher = bencher.counter(BytesCount::of_slice(&wire));
+        bencher.with_inputs(|| BytesMut::from(wire.as_slice())).bench_local_refs(|buffer| {
+            let mut codec = codec();
+            let mut messages = 0;
+            while let Some(frame) = codec.decode(buffer).expect("it is well-formed") {
+                black_box(&frame[..]);
+                messages += 1;
+            }
+            assert_eq!(messages, STREAM / length);
+        });
+    }
+}
+
+fn codec() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().max_frame_length(usize::MAX).new_codec()
+}

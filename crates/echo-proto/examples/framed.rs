@@ -1,0 +1,51 @@
+//! Messages over a socket: an echo server on one thread, its client on another.
+//!
+//! `cargo run -p echo-proto --example framed` talks to itself; with an address, as in
+//! `… --example framed 127.0.0.1:65432`, to the echo server there (`echo-server --framing length`).
+
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+
+use echo_proto::blocking::{MessageReader, write_message};
+use echo_proto::{Framing, repr};
+
+const MAX_FRAME: u64 = 1024 * 1024;
+
+fn main() -> io::Result<()> {
+    let address = match std::env::args().nth(1) {
+        Some(address) => address,
+        None => start_server()?,
+    };
+    let stream = TcpStream::connect(address)?;
+    let mut replies = MessageReader::new(&stream, Framing::Length, MAX_FRAME);
+    let mut reply = Vec::new();
+    // However TCP cuts the stream, three messages go out and three come back: also the empty one.
+    for message in [&b"Hello, world"[..], b"", b"two\nlines"] {
+        write_message(&stream, Framing::Length, message)?;
+        assert!(replies.read_message(&mut reply)?, "the server has left");
+        println!("Received {}", repr(&reply));
+    }
+    stream.shutdown(Shutdown::Write)?;
+    assert!(!replies.read_message(&mut reply)?, "nothing else comes");
+    Ok(())
+}
+
+fn start_server() -> io::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    thread::spawn(move || serve(&listener.accept()?.0));
+    Ok(address)
+}
+
+fn serve(stream: &TcpStream) -> io::Result<()> {
+    let mut messages = MessageReader::new(stream, Framing::Length, MAX_FRAME);
+    let mut message = Vec::new();
+    while messages.read_message(&mut message)? {
+        println!("Echoing  {}", repr(&message));
+        write_message(stream, Framing::Length, &message)?;
+    }
+    Ok(())
+}

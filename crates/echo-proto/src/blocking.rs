@@ -1,0 +1,152 @@
+//! Messages over anything that reads and writes, such as a blocking socket.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use crate::{Decoder, FrameError, Framing, encode};
+
+/// Bytes asked for at once.
+const PIECE: usize = 16 * 1024;
+
+/// Writes `payload` as one message, in a single `write_all`.
+///
+/// ```
+/// use echo_proto::{Framing, blocking};
+///
+/// let mut wire = Vec::new(); // or a TcpStream
+/// blocking::write_message(&mut wire, Framing::Line, b"hi")?;
+/// assert_eq!(wire, b"hi\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of the writer; [`ErrorKind::InvalidInput`] around a [`FrameError`] if the payload cannot be
+/// said in this framing, and then nothing was written.
+pub fn write_message(mut writer: impl Write, framing: Framing, payload: &[u8]) -> io::Result<()> {
+    // One buffer, so that a count and its message leave in one segment.
+    let mut wire = Vec::with_capacity(payload.len() + 4);
+    encode(framing, payload, &mut wire)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
+    writer.write_all(&wire)
+}
+
+/// Reads messages one after the other.
+///
+/// ```
+/// use echo_proto::Framing;
+/// use echo_proto::blocking::MessageReader;
+///
+/// let stream = &b"one\ntwo\n"[..]; // or a TcpStream
+/// let mut reader = MessageReader::new(stream, Framing::Line, 1024);
+/// let mut message = Vec::new();
+/// while reader.read_message(&mut message)? {
+///     println!("{} bytes", message.len());
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct MessageReader<R> {
+    reader: R,
+    decoder: Decoder,
+    piece: Vec<u8>,
+    /// The part of the piece that was not decoded yet.
+    start: usize,
+    end: usize,
+}
+
+impl<R: Read> MessageReader<R> {
+    /// Reads messages of at most `max_frame` bytes each. It reads ahead: what follows a message in
+    /// the stream may be buffered already.
+    #[must_use]
+    pub fn new(reader: R, framing: Framing, max_frame: u64) -> Self {
+        let decoder = Decoder::new(framing, max_frame);
+        Self { reader, decoder, piece: vec![0; PIECE], start: 0, end: 0 }
+    }
+
+    /// Reads the next message over what `payload` held. `false` at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of the reader. [`ErrorKind::InvalidData`] around a [`FrameError`] for a message that is
+    /// too large, [`ErrorKind::UnexpectedEof`] around one for a stream that ends inside a message.
+    pub fn read_message(&mut self, payload: &mut Vec<u8>) -> io::Result<bool> {
+        payload.clear();
+        loop {
+            let mut input = &self.piece[self.start..self.end];
+            let frame = self.decoder.decode(&mut input);
+            self.start = self.end - input.len();
+            if let Some(frame) = frame.map_err(frame_error)? {
+                payload.extend_from_slice(frame.payload());
+                return Ok(true);
+            }
+            let count = loop {
+                match self.reader.read(&mut self.piece) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    result => break result?,
+                }
+            };
+            if count == 0 {
+                return self.decoder.finish().map(|()| false).map_err(frame_error);
+            }
+            (self.start, self.end) = (0, count);
+        }
+    }
+
+    /// The reader underneath, for whoever wants to close it or set its timeouts.
+    pub fn get_ref(&self) -> &R {
+        &self.reader
+    }
+}
+
+fn frame_error(error: FrameError) -> io::Error {
+    let kind = match error {
+        FrameError::Truncated { .. } => ErrorKind::UnexpectedEof,
+        _ => ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(wire: &[u8], framing: Framing, max_frame: u64) -> (Vec<Vec<u8>>, io::Result<()>) {
+        let mut reader = MessageReader::new(wire, framing, max_frame);
+        let (mut messages, mut message) = (Vec::new(), Vec::new());
+        loop {
+            match reader.read_message(&mut message) {
+                Ok(true) => messages.push(message.clone()),
+                Ok(false) => return (messages, Ok(())),
+                Err(error) => return (messages, Err(error)),
+            }
+        }
+    }
+
+    #[test]
+    fn messages_larger_than_a_piece_are_read_whole() {
+        let messages = vec![vec![1; 3 * PIECE], vec![], vec![2; PIECE - 4], vec![3]];
+        let mut wire = Vec::new();
+        for message in &messages {
+            write_message(&mut wire, Framing::Length, message).unwrap();
+        }
+        let (read, end) = read_all(&wire, Framing::Length, u64::MAX);
+        assert_eq!(read, messages);
+        end.unwrap();
+    }
+
+    #[test]
+    fn whole_messages_before_a_cut_are_read_and_the_cut_is_named() {
+        let (read, end) = read_all(b"one\ntw", Framing::Line, 10);
+        assert_eq!(read, [b"one"]);
+        let error = end.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+        let fact = error.get_ref().unwrap().downcast_ref::<FrameError>();
+        assert_eq!(fact, Some(&FrameError::Truncated { received: 2, missing: 1 }));
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_invalid_data() {
+        let (_, end) = read_all(b"\x01\0\0\0", Framing::Length, 10);
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,238 @@
+//! From pieces of a stream to whole messages.
+
+use crate::{Boundaries, FrameError, Framing};
+
+/// Memory that is kept between messages; what a larger one took is given back.
+const KEPT: usize = 4096;
+
+/// Gives whole messages from a stream that arrives in pieces of any size.
+///
+/// A message that lies whole in one piece is handed out from there, without a copy. Of one that does
+/// not, what has come is kept: memory grows with the bytes received, never with those promised.
+///
+/// ```
+/// use echo_proto::{Decoder, Framing};
+///
+/// let mut decoder = Decoder::new(Framing::Length, 1024 * 1024);
+/// let mut messages = Vec::new();
+/// for mut piece in [&b"\0\0\0\x02h"[..], b"i\0\0\0\0\0"] {
+///     // Takes messages off the front of the piece until more bytes are needed.
+///     while let Some(frame) = decoder.decode(&mut piece)? {
+///         messages.push(frame.payload().to_vec());
+///     }
+/// }
+/// assert_eq!(messages, [b"hi".to_vec(), vec![]]);
+/// // The stream ends inside the count of a third message.
+/// assert!(decoder.finish().is_err());
+/// # Ok::<(), echo_proto::FrameError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    boundaries: Boundaries,
+    framing: Framing,
+    /// What has come of the message that is not whole yet.
+    partial: Vec<u8>,
+    /// The partial message has been completed and handed out.
+    handed_out: bool,
+}
+
+/// A whole message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    wire: &'a [u8],
+    framing: Framing,
+}
+
+impl<'a> Frame<'a> {
+    /// The message itself, without what the framing adds.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        let (before, after) = self.framing.overhead();
+        &self.wire[before..self.wire.len() - after]
+    }
+
+    /// The message as it came over the wire.
+    #[must_use]
+    pub fn wire(&self) -> &'a [u8] {
+        self.wire
+    }
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream whose messages hold at most `max_frame` bytes each, without
+    /// what the framing adds.
+    #[must_use]
+    pub fn new(framing: Framing, max_frame: u64) -> Self {
+        let boundaries = Boundaries::new(framing, max_frame);
+        Self { boundaries, framing, partial: Vec::new(), handed_out: false }
+    }
+
+    /// Takes bytes off the front of `input` up to the end of a message. `Ok(None)` when all of the
+    /// input is taken and more is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::FrameTooLarge`]. The stream cannot be understood from there on.
+    #[inline]
+    pub fn decode<'m, 'i: 'm>(
+        &'m mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Frame<'m>>, FrameError> {
+        if self.handed_out {
+            self.handed_out = false;
+            self.partial.clear();
+            self.partial.shrink_to(KEPT);
+        }
+        let end = self.boundaries.next_end(input)?;
+        let (taken, rest) = input.split_at(end.unwrap_or(input.len()));
+        *input = rest;
+        let framing = self.framing;
+        match end {
+            Some(_) if self.partial.is_empty() => Ok(Some(Frame { wire: taken, framing })),
+            Some(_) => {
+                self.partial.extend_from_slice(taken);
+                self.handed_out = true;
+                Ok(Some(Frame { wire: &self.partial, framing }))
+            }
+            None => {
+                self.partial.extend_from_slice(taken);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Says that the stream has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::Truncated`] if that was inside a message.
+    pub fn finish(&self) -> Result<(), FrameError> {
+        self.boundaries.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode;
+    use proptest::prelude::*;
+
+    const MAX: u64 = 1000;
+
+    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>, FrameError> {
+        let mut decoder = Decoder::new(framing, MAX);
+        let mut messages = Vec::new();
+        for mut piece in pieces.iter().copied() {
+            while let Some(frame) = decoder.decode(&mut piece)? {
+                messages.push(frame.payload().to_vec());
+            }
+        }
+        decoder.finish().map(|()| messages)
+    }
+
+    fn encoded(framing: Framing, messages: &[&[u8]]) -> Vec<u8> {
+        let mut wire = Vec::new();
+        for message in messages {
+            encode(framing, message, &mut wire).unwrap();
+        }
+        wire
+    }
+
+    #[test]
+    fn every_split_of_a_stream_in_three_gives_the_same_messages() {
+        let messages: [&[u8]; 6] = [b"Hello", b"", b"\r", b"\0\0\0\x01", b"", b"world"];
+        for framing in [Framing::Line, Framing::Length] {
+            let wire = encoded(framing, &messages);
+            for second in 0..=wire.len() {
+                for first in 0..=second {
+                    let pieces = [&wire[..first], &wire[first..second], &wire[second..]];
+                    assert_eq!(decode(framing, &pieces).unwrap(), messages, "{first} {second}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_at_a_time_gives_the_same_messages() {
+        let long = [b'x'; MAX as usize];
+        let messages: [&[u8]; 4] = [b"", &long, b"short", &long];
+        for framing in [Framing::Line, Framing::Length] {
+            let wire = encoded(framing, &messages);
+            let bytes: Vec<_> = wire.chunks(1).collect();
+            assert_eq!(decode(framing, &bytes).unwrap(), messages);
+        }
+    }
+
+    #[test]
+    fn raw_passes_pieces_on_as_they_come() {
+        assert_eq!(
+            decode(Framing::Raw, &[b"any", b"", b"\n\0"]).unwrap(),
+            [b"any".to_vec(), b"\n\0".to_vec()]
+        );
+    }
+
+    #[test]
+    fn a_frame_knows_its_bytes_on_the_wire() {
+        let mut decoder = Decoder::new(Framing::Length, MAX);
+        let mut piece = &b"\0\0\0\x02hi"[..];
+        let frame = decoder.decode(&mut piece).unwrap().unwrap();
+        assert_eq!((frame.payload(), frame.wire()), (&b"hi"[..], &b"\0\0\0\x02hi"[..]));
+    }
+
+    #[test]
+    fn a_promised_4_gib_allocates_nothing() {
+        let mut decoder = Decoder::new(Framing::Length, u64::MAX);
+        let mut piece = &b"\xff\xff\xff\xff"[..];
+        assert_eq!(decoder.decode(&mut piece), Ok(None));
+        assert!(decoder.partial.capacity() <= 8, "{} bytes", decoder.partial.capacity());
+    }
+
+    #[test]
+    fn memory_of_a_large_message_is_given_back() {
+        let message = vec![b'x'; 1_000_000];
+        let wire = encoded(Framing::Length, &[&message, b"small"]);
+        let mut decoder = Decoder::new(Framing::Length, u64::MAX);
+        for mut piece in wire.chunks(1000) {
+            while decoder.decode(&mut piece).unwrap().is_some() {}
+        }
+        assert!(decoder.partial.capacity() <= KEPT);
+    }
+
+    #[test]
+    fn an_error_stays_an_error() {
+        let mut decoder = Decoder::new(Framing::Length, MAX);
+        let mut piece = &b"\0\x01\0\0rest"[..];
+        let error = Err(FrameError::FrameTooLarge { len: 65536, max: MAX });
+        assert_eq!(decoder.decode(&mut piece), error);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded_from_any_pieces(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
+            sizes in prop::collection::vec(1usize..300, 1..10),
+            framing in prop::sample::select(vec![Framing::Line, Framing::Length]),
+        ) {
+            let messages: Vec<Vec<u8>> = match framing {
+                Framing::Line => messages
+                    .into_iter()
+                    .map(|message| message.into_iter().filter(|&byte| byte != b'\n').collect())
+                    .collect(),
+                _ => messages,
+            };
+            let borrowed: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+            let wire = encoded(framing, &borrowed);
+            let mut pieces = Vec::new();
+            let mut rest = wire.as_slice();
+            for size in sizes.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, later) = rest.split_at(rest.len().min(*size));
+                pieces.push(piece);
+                rest = later;
+            }
+            prop_assert_eq!(decode(framing, &pieces).unwrap(), messages);
+        }
+    }
+}

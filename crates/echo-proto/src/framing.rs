@@ -1,0 +1,289 @@
+//! Where one message ends and the next begins.
+
+use std::error::Error;
+use std::fmt;
+
+/// How messages are told apart on a byte stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// They are not: whatever arrives together is one piece, and says nothing about what was sent
+    /// together.
+    #[default]
+    Raw,
+    /// A message is a line: any bytes but `\n`, then `\n`. A `\r` before it belongs to the message.
+    Line,
+    /// A message is a 4-byte big-endian count of bytes, then that many bytes of any value.
+    Length,
+}
+
+/// Bytes of the count before a message of [`Framing::Length`].
+const COUNT: usize = size_of::<u32>();
+
+/// What is wrong with a message or a stream of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A message is longer than it may be.
+    FrameTooLarge {
+        /// Its length in bytes: as promised by its count, or of a line as far as it has come.
+        len: u64,
+        /// The most that is allowed.
+        max: u64,
+    },
+    /// The stream ended inside a message.
+    Truncated {
+        /// Bytes of the message that came, its count among them.
+        received: u64,
+        /// Bytes that are missing, at the least: a count cut short says nothing of what follows it.
+        missing: u64,
+    },
+    /// A message that should become a line has a line break inside.
+    LineBreak {
+        /// Bytes before the break.
+        offset: usize,
+    },
+}
+
+impl Framing {
+    /// Bytes that the framing puts before and after a message.
+    pub(crate) fn overhead(self) -> (usize, usize) {
+        match self {
+            Self::Raw => (0, 0),
+            Self::Line => (0, 1),
+            Self::Length => (COUNT, 0),
+        }
+    }
+}
+
+/// Appends `payload` to `wire` as one message.
+///
+/// ```
+/// use echo_proto::{Framing, encode};
+///
+/// let mut wire = Vec::new();
+/// encode(Framing::Length, b"hi", &mut wire)?;
+/// encode(Framing::Line, b"hi", &mut wire)?;
+/// assert_eq!(wire, b"\0\0\0\x02hihi\n");
+/// # Ok::<(), echo_proto::FrameError>(())
+/// ```
+///
+/// # Errors
+///
+/// The payload cannot be said in this framing, and nothing was appended:
+/// [`FrameError::LineBreak`] for a line with `\n` inside, [`FrameError::FrameTooLarge`] where the
+/// count does not fit into four bytes.
+pub fn encode(framing: Framing, payload: &[u8], wire: &mut Vec<u8>) -> Result<(), FrameError> {
+    match framing {
+        Framing::Raw => wire.extend_from_slice(payload),
+        Framing::Line => {
+            if let Some(offset) = find_line_break(payload) {
+                return Err(FrameError::LineBreak { offset });
+            }
+            wire.extend_from_slice(payload);
+            wire.push(b'\n');
+        }
+        Framing::Length => {
+            let count = u32::try_from(payload.len()).map_err(|_| FrameError::FrameTooLarge {
+                len: payload.len() as u64,
+                max: u32::MAX.into(),
+            })?;
+            wire.extend_from_slice(&count.to_be_bytes());
+            wire.extend_from_slice(payload);
+        }
+    }
+    Ok(())
+}
+
+/// Finds the ends of messages in a stream that passes by, and keeps nothing of it.
+///
+/// It is what a [`Decoder`](crate::Decoder) goes by; use it alone where only the boundaries matter.
+///
+/// ```
+/// use echo_proto::{Boundaries, FrameError, Framing};
+///
+/// let mut boundaries = Boundaries::new(Framing::Line, 1024);
+/// assert_eq!(boundaries.next_end(b"one\ntwo\nthr")?, Some(4));
+/// assert_eq!(boundaries.next_end(b"two\nthr")?, Some(4));
+/// assert_eq!(boundaries.next_end(b"thr")?, None); // more bytes needed
+/// assert_eq!(boundaries.finish(), Err(FrameError::Truncated { received: 3, missing: 1 }));
+/// # Ok::<(), FrameError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Boundaries {
+    framing: Framing,
+    max_frame: u64,
+    /// Bytes of the current message that have passed, its count among them.
+    passed: u64,
+    /// The digits of its count that have passed, as the number they make so far.
+    count: u32,
+}
+
+impl Boundaries {
+    /// At the start of a stream whose messages hold at most `max_frame` bytes each, without what the
+    /// framing adds. [`Framing::Raw`] has no messages, so none can be too large.
+    #[must_use]
+    pub fn new(framing: Framing, max_frame: u64) -> Self {
+        Self { framing, max_frame, passed: 0, count: 0 }
+    }
+
+    /// Passes over `input` to the end of the current message, and returns how many bytes that took.
+    /// `None` if all of the input passed without reaching it.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::FrameTooLarge`], as soon as it can be known. Nothing after it can be relied on.
+    pub fn next_end(&mut self, input: &[u8]) -> Result<Option<usize>, FrameError> {
+        let end = match self.framing {
+            Framing::Raw => (!input.is_empty()).then_some(input.len()),
+            Framing::Line => self.end_of_line(input)?,
+            Framing::Length => self.end_of_count(input)?,
+        };
+        match end {
+            Some(_) => (self.passed, self.count) = (0, 0),
+            None => self.passed += input.len() as u64,
+        }
+        Ok(end)
+    }
+
+    fn end_of_line(&self, input: &[u8]) -> Result<Option<usize>, FrameError> {
+        let end = find_line_break(input);
+        let len = self.passed + end.unwrap_or(input.len()) as u64;
+        self.check(len)?;
+        Ok(end.map(|end| end + 1))
+    }
+
+    fn end_of_count(&mut self, input: &[u8]) -> Result<Option<usize>, FrameError> {
+        let digits = (COUNT as u64).saturating_sub(self.passed).min(input.len() as u64) as usize;
+        for &digit in &input[..digits] {
+            self.count = self.count << 8 | u32::from(digit);
+        }
+        if self.passed + (digits as u64) < COUNT as u64 {
+            return Ok(None);
+        }
+        self.check(self.count.into())?;
+        let left = COUNT as u64 + u64::from(self.count) - self.passed;
+        Ok(usize::try_from(left).ok().filter(|&left| left <= input.len()))
+    }
+
+    fn check(&self, len: u64) -> Result<(), FrameError> {
+        let max = self.max_frame;
+        if len > max { Err(FrameError::FrameTooLarge { len, max }) } else { Ok(()) }
+    }
+
+    /// Says that the stream has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::Truncated`] if that was inside a message.
+    pub fn finish(&self) -> Result<(), FrameError> {
+        let received = self.passed;
+        let missing = match self.framing {
+            _ if received == 0 => return Ok(()),
+            Framing::Raw => return Ok(()),
+            Framing::Line => 1,
+            Framing::Length if received < COUNT as u64 => COUNT as u64 - received,
+            Framing::Length => COUNT as u64 + u64::from(self.count) - received,
+        };
+        Err(FrameError::Truncated { received, missing })
+    }
+}
+
+/// The offset of the first `\n`.
+fn find_line_break(bytes: &[u8]) -> Option<usize> {
+    // `contains` compares many bytes at a time, `position` one: so it looks at one block only.
+    const BLOCK: usize = 128;
+    let mut blocks = bytes.chunks(BLOCK).enumerate();
+    let (number, block) = blocks.find(|(_, block)| block.contains(&b'\n'))?;
+    let place = block.iter().position(|&byte| byte == b'\n')?;
+    Some(number * BLOCK + place)
+}
+
+impl fmt::Display for Framing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raw => "raw",
+            Self::Line => "line",
+            Self::Length => "length",
+        })
+    }
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FrameTooLarge { len, max } => {
+                write!(f, "a message of at least {len} bytes is over the limit of {max}")
+            }
+            Self::Truncated { received, missing } => write!(
+                f,
+                "the stream ended inside a message: {received} bytes of it came, at least \
+                 {missing} are missing"
+            ),
+            Self::LineBreak { offset } => {
+                write!(f, "a line cannot have a line break inside: there is one at byte {offset}")
+            }
+        }
+    }
+}
+
+impl Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_said_in_a_framing_is_not_appended() {
+        let mut wire = b"before".to_vec();
+        let error = encode(Framing::Line, b"two\nlines", &mut wire);
+        assert_eq!(error, Err(FrameError::LineBreak { offset: 3 }));
+        assert_eq!(wire, b"before");
+    }
+
+    #[test]
+    fn line_breaks_are_found_in_any_block() {
+        for length in [0, 1, 127, 128, 129, 300] {
+            let mut bytes = vec![b'x'; length];
+            assert_eq!(find_line_break(&bytes), None);
+            for place in 0..length {
+                bytes[place] = b'\n';
+                assert_eq!(find_line_break(&bytes), Some(place));
+                bytes[place] = b'x';
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_is_too_large_before_its_end_is_seen() {
+        let mut boundaries = Boundaries::new(Framing::Line, 4);
+        assert_eq!(boundaries.next_end(b"1234"), Ok(None));
+        assert_eq!(boundaries.next_end(b"\n"), Ok(Some(1)), "exactly the limit is allowed");
+        assert_eq!(
+            boundaries.next_end(b"12345"),
+            Err(FrameError::FrameTooLarge { len: 5, max: 4 })
+        );
+    }
+
+    #[test]
+    fn a_count_over_the_limit_is_an_error_with_its_last_digit() {
+        let mut boundaries = Boundaries::new(Framing::Length, 4);
+        assert_eq!(boundaries.next_end(b"\0\0\0\x04....\0\0\0\x05"), Ok(Some(8)));
+        assert_eq!(boundaries.next_end(b"\0\0\0"), Ok(None));
+        assert_eq!(boundaries.next_end(b"\x05"), Err(FrameError::FrameTooLarge { len: 5, max: 4 }));
+    }
+
+    #[test]
+    fn an_end_inside_a_count_or_a_message_says_how_much_is_missing() {
+        let truncated = |input: &[u8]| {
+            let mut boundaries = Boundaries::new(Framing::Length, u64::MAX);
+            assert_eq!(boundaries.next_end(input), Ok(None));
+            boundaries.finish()
+        };
+        let missing = |received, missing| Err(FrameError::Truncated { received, missing });
+        assert_eq!(truncated(b""), Ok(()));
+        assert_eq!(truncated(b"\0"), missing(1, 3));
+        assert_eq!(truncated(b"\0\0\0\x02"), missing(4, 2));
+        assert_eq!(truncated(b"\0\0\0\x02x"), missing(5, 1));
+        assert_eq!(truncated(b"\xff\xff\xff\xff"), missing(4, u32::MAX.into()));
+    }
+}
