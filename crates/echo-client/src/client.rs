@@ -2,15 +2,19 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Config;
 use crate::error::{ConnectFailure, Error};
-use crate::{Config, exchange};
+use crate::exchange::{self, Ending, Flight};
 
 /// A connection to an echo server.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
+    /// What was sent on the connection and what came back.
+    flight: Arc<Flight>,
     timeout: Duration,
 }
 
@@ -27,7 +31,10 @@ impl Connection {
                 // A message goes out when it is written, not when there is more (RFC 896).
                 .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
             match connected {
-                Ok(stream) => return Ok(Self { stream, timeout: config.timeout }),
+                Ok(stream) => {
+                    let (stream, flight) = (Arc::new(stream), Arc::default());
+                    return Ok(Self { stream, flight, timeout: config.timeout });
+                }
                 Err(source) => failures.push(ConnectFailure { address, source }),
             }
         }
@@ -37,6 +44,8 @@ impl Connection {
     /// Sends all of `input`, reads it back at the same time, checks it against what was sent and
     /// writes it to `output`. Returns the number of bytes that went out and came back.
     ///
+    /// The connection stays open for the next exchange; after an error it is of no more use.
+    ///
     /// What is in flight is bounded (8 MiB), so is the memory for it, whatever the input's length.
     ///
     /// # Errors
@@ -44,8 +53,30 @@ impl Connection {
     /// The connection breaks, the echo is wrong or does not come, or `input` or `output` fails.
     /// If that happens while a `read` of `input` blocks, the thread that is in it stays there
     /// until it returns.
-    pub fn echo(self, input: impl Read + Send + 'static, output: impl Write) -> Result<u64, Error> {
-        exchange::run(self.stream, input, output, self.timeout)
+    pub fn echo(
+        &mut self,
+        input: impl Read + Send + 'static,
+        output: impl Write,
+    ) -> Result<u64, Error> {
+        self.exchange(input, output, Ending::Counted)
+    }
+
+    pub(crate) fn exchange(
+        &mut self,
+        input: impl Read + Send + 'static,
+        output: impl Write,
+        ending: Ending,
+    ) -> Result<u64, Error> {
+        exchange::run(&self.stream, &self.flight, input, output, self.timeout, ending)
+    }
+
+    /// The address of the server.
+    ///
+    /// # Errors
+    ///
+    /// The connection is gone.
+    pub fn peer(&self) -> std::io::Result<SocketAddr> {
+        self.stream.peer_addr()
     }
 }
 

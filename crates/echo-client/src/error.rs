@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use echo_proto::{ReplyError, repr};
+use echo_proto::{Framing, ReplyError, repr};
 
 /// Why there is no echo, or not the right one.
 #[derive(Debug)]
@@ -58,6 +58,22 @@ pub enum Error {
         /// Bytes sent.
         sent: u64,
     },
+    /// All came back, but the server does not end the connection although we have.
+    Unclosed {
+        /// The timeout.
+        after: Duration,
+        /// Bytes sent and received.
+        bytes: u64,
+    },
+    /// The input ends in the middle of a message.
+    CutInput {
+        /// How messages are told apart in it.
+        framing: Framing,
+        /// Bytes of the last message that are there.
+        received: u64,
+        /// Bytes that are missing, at the least.
+        missing: u64,
+    },
     /// The message could not be read.
     Input(io::Error),
     /// The echo could not be passed on.
@@ -97,6 +113,16 @@ impl Error {
                  waits longer"
             }
             Self::Timeout { .. } => "the echo stopped on its way; --timeout waits longer",
+            Self::Unclosed { .. } => {
+                "the server does not answer a half-close (shutdown(2)); echo-client - does without"
+            }
+            Self::CutInput { framing: Framing::Line, .. } => {
+                "a server with --framing line echoes whole lines only; --framing raw sends any bytes"
+            }
+            Self::CutInput { .. } => {
+                "each message is a 4-byte big-endian count and as many bytes; --framing raw sends \
+                 any bytes"
+            }
             Self::Input(_) | Self::Output(_) | Self::Setup(_) => return None,
         };
         Some(hint.to_owned())
@@ -161,6 +187,21 @@ impl fmt::Display for Error {
             Self::Timeout { after, received, sent } => {
                 write!(f, "timed out: no byte for {after:?}; {received} of {sent} bytes came back")
             }
+            Self::Unclosed { after, bytes } => write!(
+                f,
+                "timed out: all {bytes} bytes came back, but the server did not close the connection \
+                 for {after:?}"
+            ),
+            Self::CutInput { framing: Framing::Line, received, .. } => write!(
+                f,
+                "the last line of the input is cut off: {received} bytes and no line break"
+            ),
+            Self::CutInput { received, missing, .. } => write!(
+                f,
+                "the input ends in the middle of a message: {received} of at least {} bytes are \
+                 there",
+                received + missing
+            ),
             Self::Input(source) => write!(f, "cannot read the message: {source}"),
             Self::Output(source) => write!(f, "cannot write the echo: {source}"),
             Self::Setup(source) => write!(f, "cannot start the exchange: {source}"),

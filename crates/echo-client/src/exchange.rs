@@ -25,17 +25,17 @@ const TICK: Duration = Duration::from_millis(50);
 const BEGINNING: usize = 64;
 
 /// What the two threads share.
-#[derive(Default)]
-struct Flight {
+#[derive(Debug, Default)]
+pub(crate) struct Flight {
     state: Mutex<State>,
     /// Signalled when there is room again, and when the receiver gives up.
     room: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     reply: ReplyCheck,
-    /// The sender is through: all was sent, or one of the errors below.
+    /// All of the input was sent.
     sent_all: bool,
     /// The message could not be read.
     input_error: Option<io::Error>,
@@ -44,35 +44,58 @@ struct State {
     receiver_left: bool,
 }
 
-/// Sends `input`, receives as much, compares, and writes it to `output`.
+/// When an exchange is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// When as many bytes came back as went out. The connection stays open.
+    Counted,
+    /// When we have sent FIN after our bytes, and the server its own after the echo of them.
+    HalfClosed,
+}
+
+/// Sends `input`, receives as much, compares, and writes it to `output`. Returns how much that was.
 pub(crate) fn run(
-    stream: TcpStream,
+    stream: &Arc<TcpStream>,
+    flight: &Arc<Flight>,
     input: impl Read + Send + 'static,
     output: impl Write,
     timeout: Duration,
+    ending: Ending,
 ) -> Result<u64, Error> {
-    let (flight, stream) = (Arc::new(Flight::default()), Arc::new(stream));
+    let before = {
+        let mut state = flight.lock();
+        state.sent_all = false;
+        state.reply.received_total()
+    };
     let sending = {
-        let (flight, stream) = (Arc::clone(&flight), Arc::clone(&stream));
-        move || send_all(&flight, &stream, input)
+        let (flight, stream) = (Arc::clone(flight), Arc::clone(stream));
+        move || send_all(&flight, &stream, input, ending)
     };
     thread::Builder::new().name("send".to_owned()).spawn(sending).map_err(Error::Setup)?;
-    let result = receive_all(&flight, &stream, output, timeout);
+    let result = receive_all(flight, stream, output, timeout, ending);
+    if result.is_ok() {
+        return result.map(|total| total - before);
+    }
     flight.lock().receiver_left = true;
     flight.room.notify_all();
-    if result.is_err() {
-        // Wakes the sender from a send that nobody will ever take. The connection may be gone.
-        let _ = stream.shutdown(Shutdown::Both);
-    }
+    // Wakes the sender from a send that nobody will ever take. The connection may be gone.
+    let _ = stream.shutdown(Shutdown::Both);
     result
 }
 
 /// The sending thread.
-fn send_all(flight: &Flight, mut stream: &TcpStream, mut input: impl Read) {
+fn send_all(flight: &Flight, mut stream: &TcpStream, mut input: impl Read, ending: Ending) {
     let mut piece = vec![0; PIECE];
     loop {
         let count = match input.read(&mut piece) {
-            Ok(0) => return flight.lock().sent_all = true,
+            Ok(0) => {
+                flight.lock().sent_all = true;
+                if ending == Ending::HalfClosed {
+                    // It fails where the connection is gone, which the receiver sees too.
+                    let _ = stream.shutdown(Shutdown::Write);
+                }
+                return;
+            }
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return flight.lock().input_error = Some(error),
@@ -95,26 +118,30 @@ fn receive_all(
     mut stream: &TcpStream,
     mut output: impl Write,
     timeout: Duration,
+    ending: Ending,
 ) -> Result<u64, Error> {
     stream.set_read_timeout(Some(TICK.min(timeout))).map_err(Error::Setup)?;
     let mut piece = vec![0; PIECE];
     let mut silent_since = Instant::now();
     loop {
-        if let Some(total) = flight.lock().complete()? {
+        let complete = flight.lock().complete()?;
+        if let (Some(total), Ending::Counted) = (complete, ending) {
             return Ok(total);
         }
         match stream.read(&mut piece) {
-            Ok(0) => return Err(flight.lock().closed()),
+            Ok(0) => return flight.lock().closed(),
             Ok(count) => {
                 flight.lock().received(&piece[..count])?;
                 flight.room.notify_one();
-                output.write_all(&piece[..count]).map_err(Error::Output)?;
+                // What has come is shown at once: a conversation waits for it.
+                let written = output.write_all(&piece[..count]).and_then(|()| output.flush());
+                written.map_err(Error::Output)?;
                 silent_since = Instant::now();
             }
             // The read timeout is one or the other, depending on the system.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 let mut state = flight.lock();
-                if state.reply.in_flight() == 0 {
+                if state.reply.in_flight() == 0 && !state.sent_all {
                     silent_since = Instant::now();
                 } else if silent_since.elapsed() >= timeout {
                     return Err(state.overdue(timeout));
@@ -151,11 +178,12 @@ impl State {
         })
     }
 
-    /// The server has ended the stream, and we are not through.
-    fn closed(&self) -> Error {
+    /// The server has ended the stream: are we through?
+    fn closed(&self) -> Result<u64, Error> {
         match self.reply.finish() {
-            Ok(bytes) => Error::Closed { bytes },
-            Err(fault) => Error::Reply { fault, beginning: None },
+            Ok(bytes) if self.sent_all => Ok(bytes),
+            Ok(bytes) => Err(Error::Closed { bytes }),
+            Err(fault) => Err(Error::Reply { fault, beginning: None }),
         }
     }
 
@@ -164,6 +192,9 @@ impl State {
             return self.lost(error);
         }
         let (received, sent) = (self.reply.received_total(), self.reply.sent_total());
+        if received == sent {
+            return Error::Unclosed { after, bytes: sent };
+        }
         Error::Timeout { after, received, sent }
     }
 

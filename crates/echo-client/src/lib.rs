@@ -4,7 +4,7 @@
 //! ```no_run
 //! use echo_client::{Config, Connection};
 //!
-//! let connection = Connection::open(&Config::default())?;
+//! let mut connection = Connection::open(&Config::default())?;
 //! let mut reply = Vec::new();
 //! let bytes = connection.echo(&b"Hello, world"[..], &mut reply)?;
 //! assert_eq!((bytes, reply.as_slice()), (12, &b"Hello, world"[..]));
@@ -18,7 +18,9 @@ mod client;
 mod config;
 mod error;
 mod exchange;
+mod pipe;
 
 pub use client::Connection;
 pub use config::Config;
+pub use echo_proto::{FrameError, Framing};
 pub use error::{ConnectFailure, Error};

@@ -101,6 +101,12 @@ impl Decoder {
         }
     }
 
+    /// Bytes kept of a message that is not whole yet.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        if self.handed_out { 0 } else { self.partial.len() }
+    }
+
     /// Says that the stream has ended.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::str::FromStr;
 
 /// How messages are told apart on a byte stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +45,20 @@ pub enum FrameError {
     },
 }
 
+/// The name is not one of [`Framing::NAMES`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownFraming(String);
+
 impl Framing {
+    /// What the framings are called, for [`str::parse`] and on command lines.
+    pub const NAMES: [&str; 3] = ["raw", "line", "length"];
+
+    /// Whether there are messages at all.
+    #[must_use]
+    pub fn is_framed(self) -> bool {
+        self != Self::Raw
+    }
+
     /// Bytes that the framing puts before and after a message.
     pub(crate) fn overhead(self) -> (usize, usize) {
         match self {
@@ -200,13 +214,27 @@ fn find_line_break(bytes: &[u8]) -> Option<usize> {
 
 impl fmt::Display for Framing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Raw => "raw",
-            Self::Line => "line",
-            Self::Length => "length",
-        })
+        f.write_str(Self::NAMES[*self as usize])
     }
 }
+
+impl FromStr for Framing {
+    type Err = UnknownFraming;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFraming> {
+        let framings = [Self::Raw, Self::Line, Self::Length];
+        let named = framings.into_iter().find(|framing| Self::NAMES[*framing as usize] == name);
+        named.ok_or_else(|| UnknownFraming(name.to_owned()))
+    }
+}
+
+impl fmt::Display for UnknownFraming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no framing is called {:?}: there are {}", self.0, Framing::NAMES.join(", "))
+    }
+}
+
+impl Error for UnknownFraming {}
 
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,8 +244,8 @@ impl fmt::Display for FrameError {
             }
             Self::Truncated { received, missing } => write!(
                 f,
-                "the stream ended inside a message: {received} bytes of it came, at least \
-                 {missing} are missing"
+                "the stream ended in the middle of a message: {received} of at least {} bytes came",
+                received + missing
             ),
             Self::LineBreak { offset } => {
                 write!(f, "a line cannot have a line break inside: there is one at byte {offset}")
@@ -238,6 +266,14 @@ mod tests {
         let error = encode(Framing::Line, b"two\nlines", &mut wire);
         assert_eq!(error, Err(FrameError::LineBreak { offset: 3 }));
         assert_eq!(wire, b"before");
+    }
+
+    #[test]
+    fn every_framing_goes_by_its_name() {
+        for name in Framing::NAMES {
+            assert_eq!(name.parse::<Framing>().unwrap().to_string(), name);
+        }
+        assert!("lines".parse::<Framing>().unwrap_err().to_string().contains("raw, line, length"));
     }
 
     #[test]

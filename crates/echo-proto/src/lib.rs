@@ -54,7 +54,7 @@ mod reply;
 mod repr;
 
 pub use decoder::{Decoder, Frame};
-pub use framing::{Boundaries, FrameError, Framing, encode};
+pub use framing::{Boundaries, FrameError, Framing, UnknownFraming, encode};
 pub use pattern::{Mismatch, Pattern};
 pub use reply::{ReplyCheck, ReplyError};
 pub use repr::repr;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use echo_proto::Framing;
+
 /// Settings of a [`Server`](crate::Server). The defaults are those of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -15,6 +17,11 @@ pub struct Config {
     pub backlog: u16,
     /// Serve one connection and return.
     pub once: bool,
+    /// The unit of echo: whatever arrives, or whole messages only.
+    pub framing: Framing,
+    /// The longest message, in bytes without what the framing adds. A connection that sends a longer
+    /// one is ended. Also the most that a connection's unfinished message holds of memory.
+    pub max_frame: u64,
     /// After [`Handle::stop`](crate::Handle::stop), how long to wait for the peers to take the
     /// bytes that are owed to them.
     pub drain_timeout: Duration,
@@ -27,6 +34,8 @@ impl Default for Config {
             port: 65432,
             backlog: 4096,
             once: false,
+            framing: Framing::Raw,
+            max_frame: 1024 * 1024,
             drain_timeout: Duration::from_secs(10),
         }
     }

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use echo_proto::FrameError;
+
 /// Something that happened while the server ran.
 ///
 /// Events are delivered by the thread they happen on: an observer that blocks, blocks the service.
@@ -13,6 +15,13 @@ pub enum Event {
     Connected {
         /// The other end.
         peer: SocketAddr,
+    },
+    /// A peer broke the framing. The messages before that are echoed, then the connection is closed.
+    FramingBroken {
+        /// The other end.
+        peer: SocketAddr,
+        /// In which way.
+        error: FrameError,
     },
     /// The system has no more descriptors, memory or threads for new connections. Accepting pauses
     /// for moments at a time; those already connected do not notice. Told at most once a second.

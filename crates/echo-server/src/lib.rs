@@ -27,10 +27,12 @@ mod engine;
 mod error;
 mod events;
 mod server;
+mod session;
 mod shutdown;
 mod stats;
 
 pub use config::Config;
+pub use echo_proto::{FrameError, Framing};
 pub use error::BindError;
 pub use events::Event;
 pub use server::Server;

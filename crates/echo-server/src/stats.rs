@@ -10,6 +10,8 @@ pub struct Summary {
     pub connections: u64,
     /// Bytes received and sent back.
     pub bytes: u64,
+    /// Whole messages received and sent back; none without framing.
+    pub messages: u64,
     /// Connections that were closed while bytes were owed to them, because the server was told to
     /// stop and the drain timeout ran out or [`Handle::cut`](crate::Handle::cut) was called.
     pub cut: u64,
@@ -20,6 +22,7 @@ pub struct Summary {
 pub(crate) struct Stats {
     connections: AtomicU64,
     bytes: AtomicU64,
+    messages: AtomicU64,
     cut: AtomicU64,
 }
 
@@ -29,8 +32,9 @@ impl Stats {
     }
 
     /// Counts a connection that ended, once: the bytes are not counted one echo at a time.
-    pub(crate) fn ended(&self, bytes: u64, cut: bool) {
+    pub(crate) fn ended(&self, bytes: u64, messages: u64, cut: bool) {
         self.bytes.fetch_add(bytes, Relaxed);
+        self.messages.fetch_add(messages, Relaxed);
         self.cut.fetch_add(cut.into(), Relaxed);
     }
 
@@ -38,6 +42,7 @@ impl Stats {
         Summary {
             connections: self.connections.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
+            messages: self.messages.load(Relaxed),
             cut: self.cut.load(Relaxed),
         }
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::accept::Acceptor;
+use crate::session::Session;
 use crate::shutdown::{Handle, Phase};
 use crate::stats::Stats;
 use crate::{Config, Event, Summary};
@@ -24,8 +25,10 @@ const TICK: Duration = Duration::from_millis(200);
 /// How long, when draining, more bytes may take to come up from the receive queue.
 const DRAIN_TICK: Duration = Duration::from_millis(1);
 /// After our FIN, a peer that is silent for this long has nothing under way that a close could hurt.
-const LINGER: Duration = Duration::from_secs(1);
-/// What one `recv` takes at most. Also all that a connection holds.
+const FAREWELL_SILENCE: Duration = Duration::from_secs(1);
+/// The longest that a peer which goes on sending after our FIN is listened to.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// What one `recv` takes at most. With an unfinished message, all that a connection holds.
 const BUFFER: usize = 64 * 1024;
 /// A connection's thread calls little and keeps its buffer on the heap.
 const STACK: usize = 128 * 1024;
@@ -37,10 +40,11 @@ pub(crate) fn run(
     config: &Config,
     observe: &(dyn Fn(Event) + Sync),
 ) -> io::Result<Summary> {
-    let engine = Engine { handle, stats: Stats::default(), open: Mutex::default() };
+    let engine =
+        Engine { handle, config, observe, stats: Stats::default(), open: Mutex::default() };
     thread::scope(|scope| {
         let accepted = acceptor.run(handle, observe, |stream, peer| {
-            engine.start(scope, stream, peer, observe)?;
+            engine.start(scope, stream, peer)?;
             Ok(if config.once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
         if accepted.is_err() {
@@ -55,6 +59,8 @@ pub(crate) fn run(
 
 struct Engine<'a> {
     handle: &'a Handle,
+    config: &'a Config,
+    observe: &'a (dyn Fn(Event) + Sync),
     stats: Stats,
     open: Mutex<Open>,
 }
@@ -67,14 +73,6 @@ struct Open {
     next_number: u64,
 }
 
-/// What a connection amounts to so far.
-#[derive(Default)]
-struct Progress {
-    echoed: u64,
-    /// Bytes were taken from the peer that it has not got back.
-    owing: bool,
-}
-
 impl Engine<'_> {
     /// Starts the thread that serves `stream`.
     fn start<'scope>(
@@ -82,84 +80,36 @@ impl Engine<'_> {
         scope: &'scope Scope<'scope, '_>,
         stream: TcpStream,
         peer: SocketAddr,
-        observe: &dyn Fn(Event),
     ) -> io::Result<()> {
         // Some systems hand out accepted sockets as non-blocking as their listener.
         stream.set_nonblocking(false)?;
         let stream = Arc::new(stream);
         let number = self.open().add(Arc::clone(&stream));
         let thread = thread::Builder::new().name("connection".to_owned()).stack_size(STACK);
-        let started = thread.spawn_scoped(scope, move || self.serve(number, &stream));
+        let started = thread.spawn_scoped(scope, move || self.serve(number, &stream, peer));
         if let Err(error) = started {
             self.open().streams.remove(&number);
             return Err(error);
         }
         self.stats.connected();
-        observe(Event::Connected { peer });
+        (self.observe)(Event::Connected { peer });
         Ok(())
     }
 
     /// A connection's thread.
-    fn serve(&self, number: u64, stream: &TcpStream) {
-        let mut progress = Progress::default();
+    fn serve(&self, number: u64, stream: &TcpStream, peer: SocketAddr) {
+        let session = Session::new(self.config);
+        let mut connection =
+            Connection { stream, peer, engine: self, session, echoed: 0, owing: false };
         // A connection that breaks ends, and that is all: nobody else is concerned.
-        let _ = self.echo(stream, &mut progress);
-        let cut = progress.owing && self.handle.phase() == Phase::Cutting;
-        self.stats.ended(progress.echoed, cut);
+        let _ = connection.serve();
+        let cut = connection.owing && self.handle.phase() == Phase::Cutting;
+        self.stats.ended(connection.echoed, connection.session.messages(), cut);
         let mut open = self.open();
         open.streams.remove(&number);
         if open.streams.is_empty() {
             self.handle.wake();
         }
-    }
-
-    /// Echoes until the peer has sent all it wants to, or the server is told to stop.
-    fn echo(&self, stream: &TcpStream, progress: &mut Progress) -> io::Result<()> {
-        let mut buffer = vec![0; BUFFER];
-        stream.set_read_timeout(Some(TICK))?;
-        while self.handle.phase() == Phase::Running {
-            match receive(stream, &mut buffer)? {
-                Some(0) => return finish(stream),
-                Some(count) => send(stream, &buffer[..count], progress)?,
-                None => {}
-            }
-        }
-        self.drain(stream, &mut buffer, progress)
-    }
-
-    /// Echoes what had been received when the stop came, and takes leave.
-    fn drain(
-        &self,
-        stream: &TcpStream,
-        buffer: &mut [u8],
-        progress: &mut Progress,
-    ) -> io::Result<()> {
-        stream.set_read_timeout(Some(DRAIN_TICK))?;
-        // The receive queue cannot have held more than this; what comes later is not ours to echo,
-        // and a peer that never pauses must not keep the server from stopping.
-        let mut owed = SockRef::from(stream).recv_buffer_size()?;
-        while owed > 0 {
-            let limit = buffer.len().min(owed);
-            match receive(stream, &mut buffer[..limit])? {
-                Some(0) => return finish(stream),
-                Some(count) => {
-                    send(stream, &buffer[..count], progress)?;
-                    owed -= count;
-                }
-                None => break,
-            }
-        }
-        finish(stream)?;
-        // Closing while the peer still sends would reset the connection, and the reset could
-        // overtake the echo. It has our FIN; its own, silence, or the cut ends the wait.
-        stream.set_read_timeout(Some(LINGER))?;
-        while self.handle.phase() < Phase::Cutting {
-            match receive(stream, buffer) {
-                Ok(Some(0) | None) | Err(_) => break,
-                Ok(Some(_)) => {}
-            }
-        }
-        Ok(())
     }
 
     /// Waits until every connection has ended; once stopping, for the drain timeout at most.
@@ -200,31 +150,112 @@ impl Open {
     }
 }
 
-/// One `recv`: a count of bytes, 0 at the end of the stream, `None` if none came in time.
-fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    loop {
-        match stream.read(buffer) {
-            Ok(count) => return Ok(Some(count)),
-            // The read timeout is one or the other, depending on the system.
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Ok(None);
+/// A connection, as its thread sees it.
+struct Connection<'a> {
+    stream: &'a TcpStream,
+    peer: SocketAddr,
+    engine: &'a Engine<'a>,
+    session: Session,
+    /// Bytes sent back.
+    echoed: u64,
+    /// Bytes were taken from the peer that it has not got back.
+    owing: bool,
+}
+
+impl Connection<'_> {
+    /// Echoes until the peer has sent all it wants to, or the server is told to stop.
+    fn serve(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        self.stream.set_read_timeout(Some(TICK))?;
+        while self.engine.handle.phase() == Phase::Running {
+            match self.receive(&mut buffer)? {
+                Some(0) => return self.end_of_input(),
+                Some(count) => self.echo(&buffer[..count])?,
+                None => {}
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            if self.session.broken().is_some() {
+                return self.farewell(&mut buffer);
+            }
+        }
+        self.drain(&mut buffer)
+    }
+
+    /// Echoes what had been received when the stop came, and takes leave.
+    fn drain(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(DRAIN_TICK))?;
+        // The receive queue cannot have held more than this; what comes later is not ours to echo,
+        // and a peer that never pauses must not keep the server from stopping.
+        let mut owed = SockRef::from(self.stream).recv_buffer_size()?;
+        while owed > 0 && self.session.broken().is_none() {
+            let limit = buffer.len().min(owed);
+            match self.receive(&mut buffer[..limit])? {
+                Some(0) => return self.end_of_input(),
+                Some(count) => {
+                    self.echo(&buffer[..count])?;
+                    owed -= count;
+                }
+                None => break,
+            }
+        }
+        self.farewell(buffer)
+    }
+
+    /// One `recv`: a count of bytes, 0 at the end of the stream, `None` if none came in time.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut stream = self.stream;
+        loop {
+            match stream.read(buffer) {
+                Ok(count) => return Ok(Some(count)),
+                Err(error) => match error.kind() {
+                    // The read timeout is one or the other, depending on the system.
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Ok(None),
+                    ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
         }
     }
-}
 
-/// Python's `sendall`. A peer that does not read blocks it, and so is not read from.
-fn send(mut stream: &TcpStream, bytes: &[u8], progress: &mut Progress) -> io::Result<()> {
-    progress.owing = true;
-    stream.write_all(bytes)?;
-    progress.owing = false;
-    progress.echoed += bytes.len() as u64;
-    Ok(())
-}
+    /// Python's `sendall`. A peer that does not read blocks it, and so is not read from.
+    fn echo(&mut self, mut piece: &[u8]) -> io::Result<()> {
+        let mut stream = self.stream;
+        while let Some(bytes) = self.session.next_echo(&mut piece) {
+            self.owing = true;
+            stream.write_all(bytes)?;
+            self.owing = false;
+            self.echoed += bytes.len() as u64;
+        }
+        Ok(())
+    }
 
-/// Sends FIN, after everything echoed so far.
-fn finish(stream: &TcpStream) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)
+    /// The peer has sent FIN and got everything back: so do we, and that is all.
+    fn end_of_input(&mut self) -> io::Result<()> {
+        self.session.end_of_input();
+        self.tell_if_broken();
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// Sends FIN to a peer that may still be sending.
+    ///
+    /// Closing at once would reset the connection, and the reset could overtake the echo. So what
+    /// still comes is taken and dropped, until the peer's FIN, some silence, or enough of it.
+    fn farewell(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.tell_if_broken();
+        self.stream.shutdown(Shutdown::Write)?;
+        self.stream.set_read_timeout(Some(FAREWELL_SILENCE))?;
+        let since = Instant::now();
+        while self.engine.handle.phase() < Phase::Cutting && since.elapsed() < FAREWELL {
+            match self.receive(buffer)? {
+                Some(0) | None => break,
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_if_broken(&self) {
+        if let Some(error) = self.session.broken() {
+            (self.engine.observe)(Event::FramingBroken { peer: self.peer, error });
+        }
+    }
 }

@@ -1,89 +1,176 @@
 //! What the user typed, and the one place where it turns into what the library uses.
 
 use std::ffi::OsString;
-use std::io::{self, Cursor, Read};
 use std::time::Duration;
 
-use clap::{Parser, value_parser};
-use echo_client::Config;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
+use echo_client::{Config, Framing};
+use echo_proto::encode;
 
-/// TCP echo client: sends a message, reads it back and checks every byte.
+/// TCP echo client: sends messages, reads them back and checks every byte.
 ///
-/// Prints `Received b'…'`, in Python's notation for bytes, when all came back as it was sent.
+/// Prints `Received b'…'`, in Python's notation for bytes, for each message that came back as it was
+/// sent.
 #[derive(Debug, Parser)]
 #[command(version, after_long_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// What to send; - for what comes in on stdin
-    ///
-    /// Put -- before a message that starts with a dash.
-    #[arg(default_value = "Hello, world")]
-    pub(crate) message: Message,
+    #[command(subcommand)]
+    pub(crate) mode: Option<Mode>,
 
+    /// What to send, one after the other on one connection; - for what comes in on stdin
+    ///
+    /// [default: Hello, world]
+    ///
+    /// Put -- before a message that starts with a dash or is called like a command.
+    #[arg(value_name = "MESSAGE")]
+    messages: Vec<OsString>,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Mode {
+    /// Send stdin and write its echo to stdout, both at once and in bounded memory
+    ///
+    /// Every byte is compared with what was sent. At the end of stdin the client says so to the server
+    /// (half-close) and goes on until the server has ended the connection too. On a terminal it is
+    /// a conversation: type a line, see its echo.
+    #[command(after_long_help = PIPE_EXAMPLES)]
+    Pipe(PipeOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PipeOptions {
+    /// Send control characters in the echo to the terminal instead of showing them escaped
+    #[arg(long, env = "ECHO_RAW_OUTPUT", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) raw_output: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+struct Common {
     /// Address or name of the server; '' for this machine
     ///
     /// If a name resolves to several addresses, they are tried in turn.
-    #[arg(long, env = "ECHO_HOST", default_value = "127.0.0.1")]
+    #[arg(long, global = true, env = "ECHO_HOST", default_value = "127.0.0.1")]
     host: String,
 
     /// TCP port of the server, 1 to 65535
-    #[arg(long, env = "ECHO_PORT", default_value_t = 65432)]
+    #[arg(long, global = true, env = "ECHO_PORT", default_value_t = 65432)]
     #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
     port: u16,
 
     /// How long to try to connect to each address
-    #[arg(long, env = "ECHO_CONNECT_TIMEOUT", value_name = "DURATION", default_value = "5s")]
+    #[arg(
+        long,
+        global = true,
+        env = "ECHO_CONNECT_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "5s"
+    )]
     #[arg(value_parser = duration)]
     connect_timeout: Duration,
 
     /// How long to wait for the next byte of the echo
-    #[arg(long, env = "ECHO_TIMEOUT", value_name = "DURATION", default_value = "10s")]
+    #[arg(
+        long,
+        global = true,
+        env = "ECHO_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s"
+    )]
     #[arg(value_parser = duration)]
     timeout: Duration,
+
+    /// How messages are told apart [default: raw; line for a pipe on a terminal]
+    ///
+    /// raw sends any bytes as they are. With line each message ends with a line break, with length it
+    /// follows a 4-byte big-endian count of its bytes; the server should be told the same.
+    #[arg(long, global = true, env = "ECHO_FRAMING", value_name = "FRAMING")]
+    #[arg(value_parser = PossibleValuesParser::new(Framing::NAMES).try_map(|name| name.parse::<Framing>()))]
+    framing: Option<Framing>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   echo-client                              send \"Hello, world\" to 127.0.0.1:65432
+  echo-client one two --framing length     two messages on one connection
   echo-client 'Grüß Gott' --host ::1       another message, over IPv6
   echo-client -- --help                    a message that looks like an option
   head -c 1G /dev/urandom | echo-client -  a gigabyte, each byte checked
+  echo-client pipe < file | cmp - file     there and back again
 
 Durations: 50us, 200ms, 10s.
 
 Exit code: 0 all came back as sent, 1 it did not (no connection, lost, changed, late),
 2 wrong usage.";
 
-/// The message to send.
+const PIPE_EXAMPLES: &str = "\
+Examples:
+  echo-client pipe                         a conversation
+  tar c . | echo-client pipe | tar t       a long way round
+  echo-client pipe --framing line < words  lines, to a server with --framing line
+
+Exit code: 0 all came back as sent (or the reader of stdout has left), 1 it did not, 2 wrong usage.";
+
+/// A message to send.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
-    Bytes(Vec<u8>),
     Stdin,
+    Bytes {
+        payload: Vec<u8>,
+        /// The payload and what the framing adds.
+        wire: Vec<u8>,
+    },
 }
 
 impl Cli {
     pub(crate) fn config(&self) -> Config {
         Config {
-            host: self.host.clone(),
-            port: self.port,
-            connect_timeout: self.connect_timeout,
-            timeout: self.timeout,
+            host: self.common.host.clone(),
+            port: self.common.port,
+            connect_timeout: self.common.connect_timeout,
+            timeout: self.common.timeout,
         }
     }
-}
 
-impl From<OsString> for Message {
-    fn from(argument: OsString) -> Self {
+    /// The framing, if the user asked for one.
+    pub(crate) fn framing(&self) -> Option<Framing> {
+        self.common.framing
+    }
+
+    /// The messages to send. Ends the program if one cannot be said in the framing.
+    pub(crate) fn messages(&self) -> Vec<Message> {
+        if self.messages.is_empty() {
+            return vec![self.message("Hello, world".into())];
+        }
+        self.messages.iter().map(|message| self.message(message.clone())).collect()
+    }
+
+    fn message(&self, argument: OsString) -> Message {
+        let framing = self.common.framing.unwrap_or_default();
+        let refuse = |why: String| -> ! {
+            Self::command().error(ErrorKind::InvalidValue, why).exit();
+        };
+        if argument == "-" {
+            if framing.is_framed() {
+                refuse(format!("- sends a stream as it comes; for --framing {framing} use pipe"));
+            }
+            return Message::Stdin;
+        }
         // On Unix an argument is any bytes, and exactly these are sent.
-        if argument == "-" { Self::Stdin } else { Self::Bytes(argument.into_encoded_bytes()) }
-    }
-}
-
-impl Message {
-    pub(crate) fn into_reader(self) -> Box<dyn Read + Send> {
-        match self {
-            Self::Bytes(bytes) => Box::new(Cursor::new(bytes)),
-            Self::Stdin => Box::new(io::stdin()),
+        let payload = argument.into_encoded_bytes();
+        let mut wire = Vec::new();
+        if let Err(error) = encode(framing, &payload, &mut wire) {
+            refuse(format!(
+                "invalid value {} for '[MESSAGE]...': {error}",
+                echo_proto::repr(&payload)
+            ));
         }
+        Message::Bytes { payload, wire }
     }
 }
 

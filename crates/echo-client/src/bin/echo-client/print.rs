@@ -45,6 +45,11 @@ pub(crate) fn print_line(line: &str) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Tells a person on a terminal something that is not a result.
+pub(crate) fn print_note(note: &str) {
+    let _ = writeln!(io::stderr(), "echo-client: {note}");
+}
+
 /// Errors go to stderr. Where that is closed there is nobody left to tell.
 pub(crate) fn print_error(error: &anyhow::Error, hint: Option<String>) {
     let mut stderr = io::stderr().lock();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Parser;
-use clap::builder::BoolishValueParser;
-use echo_server::Config;
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use echo_server::{Config, Framing};
 
 /// TCP echo server (RFC 862): sends back whatever arrives, unchanged, until the peer is done.
 ///
@@ -39,6 +39,22 @@ pub(crate) struct Cli {
     #[arg(long, env = "ECHO_ONCE", value_parser = BoolishValueParser::new())]
     once: bool,
 
+    /// Unit of echo: raw, whatever arrives; line or length, whole messages only
+    ///
+    /// A message of line ends with a line break, one of length follows a 4-byte big-endian count of
+    /// its bytes. A connection that breaks the framing is closed.
+    #[arg(long, env = "ECHO_FRAMING", value_name = "FRAMING", default_value_t)]
+    #[arg(value_parser = PossibleValuesParser::new(Framing::NAMES).try_map(|name| name.parse::<Framing>()))]
+    pub(crate) framing: Framing,
+
+    /// Longest message with --framing line or length, such as 64, 4k or 1MiB
+    ///
+    /// A connection that sends a longer one is closed, once the messages before it are echoed. The
+    /// framing itself, a line break or a count, is not included.
+    #[arg(long, env = "ECHO_MAX_FRAME", value_name = "SIZE", default_value = "1MiB")]
+    #[arg(value_parser = size)]
+    max_frame: u64,
+
     /// After Ctrl-C or SIGTERM, how long the peers may take to accept what is owed to them
     #[arg(long, env = "ECHO_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = humantime::parse_duration)]
@@ -55,11 +71,20 @@ Examples:
   echo-server --host ''                on every IPv4 interface: reachable from other machines
   echo-server --host :: --port 7777    on every interface, IPv6 and IPv4
   echo-server --port 0 --once          on a free port, for one connection
+  echo-server --framing line           whole lines only, each up to 1 MiB
 
 Try it from another terminal with:  echo-client  or  nc 127.0.0.1 65432
 
+Sizes: 64, 4k (4096), 1MiB. Durations: 50us, 200ms, 10s.
+
 Exit code: 0 served and stopped as asked, 1 could not listen or cut connections short,
 2 wrong usage.";
+
+/// A count of bytes. `k` is 1024, as in the sizes of buffers and messages elsewhere.
+fn size(text: &str) -> Result<u64, String> {
+    let sizes = parse_size::Config::new().with_binary();
+    sizes.parse_size(text).map_err(|error| format!("{error}; write 64, 4k or 1MiB"))
+}
 
 impl Cli {
     pub(crate) fn config(&self) -> Config {
@@ -68,6 +93,8 @@ impl Cli {
             port: self.port,
             backlog: self.backlog,
             once: self.once,
+            framing: self.framing,
+            max_frame: self.max_frame,
             drain_timeout: self.drain_timeout,
         }
     }

@@ -11,7 +11,7 @@ use clap::Parser;
 use echo_server::{BindError, Event, Server};
 
 use crate::cli::Cli;
-use crate::print::{Lines, peer_name, summary_line};
+use crate::print::{Lines, framing_broken_line, peer_name, summary_line};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -42,13 +42,19 @@ fn run(cli: &Cli, stdout: &Lines, stderr: &Lines) -> anyhow::Result<ExitCode> {
         Event::Connected { peer } if !cli.quiet => {
             stdout.print(format!("Connected by {}", peer_name(peer)));
         }
+        Event::FramingBroken { peer, error } => {
+            stderr.print(format!("echo-server: {}", framing_broken_line(peer, error)));
+        }
         Event::AcceptPaused { error } => stderr
             .print(format!("echo-server: cannot accept more connections: {error}; trying again")),
         _ => {}
     })?;
     let stopped = signalled.load(std::sync::atomic::Ordering::Relaxed);
     if summary.cut > 0 || (stopped && !cli.quiet) {
-        stderr.print(format!("echo-server: {}", summary_line(&summary, stdout.lost())));
+        stderr.print(format!(
+            "echo-server: {}",
+            summary_line(&summary, cli.framing.is_framed(), stdout.lost())
+        ));
     }
     Ok(if summary.cut > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

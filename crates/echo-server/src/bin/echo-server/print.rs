@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use echo_server::Summary;
+use echo_server::{FrameError, Summary};
 
 /// Lines that may wait for a slow terminal or pipe. Those beyond are lost, and counted.
 const QUEUE: usize = 4096;
@@ -105,13 +105,22 @@ pub(crate) fn peer_name(peer: SocketAddr) -> String {
     }
 }
 
+/// How a peer broke the framing, and what follows from it.
+pub(crate) fn framing_broken_line(peer: SocketAddr, error: FrameError) -> String {
+    let limit = match error {
+        FrameError::FrameTooLarge { .. } => " (--max-frame)",
+        _ => "",
+    };
+    format!("{}: {error}{limit}; connection closed", peer_name(peer))
+}
+
 /// What a run amounted to, in one line.
-pub(crate) fn summary_line(summary: &Summary, lost: u64) -> String {
-    let mut line = format!(
-        "stopped: {} served, {} echoed",
-        count(summary.connections, "connection"),
-        count(summary.bytes, "byte")
-    );
+pub(crate) fn summary_line(summary: &Summary, framed: bool, lost: u64) -> String {
+    let mut line = format!("stopped: {} served, ", count(summary.connections, "connection"));
+    if framed {
+        line += &format!("{} of ", count(summary.messages, "message"));
+    }
+    line += &format!("{} echoed", count(summary.bytes, "byte"));
     if summary.cut > 0 {
         line += &format!(", {} cut before all was echoed", count(summary.cut, "connection"));
     }

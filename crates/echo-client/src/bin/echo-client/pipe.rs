@@ -1,0 +1,39 @@
+//! `echo-client pipe`: stdin to the server, its echo to stdout.
+
+use std::io::{self, IsTerminal, Write};
+
+use echo_client::{Connection, Framing};
+
+use crate::cli::PipeOptions;
+use crate::print::print_note;
+use crate::progress::{Progress, Progressing};
+use crate::terminal::{Escaped, unbuffered_stdout};
+
+/// Runs the pipe. Unless told otherwise, a terminal converses line by line.
+pub(crate) fn run(
+    connection: Connection,
+    options: &PipeOptions,
+    framing: Option<Framing>,
+) -> anyhow::Result<()> {
+    let conversation = io::stdin().is_terminal();
+    let default = if conversation { Framing::Line } else { Framing::Raw };
+    if conversation {
+        let peer = connection.peer()?;
+        print_note(&format!("connected to {peer}; type a line to see its echo, Ctrl-D to end"));
+    }
+    let mut output: Box<dyn Write> = Box::new(unbuffered_stdout()?);
+    if io::stdout().is_terminal() && !options.raw_output {
+        output = Box::new(Escaped::new(output));
+    }
+    let mut progress = None;
+    if io::stderr().is_terminal() && !conversation {
+        let progress = progress.insert(Progress::of_stdin());
+        output = Box::new(Progressing::new(output, progress.clone()));
+    }
+    let result = connection.pipe(io::stdin(), output, framing.unwrap_or(default));
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    result?;
+    Ok(())
+}
