@@ -10,7 +10,7 @@ use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use echo_proto::Pattern;
 use echo_server::{Config, Handle, Server};
-use echo_test_support::{DEADLINE, command, skipped, skipped_without_ipv6};
+use echo_test_support::{DEADLINE, Process, command, skipped, skipped_without_ipv6};
 use predicates::str::{contains, diff, is_empty};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
@@ -299,18 +299,13 @@ fn a_reply_that_repeats_is_too_long() {
 
 /// Sends `message` on stdin, keeps that open, and returns what the client says when it gives up.
 fn stderr_with_open_stdin(port: u16, message: &[u8]) -> String {
-    let mut child = command(PROGRAM)
-        .args(["--port", &port.to_string(), "-"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(message).unwrap();
-    let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    stderr
+    let (stdin, mut writer) = std::io::pipe().unwrap();
+    let mut command = command(PROGRAM);
+    let process = Process::spawn(command.args(["--port", &port.to_string(), "-"]).stdin(stdin));
+    writer.write_all(message).unwrap();
+    let finished = process.unwrap().wait().unwrap();
+    assert_eq!(finished.status.code(), Some(1));
+    finished.stderr
 }
 
 #[test]

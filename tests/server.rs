@@ -3,7 +3,6 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
-use std::time::Instant;
 
 use assert_cmd::Command;
 use echo_proto::Pattern;
@@ -251,7 +250,7 @@ fn a_full_stdout_does_not_stop_the_service() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let started = Instant::now();
+    let started = std::time::Instant::now();
     let stream = loop {
         match TcpStream::connect(("127.0.0.1", port)) {
             Ok(stream) => break stream,

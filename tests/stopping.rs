@@ -2,11 +2,14 @@
 #![cfg(unix)]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use echo_proto::Pattern;
-use echo_test_support::{Process, Server, connect, exchange, read_to_end, wait_until_it_refuses};
+use echo_test_support::{
+    Process, Server, Signal, connect, connect_with_little_room, exchange, read_to_end,
+    wait_until_it_refuses,
+};
 use predicates::Predicate;
 use predicates::str::is_match;
 
@@ -45,16 +48,6 @@ fn bytes_already_received_are_echoed_after_the_stop() {
     }
     drop(streams);
     assert!(server.process.wait().unwrap().status.success());
-}
-
-#[test]
-fn no_new_connection_is_accepted_while_it_drains() {
-    let server = start(&[]);
-    let idle = connect(server.address);
-    exchange(&idle, b"hello");
-    server.process.terminate();
-    assert_eq!(read_to_end(&idle), b"", "FIN and no more");
-    wait_until_it_refuses(server.address);
 }
 
 /// A connection that owes its peer much more than the socket buffers hold, and cannot give it.
@@ -98,19 +91,67 @@ fn a_second_signal_does_not_wait_for_the_deadline() {
 }
 
 #[test]
+fn no_new_connection_is_accepted_while_it_drains() {
+    let server = start(&["--drain-timeout", "1h"]);
+    let idle = connect(server.address);
+    exchange(&idle, b"hello");
+    let stuck = connect_and_never_read(server.address);
+    server.process.terminate();
+    assert_eq!(read_to_end(&idle), b"", "FIN and no more");
+    wait_until_it_refuses(server.address);
+    // It is still there: now its peer reads, and gets everything.
+    stuck.set_nonblocking(false).unwrap();
+    assert!(read_to_end(&stuck).len() > 100_000);
+    drop((idle, stuck));
+    assert!(server.process.wait().unwrap().status.success());
+}
+
+#[test]
+fn connections_still_in_the_queue_are_served_before_it_goes() {
+    let server = start(&["--backlog", "64"]);
+    server.process.signal(Signal::STOP);
+    // One more than asked for: Linux lets it in.
+    let queued: Vec<_> = (0..65).map(|_| connect(server.address)).collect();
+    for stream in &queued {
+        (&*stream).write_all(b"in the queue").unwrap();
+    }
+    server.process.terminate();
+    server.process.signal(Signal::CONT);
+    for stream in &queued {
+        assert_eq!(read_to_end(stream), b"in the queue");
+    }
+    drop(queued);
+    assert!(server.process.wait().unwrap().status.success());
+}
+
+#[test]
+fn a_peer_that_reads_late_gets_everything_even_if_it_still_sends() {
+    let server = start(&[]);
+    let late = connect_with_little_room(server.address);
+    let message = vec![7; 100_000];
+    (&late).write_all(&message).unwrap();
+    server.process.terminate();
+    wait_until_it_refuses(server.address);
+    // Longer than the silence after which a peer that has everything is left.
+    std::thread::sleep(Duration::from_millis(1500));
+    (&late).write_all(b"x").unwrap();
+    assert_eq!(read_to_end(&late).len(), message.len());
+    drop(late);
+    let finished = server.process.wait().unwrap();
+    assert!(finished.status.success(), "{finished:?}");
+}
+
+#[test]
 fn a_flood_does_not_keep_it_from_stopping() {
-    let server = start(&["--drain-timeout", "20s"]);
+    let server = start(&["--drain-timeout", "1h"]);
     let stream = connect(server.address);
     std::thread::scope(|scope| {
         scope.spawn(|| while (&stream).write_all(&[1; 64 * 1024]).is_ok() {});
         let mut piece = vec![0; 64 * 1024];
         (&stream).read_exact(&mut piece).unwrap();
         server.process.terminate();
-        let signalled = Instant::now();
-        // All that is echoed, then FIN; the flood meanwhile goes on.
-        while (&stream).read(&mut piece).unwrap() > 0 {}
-        assert!(signalled.elapsed() < Duration::from_secs(10));
-        stream.shutdown(Shutdown::Both).unwrap();
+        // All that is echoed, then FIN, which the flood ignores: in the end it is reset.
+        while (&stream).read(&mut piece).is_ok_and(|count| count > 0) {}
+        assert!(server.process.wait().unwrap().status.success());
     });
-    assert!(server.process.wait().unwrap().status.success());
 }

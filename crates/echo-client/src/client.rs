@@ -1,6 +1,6 @@
 //! One connection: resolve, connect, echo.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,7 @@ impl Connection {
     pub fn open(config: &Config) -> Result<Self, Error> {
         let mut failures = Vec::new();
         for address in addresses(&config.host, config.port)? {
-            let connected = TcpStream::connect_timeout(&address, config.connect_timeout)
-                // A message goes out when it is written, not when there is more (RFC 896).
-                .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-            match connected {
+            match connect(&address, config.connect_timeout) {
                 Ok(stream) => {
                     let (stream, flight) = (Arc::new(stream), Arc::default());
                     return Ok(Self { stream, flight, timeout: config.timeout });
@@ -75,9 +72,21 @@ impl Connection {
     /// # Errors
     ///
     /// The connection is gone.
-    pub fn peer(&self) -> std::io::Result<SocketAddr> {
+    pub fn peer(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr()
     }
+}
+
+fn connect(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(address, timeout)?;
+    // Where nobody listens on a port that is also free for outgoing connections, TCP can connect to
+    // itself (RFC 9293, 3.5: simultaneous open), and would be a perfect echo.
+    if stream.local_addr()? == *address {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    // A message goes out when it is written, not when there is more (RFC 896).
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// What `host` stands for, in the resolver's order of preference (RFC 6724), each address once.
@@ -92,6 +101,9 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
+    }
+    if addresses.is_empty() {
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address")));
     }
     Ok(addresses)
 }

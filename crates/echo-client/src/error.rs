@@ -44,7 +44,7 @@ pub enum Error {
     Lost {
         /// Bytes that came back.
         received: u64,
-        /// Bytes sent.
+        /// Bytes handed over to be sent.
         sent: u64,
         /// What the system said.
         source: io::Error,
@@ -55,7 +55,7 @@ pub enum Error {
         after: Duration,
         /// Bytes that came back.
         received: u64,
-        /// Bytes sent.
+        /// Bytes handed over to be sent.
         sent: u64,
     },
     /// All came back, but the server does not end the connection although we have.

@@ -28,13 +28,15 @@ const BEGINNING: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Flight {
     state: Mutex<State>,
-    /// Signalled when there is room again, and when the receiver gives up.
-    room: Condvar,
+    /// Signalled whenever one of the threads changes what the other may wait for.
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     reply: ReplyCheck,
+    /// When the server began to owe us what we wait for: an echo, or its FIN.
+    owed_since: Option<Instant>,
     /// All of the input was sent.
     sent_all: bool,
     /// The message could not be read.
@@ -64,7 +66,7 @@ pub(crate) fn run(
 ) -> Result<u64, Error> {
     let before = {
         let mut state = flight.lock();
-        state.sent_all = false;
+        (state.sent_all, state.owed_since) = (false, None);
         state.reply.received_total()
     };
     let sending = {
@@ -77,7 +79,7 @@ pub(crate) fn run(
         return result.map(|total| total - before);
     }
     flight.lock().receiver_left = true;
-    flight.room.notify_all();
+    flight.changed.notify_all();
     // Wakes the sender from a send that nobody will ever take. The connection may be gone.
     let _ = stream.shutdown(Shutdown::Both);
     result
@@ -89,7 +91,11 @@ fn send_all(flight: &Flight, mut stream: &TcpStream, mut input: impl Read, endin
     loop {
         let count = match input.read(&mut piece) {
             Ok(0) => {
-                flight.lock().sent_all = true;
+                let mut state = flight.lock();
+                state.sent_all = true;
+                state.owed_since.get_or_insert_with(Instant::now);
+                drop(state);
+                flight.changed.notify_all();
                 if ending == Ending::HalfClosed {
                     // It fails where the connection is gone, which the receiver sees too.
                     let _ = stream.shutdown(Shutdown::Write);
@@ -98,17 +104,23 @@ fn send_all(flight: &Flight, mut stream: &TcpStream, mut input: impl Read, endin
             }
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return flight.lock().input_error = Some(error),
+            Err(error) => {
+                flight.lock().input_error = Some(error);
+                return flight.changed.notify_all();
+            }
         };
         let mut state = flight.lock();
         while state.reply.in_flight() + count > MAX_IN_FLIGHT && !state.receiver_left {
-            state = flight.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = flight.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         // Noted before it is sent: the echo may be faster than this thread.
         state.reply.sent(&piece[..count]);
+        state.owed_since.get_or_insert_with(Instant::now);
         drop(state);
+        flight.changed.notify_all();
         if let Err(error) = stream.write_all(&piece[..count]) {
-            return flight.lock().send_error = Some(error);
+            flight.lock().send_error = Some(error);
+            return flight.changed.notify_all();
         }
     }
 }
@@ -122,33 +134,29 @@ fn receive_all(
 ) -> Result<u64, Error> {
     stream.set_read_timeout(Some(TICK.min(timeout))).map_err(Error::Setup)?;
     let mut piece = vec![0; PIECE];
-    let mut silent_since = Instant::now();
+    // Most messages are there at once: an empty one is over before anything is waited for.
+    drop(flight.wait_until(|state| state.owed_since.is_some() || state.input_error.is_some()));
     loop {
         let complete = flight.lock().complete()?;
         if let (Some(total), Ending::Counted) = (complete, ending) {
             return Ok(total);
         }
         match stream.read(&mut piece) {
-            Ok(0) => return flight.lock().closed(),
+            Ok(0) => return flight.closed(),
             Ok(count) => {
                 flight.lock().received(&piece[..count])?;
-                flight.room.notify_one();
+                flight.changed.notify_all();
                 // What has come is shown at once: a conversation waits for it.
                 let written = output.write_all(&piece[..count]).and_then(|()| output.flush());
                 written.map_err(Error::Output)?;
-                silent_since = Instant::now();
             }
-            // The read timeout is one or the other, depending on the system.
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                let mut state = flight.lock();
-                if state.reply.in_flight() == 0 && !state.sent_all {
-                    silent_since = Instant::now();
-                } else if silent_since.elapsed() >= timeout {
-                    return Err(state.overdue(timeout));
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(flight.lock().lost(error)),
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => flight.lock().check_deadline(timeout)?,
+                // So Windows calls the read timeout; elsewhere it is a server that is gone.
+                ErrorKind::TimedOut if cfg!(windows) => flight.lock().check_deadline(timeout)?,
+                ErrorKind::Interrupted => {}
+                _ => return Err(flight.lock().lost(error)),
+            },
         }
     }
 }
@@ -157,6 +165,24 @@ impl Flight {
     /// Locks the shared state. Nobody panics while holding it.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the other thread, a moment at most.
+    fn wait_until(&self, condition: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let waited = self.changed.wait_timeout_while(self.lock(), TICK, |state| !condition(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The server has ended the stream: are we through?
+    fn closed(&self) -> Result<u64, Error> {
+        // A reset that the sender runs into looks like an end from here.
+        let mut state = self.wait_until(|state| state.sent_all || state.send_error.is_some());
+        match (state.reply.finish(), state.send_error.take()) {
+            (Ok(bytes), _) if state.sent_all => Ok(bytes),
+            (_, Some(error)) => Err(state.lost(error)),
+            (Ok(bytes), None) => Err(Error::Closed { bytes }),
+            (Err(fault), None) => Err(Error::Reply { fault, beginning: None }),
+        }
     }
 }
 
@@ -175,27 +201,25 @@ impl State {
         self.reply.received(piece).map_err(|fault| {
             let beginning = first.then(|| piece[..piece.len().min(BEGINNING)].to_owned());
             Error::Reply { fault, beginning }
-        })
+        })?;
+        let owed = self.reply.in_flight() > 0 || self.sent_all;
+        self.owed_since = owed.then(Instant::now);
+        Ok(())
     }
 
-    /// The server has ended the stream: are we through?
-    fn closed(&self) -> Result<u64, Error> {
-        match self.reply.finish() {
-            Ok(bytes) if self.sent_all => Ok(bytes),
-            Ok(bytes) => Err(Error::Closed { bytes }),
-            Err(fault) => Err(Error::Reply { fault, beginning: None }),
+    fn check_deadline(&mut self, timeout: Duration) -> Result<(), Error> {
+        if self.owed_since.is_none_or(|since| since.elapsed() < timeout) {
+            return Ok(());
         }
-    }
-
-    fn overdue(&mut self, after: Duration) -> Error {
         if let Some(error) = self.send_error.take() {
-            return self.lost(error);
+            return Err(self.lost(error));
         }
         let (received, sent) = (self.reply.received_total(), self.reply.sent_total());
-        if received == sent {
-            return Error::Unclosed { after, bytes: sent };
-        }
-        Error::Timeout { after, received, sent }
+        Err(if received == sent {
+            Error::Unclosed { after: timeout, bytes: sent }
+        } else {
+            Error::Timeout { after: timeout, received, sent }
+        })
     }
 
     fn lost(&self, source: io::Error) -> Error {

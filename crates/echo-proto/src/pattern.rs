@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::repr;
 
-/// The endless byte stream number `stream`: the byte at each offset is a function of both numbers.
+/// The byte stream number `stream`: the byte at each offset is a function of both numbers. It is
+/// 2^64 bytes long; a piece must not reach beyond.
 ///
 /// Two ends that agree on the stream number can check any piece of it, of any length from one byte,
 /// with no header on the wire and nothing kept in memory. A lost, repeated, swapped or changed byte
@@ -46,10 +47,10 @@ const WORD: usize = size_of::<u64>();
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Pattern {
-    /// The stream with this number. Streams with different numbers are unrelated.
+    /// The stream with this number.
     #[must_use]
     pub const fn new(stream: u64) -> Self {
-        // Mixed, so that neighbouring streams are not shifted copies of each other; the constant
+        // Streams are parts of one long cycle. Mixing the number sets them far apart; the constant
         // (digits of pi) keeps stream 0 from starting at the one word that is all zeros.
         Self { key: mix((stream ^ 0x243f_6a88_85a3_08d3).wrapping_mul(STEP)) }
     }
@@ -141,8 +142,8 @@ impl std::ops::Deref for Head {
     }
 }
 
-/// Spreads each input bit over the output: one round of MurmurHash3's 64-bit finaliser (Appleby,
-/// public domain). With [`STEP`] it makes a generator of the SplitMix kind (Steele, Lea and Flood,
+/// Spreads each input bit over the output: a round after the 64-bit finaliser of MurmurHash3
+/// (Appleby, public domain). With [`STEP`] it makes a generator of the SplitMix kind (Steele, Lea and Flood,
 /// "Fast splittable pseudorandom number generators", 2014).
 const fn mix(mut x: u64) -> u64 {
     x ^= x >> 32;

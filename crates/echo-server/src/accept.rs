@@ -17,14 +17,17 @@ const PAUSE: Duration = Duration::from_millis(200);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Connections taken from one listener before the others have their turn.
 const TURN: usize = 64;
+/// Errors of single connections in one turn that are taken for what they seem.
+const MAX_ERRORS: usize = 16;
 
 /// The listening sockets, and the wait for connections on them.
 pub(crate) struct Acceptor {
     listeners: Vec<TcpListener>,
     poll: Poll,
     events: Events,
-    /// The most that a listener's queue can hold.
-    backlog: usize,
+    /// More than a listener's queue can hold: Linux lets one more in than was asked for, other
+    /// systems half as many again (tcp(4) of BSD).
+    queue: usize,
     exhaustion_told: Option<Instant>,
 }
 
@@ -64,8 +67,8 @@ impl Acceptor {
         }
         let waker = Waker::new(poll.registry(), Token(listeners.len()))?;
         let events = Events::with_capacity(listeners.len() + 1);
-        let backlog = usize::from(backlog).max(TURN);
-        Ok((Self { listeners, poll, events, backlog, exhaustion_told: None }, waker))
+        let queue = 2 * usize::from(backlog) + TURN;
+        Ok((Self { listeners, poll, events, queue, exhaustion_told: None }, waker))
     }
 
     /// Gives each connection to `take`, until that breaks or the server is told to stop; then closes
@@ -84,7 +87,11 @@ impl Acceptor {
         loop {
             // Read before the queues: what is in them at the stop is still taken below.
             let phase = handle.phase();
-            let limit = if phase == Phase::Running { TURN } else { self.backlog };
+            let limit = match phase {
+                Phase::Running => TURN,
+                Phase::Draining => self.queue,
+                Phase::Cutting => 0,
+            };
             let mut patience = None;
             for index in 0..self.listeners.len() {
                 match self.turn(index, limit, observe, &mut take)? {
@@ -121,6 +128,7 @@ impl Acceptor {
         observe: &dyn Fn(Event),
         take: &mut impl FnMut(TcpStream, SocketAddr) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<Turn> {
+        let mut errors = 0;
         for _ in 0..limit {
             match self.listeners[listener].accept() {
                 Ok((stream, peer)) => {
@@ -134,7 +142,12 @@ impl Acceptor {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Empty),
                 Err(error) => match remedy(&error) {
-                    Remedy::Next => {}
+                    // An error that takes nothing off the queue, such as a veto of the system,
+                    // comes again at once: not for long without a pause.
+                    Remedy::Next if errors == MAX_ERRORS => {
+                        return Ok(self.exhausted(error, observe));
+                    }
+                    Remedy::Next => errors += 1,
                     Remedy::Pause => return Ok(self.exhausted(error, observe)),
                     Remedy::Fail => return Err(error),
                 },

@@ -40,7 +40,7 @@ impl BindError {
         };
         let port = address.port();
         match source.kind() {
-            ErrorKind::AddrInUse => Some(format!(
+            ErrorKind::AddrInUse if port != 0 => Some(format!(
                 "another program has port {port}; see which with  ss -tlnp 'sport = :{port}'  or  \
                  lsof -i :{port}  or take another with --port"
             )),

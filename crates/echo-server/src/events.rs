@@ -11,7 +11,7 @@ use echo_proto::FrameError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A connection was accepted.
+    /// A connection was accepted. Its first bytes may have been echoed by now.
     Connected {
         /// The other end.
         peer: SocketAddr,

@@ -9,7 +9,7 @@
 //! std::thread::spawn(move || handle.stop());
 //! let summary = server.run(|event| {
 //!     if let Event::Connected { peer } = event {
-//!         println!("{peer} is here");
+//!         eprintln!("{peer} is here");
 //!     }
 //! })?;
 //! println!("{} bytes echoed", summary.bytes);
@@ -30,6 +30,7 @@ mod server;
 mod session;
 mod shutdown;
 mod stats;
+mod unacknowledged;
 
 pub use config::Config;
 pub use echo_proto::{FrameError, Framing};

@@ -12,6 +12,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
+#[cfg(unix)]
+pub use rustix::process::Signal;
+
 /// How long anything may take. Generous: it only ends tests that have failed already.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -40,15 +45,27 @@ pub fn skipped_without_ipv6(check: &str) -> bool {
     missing
 }
 
-/// Connects, with a deadline on every read.
+/// Connects, with a deadline on every read and write.
 ///
 /// # Panics
 ///
 /// It cannot connect. So do the functions below when the peer does not do as it should.
 pub fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
+    with_deadlines(TcpStream::connect(address).unwrap())
+}
+
+fn with_deadlines(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
     stream
+}
+
+/// Connects with a receive buffer of a few KiB, so that an echo which is not read waits at the server.
+pub fn connect_with_little_room(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    with_deadlines(socket.into())
 }
 
 /// One message and its echo, on a connection that stays open.
@@ -126,21 +143,35 @@ impl Process {
         process.wait()
     }
 
-    /// The operating system's number for it.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Waits until stdout has the text, and returns all of it up to now.
     ///
     /// # Errors
     ///
     /// The text does not come within [`DEADLINE`], or the output ends without it.
     pub fn wait_for_stdout(&self, text: &str) -> io::Result<String> {
-        self.stdout.wait_until(|output| output.contains(text)).ok_or_else(|| {
+        self.wait_for_stdout_times(text, 1)
+    }
+
+    /// The same, for text that is to come that often.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn wait_for_stdout_times(&self, text: &str, times: usize) -> io::Result<String> {
+        self.stdout.wait_until(|output| output.matches(text).count() >= times).ok_or_else(|| {
             let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
-            failure(format!("no {text:?} on stdout\nstdout: {stdout}\nstderr: {stderr}"))
+            failure(format!("no {times} × {text:?}\nstdout: {stdout}\nstderr: {stderr}"))
         })
+    }
+
+    /// Waits until stderr has the text.
+    ///
+    /// # Errors
+    ///
+    /// The text does not come within [`DEADLINE`], or the output ends without it.
+    pub fn wait_for_stderr(&self, text: &str) -> io::Result<String> {
+        let found = self.stderr.wait_until(|output| output.contains(text));
+        found.ok_or_else(|| failure(format!("no {text:?} on stderr: {}", self.stderr.text())))
     }
 
     /// What it printed on stdout and stderr so far.
@@ -151,17 +182,18 @@ impl Process {
     /// Sends SIGTERM.
     #[cfg(unix)]
     pub fn terminate(&self) {
-        self.signal(rustix::process::Signal::TERM);
+        self.signal(Signal::TERM);
     }
 
     /// Sends SIGINT, as Ctrl-C does.
     #[cfg(unix)]
     pub fn interrupt(&self) {
-        self.signal(rustix::process::Signal::INT);
+        self.signal(Signal::INT);
     }
 
+    /// Sends any signal.
     #[cfg(unix)]
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub fn signal(&self, signal: Signal) {
         // It fails only if the process is gone, which the caller will see anyway.
         let _ =
             rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);

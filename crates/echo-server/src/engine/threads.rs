@@ -2,7 +2,7 @@
 //!
 //! Blocking calls make this the engine to read first. What they make hard is to stop: a thread
 //! asleep in `recv` sees no flag. So each sleeps for [`TICK`] at most, which costs a running echo
-//! nothing, and [`cut`](crate::Handle::cut) shuts the sockets down underneath the sleepers.
+//! nothing and an idle connection five wake-ups a second, and [`cut`](crate::Handle::cut) shuts the sockets down underneath the sleepers.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,16 +18,18 @@ use crate::accept::Acceptor;
 use crate::session::Session;
 use crate::shutdown::{Handle, Phase};
 use crate::stats::Stats;
+use crate::unacknowledged::unacknowledged;
 use crate::{Config, Event, Summary};
 
 /// The longest that a silent connection takes to notice a stop.
 const TICK: Duration = Duration::from_millis(200);
 /// How long, when draining, more bytes may take to come up from the receive queue.
-const DRAIN_TICK: Duration = Duration::from_millis(1);
-/// After our FIN, a peer that is silent for this long has nothing under way that a close could hurt.
-const FAREWELL_SILENCE: Duration = Duration::from_secs(1);
-/// The longest that a peer which goes on sending after our FIN is listened to.
-const FAREWELL: Duration = Duration::from_secs(5);
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// After our FIN, a peer that has got everything and is silent for this long has nothing under way
+/// that a close could hurt.
+const SILENCE: Duration = Duration::from_millis(500);
+/// The longest that a peer which has got everything but goes on sending is listened to.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// What one `recv` takes at most. With an unfinished message, all that a connection holds.
 const BUFFER: usize = 64 * 1024;
 /// A connection's thread calls little and keeps its buffer on the heap.
@@ -43,6 +45,8 @@ pub(crate) fn run(
     let engine =
         Engine { handle, config, observe, stats: Stats::default(), open: Mutex::default() };
     thread::scope(|scope| {
+        // The scope waits for every connection: if the observer panics, they must not go on.
+        let _guard = CutOnPanic(&engine);
         let accepted = acceptor.run(handle, observe, |stream, peer| {
             engine.start(scope, stream, peer)?;
             Ok(if config.once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -81,7 +85,7 @@ impl Engine<'_> {
         stream: TcpStream,
         peer: SocketAddr,
     ) -> io::Result<()> {
-        // Some systems hand out accepted sockets as non-blocking as their listener.
+        // The acceptor's sockets are non-blocking, as an event loop wants them.
         stream.set_nonblocking(false)?;
         let stream = Arc::new(stream);
         let number = self.open().add(Arc::clone(&stream));
@@ -98,6 +102,7 @@ impl Engine<'_> {
 
     /// A connection's thread.
     fn serve(&self, number: u64, stream: &TcpStream, peer: SocketAddr) {
+        let _registration = Registration { engine: self, number };
         let session = Session::new(self.config);
         let mut connection =
             Connection { stream, peer, engine: self, session, echoed: 0, owing: false };
@@ -105,11 +110,6 @@ impl Engine<'_> {
         let _ = connection.serve();
         let cut = connection.owing && self.handle.phase() == Phase::Cutting;
         self.stats.ended(connection.echoed, connection.session.messages(), cut);
-        let mut open = self.open();
-        open.streams.remove(&number);
-        if open.streams.is_empty() {
-            self.handle.wake();
-        }
     }
 
     /// Waits until every connection has ended; once stopping, for the drain timeout at most.
@@ -122,16 +122,20 @@ impl Engine<'_> {
                 patience = Some(drain_timeout.saturating_sub(since.elapsed()));
             }
             if patience == Some(Duration::ZERO) || self.handle.phase() == Phase::Cutting {
-                self.handle.cut();
-                for stream in self.open().streams.values() {
-                    // Wakes its thread with an error. Fails where the peer was quicker.
-                    let _ = stream.shutdown(Shutdown::Both);
-                }
-                return;
+                return self.cut();
             }
             if acceptor.wait(patience).is_err() {
                 thread::sleep(TICK);
             }
+        }
+    }
+
+    /// Ends every connection, whatever is owed to it.
+    fn cut(&self) {
+        self.handle.cut();
+        for stream in self.open().streams.values() {
+            // Wakes its thread with an error. Fails where the peer was quicker.
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
@@ -147,6 +151,33 @@ impl Open {
         self.next_number += 1;
         self.streams.insert(number, stream);
         number
+    }
+}
+
+/// Ends the connections when the thread that accepts them panics.
+struct CutOnPanic<'a>(&'a Engine<'a>);
+
+impl Drop for CutOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.cut();
+        }
+    }
+}
+
+/// Takes a connection out of the table when its thread ends, in whatever way.
+struct Registration<'a> {
+    engine: &'a Engine<'a>,
+    number: u64,
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        let mut open = self.engine.open();
+        open.streams.remove(&self.number);
+        if open.streams.is_empty() {
+            self.engine.handle.wake();
+        }
     }
 }
 
@@ -207,8 +238,9 @@ impl Connection<'_> {
             match stream.read(buffer) {
                 Ok(count) => return Ok(Some(count)),
                 Err(error) => match error.kind() {
-                    // The read timeout is one or the other, depending on the system.
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Ok(None),
+                    ErrorKind::WouldBlock => return Ok(None),
+                    // So Windows calls the read timeout; elsewhere it is a peer that is gone.
+                    ErrorKind::TimedOut if cfg!(windows) => return Ok(None),
                     ErrorKind::Interrupted => {}
                     _ => return Err(error),
                 },
@@ -222,7 +254,7 @@ impl Connection<'_> {
         while let Some(bytes) = self.session.next_echo(&mut piece) {
             self.owing = true;
             stream.write_all(bytes)?;
-            self.owing = false;
+            self.owing = unacknowledged(self.stream) > 0;
             self.echoed += bytes.len() as u64;
         }
         Ok(())
@@ -237,20 +269,27 @@ impl Connection<'_> {
 
     /// Sends FIN to a peer that may still be sending.
     ///
-    /// Closing at once would reset the connection, and the reset could overtake the echo. So what
-    /// still comes is taken and dropped, until the peer's FIN, some silence, or enough of it.
+    /// Closing at once would reset the connection, and the reset destroys what the peer has not read
+    /// yet. So what still comes is taken and dropped, until the peer's FIN, or until it has got
+    /// everything and is silent. A peer that goes on and on gets a limited time.
     fn farewell(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         self.tell_if_broken();
         self.stream.shutdown(Shutdown::Write)?;
-        self.stream.set_read_timeout(Some(FAREWELL_SILENCE))?;
-        let since = Instant::now();
-        while self.engine.handle.phase() < Phase::Cutting && since.elapsed() < FAREWELL {
-            match self.receive(buffer)? {
-                Some(0) | None => break,
-                Some(_) => {}
+        self.stream.set_read_timeout(Some(SILENCE))?;
+        let mut all_taken_since = None;
+        loop {
+            let received = self.receive(buffer)?;
+            self.owing = unacknowledged(self.stream) > 0;
+            if received == Some(0) || self.engine.handle.phase() == Phase::Cutting {
+                return Ok(());
+            }
+            if !self.owing {
+                let since = *all_taken_since.get_or_insert_with(Instant::now);
+                if received.is_none() || since.elapsed() >= FAREWELL {
+                    return Ok(());
+                }
             }
         }
-        Ok(())
     }
 
     fn tell_if_broken(&self) {

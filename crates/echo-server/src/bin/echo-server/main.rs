@@ -5,10 +5,11 @@ mod print;
 mod signals;
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use clap::Parser;
-use echo_server::{BindError, Event, Server};
+use echo_server::{BindError, Event, Server, Summary};
 
 use crate::cli::Cli;
 use crate::print::{Lines, framing_broken_line, peer_name, summary_line};
@@ -17,18 +18,30 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let (stdout, stderr) = (Lines::to_stdout(), Lines::to_stderr());
     let result = run(&cli, &stdout, &stderr);
-    if let Err(error) = &result {
-        stderr.print(format!("echo-server: {error:#}"));
-        if let Some(hint) = error.downcast_ref().and_then(BindError::hint) {
-            stderr.print(format!("hint: {hint}"));
+    let lost = stdout.finish();
+    let code = match result {
+        Ok(Some(summary)) => {
+            if summary.cut > 0 || !cli.quiet {
+                let line = summary_line(&summary, cli.framing.is_framed(), lost);
+                stderr.print(format!("echo-server: {line}"));
+            }
+            ExitCode::from(u8::from(summary.cut > 0))
         }
-    }
-    stdout.finish();
+        Ok(None) => ExitCode::SUCCESS,
+        Err(error) => {
+            stderr.print(format!("echo-server: {error:#}"));
+            if let Some(hint) = error.downcast_ref().and_then(BindError::hint) {
+                stderr.print(format!("hint: {hint}"));
+            }
+            ExitCode::FAILURE
+        }
+    };
     stderr.finish();
-    result.unwrap_or(ExitCode::FAILURE)
+    code
 }
 
-fn run(cli: &Cli, stdout: &Lines, stderr: &Lines) -> anyhow::Result<ExitCode> {
+/// Serves; returns the summary if a signal ended it.
+fn run(cli: &Cli, stdout: &Lines, stderr: &Lines) -> anyhow::Result<Option<Summary>> {
     let server = Server::bind(cli.config())?;
     for passed_over in server.skipped() {
         stderr.print(format!("echo-server: {passed_over}; going on without it"));
@@ -49,12 +62,5 @@ fn run(cli: &Cli, stdout: &Lines, stderr: &Lines) -> anyhow::Result<ExitCode> {
             .print(format!("echo-server: cannot accept more connections: {error}; trying again")),
         _ => {}
     })?;
-    let stopped = signalled.load(std::sync::atomic::Ordering::Relaxed);
-    if summary.cut > 0 || (stopped && !cli.quiet) {
-        stderr.print(format!(
-            "echo-server: {}",
-            summary_line(&summary, cli.framing.is_framed(), stdout.lost())
-        ));
-    }
-    Ok(if summary.cut > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(signalled.load(Ordering::Relaxed).then_some(summary))
 }
