@@ -1,0 +1,146 @@
+//! The built echo-server with messages: `--framing line` and `--framing length`.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use echo_proto::{Framing, encode};
+use echo_test_support::{Server, connect, exchange, read_to_end};
+
+fn start(arguments: &[&str]) -> Server {
+    Server::start(env!("CARGO_BIN_EXE_echo-server"), arguments).unwrap()
+}
+
+/// Sends `bytes`, half-closes, and returns all that comes back.
+fn echo_of(stream: &TcpStream, bytes: &[u8]) -> Vec<u8> {
+    let mut writer = stream;
+    writer.write_all(bytes).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    read_to_end(stream)
+}
+
+/// What the server says of a connection that broke the framing, the peer left out.
+fn complaint(server: &Server, stream: &TcpStream) -> String {
+    let peer = format!("echo-server: ('127.0.0.1', {}): ", stream.local_addr().unwrap().port());
+    let stderr = server.process.wait_for_stderr("connection closed\n").unwrap();
+    stderr.strip_prefix(&peer).unwrap_or_else(|| panic!("{stderr}")).to_owned()
+}
+
+#[test]
+fn only_whole_lines_come_back_and_a_cut_off_one_is_named() {
+    let server = start(&["--framing", "line"]);
+    let stream = connect(server.address);
+    assert_eq!(echo_of(&stream, b"one\r\n\ntwo\nthr"), b"one\r\n\ntwo\n");
+    let expected = "the stream ended in the middle of a message: 3 of at least 4 bytes came; connection closed\n";
+    assert_eq!(complaint(&server, &stream), expected);
+    exchange(&connect(server.address), b"it lives on\n");
+}
+
+#[test]
+fn an_unfinished_line_waits_for_its_end() {
+    let server = start(&["--framing", "line"]);
+    let stream = connect(server.address);
+    (&stream).write_all(b"Hello, ").unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!((&stream).read(&mut [0]).is_err(), "nothing comes back before the line is whole");
+    stream.set_read_timeout(Some(echo_test_support::DEADLINE)).unwrap();
+    (&stream).write_all(b"world\n").unwrap();
+    let mut line = [0; 13];
+    (&stream).read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"Hello, world\n");
+}
+
+#[test]
+fn messages_of_every_length_come_back_with_their_counts() {
+    let server = start(&["--framing", "length"]);
+    let mut wire = Vec::new();
+    for length in [0, 1, 5, 0, 65_535, 65_536, 1_000_000, 1_048_576, 3] {
+        encode(Framing::Length, &vec![b'x'; length], &mut wire).unwrap();
+    }
+    let stream = connect(server.address);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Pieces that never end where a message does.
+            for piece in wire.chunks(7919) {
+                (&stream).write_all(piece).unwrap();
+            }
+            stream.shutdown(Shutdown::Write).unwrap();
+        });
+        assert!(read_to_end(&stream) == wire);
+    });
+}
+
+#[test]
+fn a_message_over_the_limit_ends_the_connection_after_those_before_it() {
+    let server = start(&["--framing", "length", "--max-frame", "1k"]);
+    let stream = connect(server.address);
+    // The limit itself is allowed; one more is not, and its bytes need not even come.
+    let mut wire = Vec::new();
+    encode(Framing::Length, &[1; 1024], &mut wire).unwrap();
+    let whole = wire.len();
+    wire.extend_from_slice(&1025_u32.to_be_bytes());
+    (&stream).write_all(&wire).unwrap();
+    assert_eq!(read_to_end(&stream).len(), whole, "not a byte of error text");
+    let expected = "a message of at least 1025 bytes is over the limit of 1024 (--max-frame); \
+                    connection closed\n";
+    assert_eq!(complaint(&server, &stream), expected);
+    exchange(&connect(server.address), b"\0\0\0\x02ok");
+}
+
+#[test]
+fn a_promise_of_4_gib_is_refused_at_once() {
+    let server = start(&["--framing", "length"]);
+    let stream = connect(server.address);
+    (&stream).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(read_to_end(&stream), b"");
+    // "GET " read as a number.
+    let said = complaint(&server, &stream);
+    assert!(said.starts_with("a message of at least 1195725856 bytes is over"), "{said}");
+}
+
+#[test]
+fn a_line_without_end_is_refused_at_the_limit() {
+    let server = start(&["--framing", "line", "--max-frame", "64"]);
+    let stream = connect(server.address);
+    (&stream).write_all(&[b'x'; 64]).unwrap();
+    (&stream).write_all(b"y").unwrap();
+    assert_eq!(read_to_end(&stream), b"");
+    let said = complaint(&server, &stream);
+    assert!(said.starts_with("a message of at least 65 bytes is over the limit of 64"), "{said}");
+}
+
+#[test]
+fn a_header_that_drips_in_is_waited_for_and_bothers_nobody() {
+    let server = start(&["--framing", "length"]);
+    let slow = connect(server.address);
+    let quick = connect(server.address);
+    for byte in *b"\0\0\0\x02h" {
+        (&slow).write_all(&[byte]).unwrap();
+        exchange(&quick, b"\0\0\0\x05quick");
+    }
+    (&slow).write_all(b"i").unwrap();
+    let mut message = [0; 6];
+    (&slow).read_exact(&mut message).unwrap();
+    assert_eq!(&message, b"\0\0\0\x02hi");
+}
+
+#[test]
+fn an_end_inside_a_count_is_named() {
+    let server = start(&["--framing", "length"]);
+    let stream = connect(server.address);
+    assert_eq!(echo_of(&stream, b"\0\0"), b"");
+    let said = complaint(&server, &stream);
+    assert!(said.contains("in the middle of a message: 2 of at least 4 bytes came"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_summary_counts_messages() {
+    let server = start(&["--framing", "line"]);
+    exchange(&connect(server.address), b"one\ntwo\n");
+    exchange(&connect(server.address), b"\n");
+    server.process.terminate();
+    let finished = server.process.wait().unwrap();
+    let summary = "echo-server: stopped: 2 connections served, 3 messages of 9 bytes echoed\n";
+    assert_eq!(finished.stderr, summary);
+}

@@ -1,0 +1,215 @@
+//! The built echo-client with several messages, and as a pipe.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+
+use echo_proto::{Framing, Pattern};
+use echo_server::{Config, Server};
+use echo_test_support::{Finished, Process, command};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
+
+/// A real server in this process; it ends with it.
+fn echo_server(framing: Framing) -> u16 {
+    let server = Server::bind(Config { port: 0, framing, ..Config::default() }).unwrap();
+    let port = server.local_addrs()[0].port();
+    thread::spawn(|| server.run(|_| {}));
+    port
+}
+
+/// A server that does with its one connection whatever it is told.
+fn server(behave: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || behave(listener.accept().unwrap().0));
+    port
+}
+
+fn run(port: u16, arguments: &[&str], input: &[u8]) -> Finished {
+    let mut client = command(PROGRAM);
+    Process::run(client.args(["--port", &port.to_string()]).args(arguments), input).unwrap()
+}
+
+#[test]
+fn each_argument_is_one_message_on_one_connection() {
+    for framing in [Framing::Raw, Framing::Line, Framing::Length] {
+        let port = echo_server(framing);
+        let finished = run(port, &["--framing", &framing.to_string(), "one", "", "three"], b"");
+        assert_eq!(finished.stdout, "Received b'one'\nReceived b''\nReceived b'three'\n");
+        assert!(finished.status.success(), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_message_called_like_a_command_is_sent_after_two_dashes() {
+    let port = echo_server(Framing::Raw);
+    assert_eq!(run(port, &["--", "pipe"], b"").stdout, "Received b'pipe'\n");
+}
+
+#[test]
+fn what_cannot_be_said_in_a_framing_is_wrong_usage() {
+    for (arguments, message) in [
+        (&["--framing", "line", "a\nb"], "a line cannot have a line break inside"),
+        (&["--framing", "line", "-"], "for --framing line use pipe"),
+        (&["--framing", "lines", "a"], "[possible values: raw, line, length]"),
+    ] {
+        let finished = run(1, arguments, b"");
+        assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(message), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_pipe_gives_back_exactly_what_went_in() {
+    let port = echo_server(Framing::Raw);
+    let mut child = command(PROGRAM)
+        .args(["--port", &port.to_string(), "pipe"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pattern = Pattern::new(4);
+    let mut message = vec![0; 10_000_001];
+    pattern.fill(0, &mut message);
+    let mut stdin = child.stdin.take().unwrap();
+    let sending = thread::spawn(move || stdin.write_all(&message));
+    let mut echo = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut echo).unwrap();
+    sending.join().unwrap().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(echo.len(), 10_000_001);
+    pattern.check(0, &echo).unwrap();
+}
+
+#[test]
+fn an_empty_pipe_is_no_error() {
+    let finished = run(echo_server(Framing::Raw), &["pipe"], b"");
+    assert!(finished.status.success() && finished.stdout.is_empty(), "{finished:?}");
+}
+
+#[test]
+fn a_pipe_passes_each_piece_on_at_once() {
+    let port = echo_server(Framing::Raw);
+    let (stdin, mut writer) = std::io::pipe().unwrap();
+    let mut client = command(PROGRAM);
+    client.args(["--port", &port.to_string(), "pipe"]).stdin(stdin);
+    let process = Process::spawn(&mut client).unwrap();
+    drop(client);
+    for piece in ["no line break", ", and more"] {
+        writer.write_all(piece.as_bytes()).unwrap();
+        process.wait_for_stdout(piece).unwrap();
+    }
+    drop(writer);
+    assert!(process.wait().unwrap().status.success());
+}
+
+#[test]
+fn a_cut_off_last_line_is_reported_as_what_it_is() {
+    let said =
+        "echo-client: the last line of the input is cut off: 1 bytes and no line break\nhint: ";
+    // Whether the server knows of lines or not.
+    for (framing, echo) in [(Framing::Line, "a\n"), (Framing::Raw, "a\nb")] {
+        let port = echo_server(framing);
+        let finished = run(port, &["pipe", "--framing", "line"], b"a\nb");
+        assert_eq!((finished.status.code(), finished.stdout.as_str()), (Some(1), echo));
+        assert!(finished.stderr.starts_with(said), "{finished:?}");
+        assert_eq!(run(port, &["again", "--framing", "line"], b"").status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_cut_off_length_message_is_reported_as_what_it_is() {
+    let port = echo_server(Framing::Length);
+    let finished = run(port, &["pipe", "--framing", "length"], b"\0\0\0\x01a\0\0\0\x05b");
+    assert_eq!((finished.status.code(), finished.stdout.as_str()), (Some(1), "\0\0\0\x01a"));
+    let said = "the input ends in the middle of a message: 5 of at least 9 bytes are there";
+    assert!(finished.stderr.contains(said), "{finished:?}");
+}
+
+#[test]
+fn a_changed_byte_in_a_pipe_is_found_at_its_offset() {
+    let port = server(|mut stream| {
+        let mut message = [0; 100];
+        stream.read_exact(&mut message).unwrap();
+        message[42] ^= 1;
+        stream.write_all(&message).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let finished = run(port, &["pipe"], &[b'a'; 100]);
+    assert_eq!(finished.status.code(), Some(1));
+    assert!(finished.stderr.contains("byte 42 is b'`', expected b'a'"), "{finished:?}");
+}
+
+#[test]
+fn a_surplus_after_the_echo_is_found_however_late_it_comes() {
+    let port = server(|mut stream| {
+        let mut message = Vec::new();
+        stream.read_to_end(&mut message).unwrap();
+        stream.write_all(&message).unwrap();
+        thread::sleep(std::time::Duration::from_millis(100));
+        stream.write_all(b"!").unwrap();
+    });
+    let finished = run(port, &["pipe"], b"Hello");
+    assert_eq!((finished.status.code(), finished.stdout.as_str()), (Some(1), "Hello"));
+    assert!(finished.stderr.contains("too long: b'!' after all 5 bytes"), "{finished:?}");
+}
+
+#[test]
+fn a_server_that_ignores_the_half_close_is_named() {
+    let port = server(|mut stream| {
+        let mut message = Vec::new();
+        stream.read_to_end(&mut message).unwrap();
+        stream.write_all(&message).unwrap();
+        thread::sleep(echo_test_support::DEADLINE);
+        stream.shutdown(Shutdown::Both).unwrap();
+    });
+    let finished = run(port, &["pipe", "--timeout", "200ms"], b"Hello");
+    assert_eq!(finished.status.code(), Some(1));
+    let said = "all 5 bytes came back, but the server did not close the connection for 200ms";
+    assert!(finished.stderr.contains(said), "{finished:?}");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_a_pipe_quietly() {
+    let port = echo_server(Framing::Raw);
+    let mut child = command(PROGRAM)
+        .args(["--port", &port.to_string(), "pipe"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    // The input never ends: only the closed output can end the pipe.
+    let mut stdin = child.stdin.take().unwrap();
+    while stdin.write_all(&[0; 1000]).is_ok() {}
+    let finished = child.wait_with_output().unwrap();
+    assert_eq!((finished.status.code(), finished.stderr), (Some(0), vec![]));
+}
+
+/// Runs the pipe on a pseudo-terminal; `script` is part of util-linux.
+#[cfg(target_os = "linux")]
+fn on_a_terminal(port: u16, arguments: &str, typed: &str) -> Option<String> {
+    let client = format!("printf '{typed}' | {PROGRAM} --port {port} pipe {arguments}");
+    let mut script = command("script");
+    match Process::run(script.args(["--quiet", "--return", "--command", &client, "/dev/null"]), b"")
+    {
+        Ok(finished) => Some(finished.stdout),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            echo_test_support::skipped("a pipe on a terminal", "script is not installed");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn control_characters_are_escaped_on_a_terminal_unless_asked_for() {
+    let port = echo_server(Framing::Raw);
+    let Some(shown) = on_a_terminal(port, "", r"\033[31mred\n") else { return };
+    assert_eq!(shown, "\\x1b[31mred\r\n", "the terminal itself adds the \\r");
+    let shown = on_a_terminal(port, "--raw-output", r"\033[31mred\n").unwrap();
+    assert_eq!(shown, "\x1b[31mred\r\n");
+}
