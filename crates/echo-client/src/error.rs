@@ -96,7 +96,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Resolve { .. } => "check the spelling; a numeric address needs no look-up",
+            Self::Resolve { .. } => {
+                "check the spelling; the port goes into --port, and an IPv6 address has no brackets"
+            }
             // The first address is the preferred one, so what it says comes first.
             Self::Connect { failures, .. } => return failures.first()?.hint(),
             Self::Reply { fault: ReplyError::Short { .. }, .. } | Self::Lost { .. } => {

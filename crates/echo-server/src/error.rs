@@ -34,7 +34,7 @@ impl BindError {
         let (address, source) = match self {
             Self::Listen { address, source } => (address, source),
             Self::Resolve { .. } => {
-                return Some("check the spelling; a numeric address needs no look-up".to_owned());
+                return Some("check the spelling; the port goes into --port, and an IPv6 address has no brackets".to_owned());
             }
             Self::Setup(_) => return None,
         };

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -23,6 +24,10 @@ pub(super) const ALL: &[(&str, Check)] = &[
     ("--host ''", every_interface),
     ("--once", once),
     ("nobody listens", refused),
+    ("--framing line", lines),
+    ("--framing length", length_prefixed),
+    ("a pipe of 64 MiB", pipe),
+    ("a pipe cut off in a line", cut_off_pipe),
     ("the socket table", sockets),
     ("SIGTERM under traffic", stop_under_traffic),
 ];
@@ -169,6 +174,68 @@ fn refused(pair: &Pair) -> Result<Outcome> {
     ensure!(client.status.code() == Some(1), "exit code {:?}", client.status.code());
     ensure!(client.stderr.starts_with(&message), "it said: {}", client.stderr);
     Ok(Passed(format!("exit code 1, {}", client.stderr.lines().next().unwrap_or_default())))
+}
+
+fn lines(pair: &Pair) -> Result<Outcome> {
+    framed(pair, "line")
+}
+
+fn length_prefixed(pair: &Pair) -> Result<Outcome> {
+    framed(pair, "length")
+}
+
+/// Three messages on one connection, the empty one among them; without framing it would leave no trace.
+fn framed(pair: &Pair, framing: &str) -> Result<Outcome> {
+    let server = pair.start(&["--framing", framing, "--once"])?;
+    let replies = pair.exchange(&server, &["--framing", framing, "one", "", "three"], b"")?;
+    let expected = "Received b'one'\nReceived b''\nReceived b'three'";
+    ensure_seen(replies == expected, "not the three messages", &server, &replies)?;
+    ensure!(server.process.wait()?.status.success(), "the server did not exit with 0");
+    Ok(Passed("three messages on one connection, each its own reply".to_owned()))
+}
+
+fn pipe(pair: &Pair) -> Result<Outcome> {
+    const LENGTH: u64 = 64 * 1024 * 1024;
+    let pattern = Pattern::new(65);
+    let server = pair.start(&[])?;
+    let mut client = pair.client(server.address, &["pipe"]);
+    let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut stdin = client.stdin.take().expect("it is piped");
+    let mut stdout = client.stdout.take().expect("it is piped");
+    let started = Instant::now();
+    let writing = std::thread::spawn(move || {
+        let mut piece = vec![0; 1024 * 1024];
+        (0..LENGTH).step_by(piece.len()).try_for_each(|offset| {
+            pattern.fill(offset, &mut piece);
+            stdin.write_all(&piece)
+        })
+    });
+    let mut received = 0;
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let count = stdout.read(&mut piece)?;
+        if count == 0 {
+            break;
+        }
+        pattern.check(received, &piece[..count])?;
+        received += count as u64;
+    }
+    let elapsed = started.elapsed();
+    let _ = writing.join().expect("the writing thread does not panic");
+    ensure!(client.wait()?.success() && received == LENGTH, "{received} of {LENGTH} bytes");
+    Ok(Passed(format!("{received} bytes in, the same out, in {elapsed:.1?}")))
+}
+
+fn cut_off_pipe(pair: &Pair) -> Result<Outcome> {
+    let server = pair.start(&["--framing", "line"])?;
+    let mut client = pair.client(server.address, &["pipe", "--framing", "line"]);
+    let client = Process::run(&mut client, b"a\nb")?;
+    let said = client.stderr.lines().next().unwrap_or_default();
+    let seen =
+        client.status.code() == Some(1) && client.stdout == "a\n" && said.contains("cut off");
+    ensure_seen(seen, "not reported", &server, &format!("{client:?}"))?;
+    pair.exchange(&server, &["--framing", "line", "still here"], b"")?;
+    Ok(Passed(format!("exit code 1, {said}; the server lives on")))
 }
 
 fn sockets(pair: &Pair) -> Result<Outcome> {
