@@ -106,8 +106,7 @@ fn a_pipe_passes_each_piece_on_at_once() {
 
 #[test]
 fn a_cut_off_last_line_is_reported_as_what_it_is() {
-    let said =
-        "echo-client: the last line of the input is cut off: 1 bytes and no line break\nhint: ";
+    let said = "echo-client: the last line of the input is cut off: no line break at its end (length 1)\nhint: ";
     // Whether the server knows of lines or not.
     for (framing, echo) in [(Framing::Line, "a\n"), (Framing::Raw, "a\nb")] {
         let port = echo_server(framing);

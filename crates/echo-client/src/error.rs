@@ -196,7 +196,7 @@ impl fmt::Display for Error {
             ),
             Self::CutInput { framing: Framing::Line, received, .. } => write!(
                 f,
-                "the last line of the input is cut off: {received} bytes and no line break"
+                "the last line of the input is cut off: no line break at its end (length {received})"
             ),
             Self::CutInput { received, missing, .. } => write!(
                 f,
