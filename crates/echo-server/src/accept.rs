@@ -9,7 +9,8 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::Event;
-use crate::shutdown::{Handle, Phase};
+use crate::service::Service;
+use crate::shutdown::Phase;
 
 /// How long to leave the queue alone when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -80,13 +81,12 @@ impl Acceptor {
     /// Only a broken listener.
     pub(crate) fn run(
         &mut self,
-        handle: &Handle,
-        observe: &dyn Fn(Event),
+        service: &Service<'_>,
         mut take: impl FnMut(TcpStream, SocketAddr) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<()> {
         loop {
             // Read before the queues: what is in them at the stop is still taken below.
-            let phase = handle.phase();
+            let phase = service.phase();
             let limit = match phase {
                 Phase::Running => TURN,
                 Phase::Draining => self.queue,
@@ -94,7 +94,7 @@ impl Acceptor {
             };
             let mut patience = None;
             for index in 0..self.listeners.len() {
-                match self.turn(index, limit, observe, &mut take)? {
+                match self.turn(index, limit, service, &mut take)? {
                     Turn::Empty => {}
                     Turn::More => patience = Some(Duration::ZERO),
                     Turn::Exhausted => patience = patience.or(Some(PAUSE)),
@@ -125,19 +125,28 @@ impl Acceptor {
         &mut self,
         listener: usize,
         limit: usize,
-        observe: &dyn Fn(Event),
+        service: &Service<'_>,
         take: &mut impl FnMut(TcpStream, SocketAddr) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<Turn> {
         let mut errors = 0;
         for _ in 0..limit {
             match self.listeners[listener].accept() {
                 Ok((stream, peer)) => {
+                    if let Err(limit) = service.admission.admit(peer) {
+                        // Closed at once: nothing is ever written into the stream.
+                        service.counters.refused(limit);
+                        (service.observe)(Event::Refused { peer, limit });
+                        continue;
+                    }
                     // An echo is small and wanted at once. It fails only on a dead connection.
                     let _ = stream.set_nodelay(true);
                     match take(stream.into(), peer) {
                         Ok(ControlFlow::Continue(())) => {}
                         Ok(ControlFlow::Break(())) => return Ok(Turn::Enough),
-                        Err(error) => return Ok(self.exhausted(error, observe)),
+                        Err(error) => {
+                            service.admission.release(peer);
+                            return Ok(self.exhausted(error, service));
+                        }
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Empty),
@@ -145,10 +154,10 @@ impl Acceptor {
                     // An error that takes nothing off the queue, such as a veto of the system,
                     // comes again at once: not for long without a pause.
                     Remedy::Next if errors == MAX_ERRORS => {
-                        return Ok(self.exhausted(error, observe));
+                        return Ok(self.exhausted(error, service));
                     }
                     Remedy::Next => errors += 1,
-                    Remedy::Pause => return Ok(self.exhausted(error, observe)),
+                    Remedy::Pause => return Ok(self.exhausted(error, service)),
                     Remedy::Fail => return Err(error),
                 },
             }
@@ -156,10 +165,11 @@ impl Acceptor {
         Ok(Turn::More)
     }
 
-    fn exhausted(&mut self, error: io::Error, observe: &dyn Fn(Event)) -> Turn {
+    fn exhausted(&mut self, error: io::Error, service: &Service<'_>) -> Turn {
+        service.counters.accept_paused();
         if self.exhaustion_told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             self.exhaustion_told = Some(Instant::now());
-            observe(Event::AcceptPaused { error });
+            (service.observe)(Event::AcceptPaused { error });
         }
         Turn::Exhausted
     }

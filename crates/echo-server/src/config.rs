@@ -1,5 +1,7 @@
 //! What a server is told to do: plain data.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use echo_proto::Framing;
@@ -17,6 +19,22 @@ pub struct Config {
     pub backlog: u16,
     /// Serve one connection and return.
     pub once: bool,
+    /// How connections are driven.
+    pub engine: Engine,
+    /// Event loops, for an engine that has them; at least one.
+    pub threads: usize,
+    /// How long an event loop polls without sleeping after the last event: latency for CPU time. Zero
+    /// sleeps at once.
+    pub busy_poll: Duration,
+    /// Connections served at the same time; those beyond are closed at once. `None` for as many as
+    /// the system allows.
+    pub max_connections: Option<usize>,
+    /// The same for connections from one address.
+    pub max_per_peer: Option<usize>,
+    /// Closes a connection that is silent for this long and owes nothing. More than zero.
+    pub idle_timeout: Option<Duration>,
+    /// Closes a connection that takes no byte for this long although it is owed some. More than zero.
+    pub write_timeout: Option<Duration>,
     /// The unit of echo: whatever arrives, or whole messages only.
     pub framing: Framing,
     /// The longest message, in bytes without what the framing adds. A connection that sends a longer
@@ -27,6 +45,52 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
+/// How connections are driven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Engine {
+    /// The fastest that the machine allows.
+    #[default]
+    Auto,
+    /// Blocking calls, a thread for each connection.
+    Threads,
+    /// Event loops on the readiness that the system reports: epoll, kqueue or IOCP.
+    Readiness,
+}
+
+impl Engine {
+    /// What the engines are called, for [`str::parse`] and on command lines.
+    pub const NAMES: [&str; 3] = ["auto", "threads", "readiness"];
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES[*self as usize])
+    }
+}
+
+impl FromStr for Engine {
+    type Err = UnknownEngine;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEngine> {
+        let engines = [Self::Auto, Self::Threads, Self::Readiness];
+        let named = engines.into_iter().find(|engine| Self::NAMES[*engine as usize] == name);
+        named.ok_or_else(|| UnknownEngine(name.to_owned()))
+    }
+}
+
+/// The name is not one of [`Engine::NAMES`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownEngine(String);
+
+impl fmt::Display for UnknownEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no engine is called {:?}: there are {}", self.0, Engine::NAMES.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownEngine {}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -34,6 +98,13 @@ impl Default for Config {
             port: 65432,
             backlog: 4096,
             once: false,
+            engine: Engine::Auto,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            busy_poll: Duration::ZERO,
+            max_connections: None,
+            max_per_peer: None,
+            idle_timeout: None,
+            write_timeout: Some(Duration::from_secs(60)),
             framing: Framing::Raw,
             max_frame: 1024 * 1024,
             drain_timeout: Duration::from_secs(10),

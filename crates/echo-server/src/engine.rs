@@ -1,17 +1,46 @@
-//! Engines: how connections are driven. There is one so far; each is a module with the same `run`.
+//! Engines: how connections are driven. Each is a module with the same `run`.
 //!
 //! What every engine must do:
 //!
 //! 1. Echo byte-exact and in order, any size, any split.
 //! 2. Honour half-close: on EOF the rest is still echoed, then FIN. Never close with unread input:
 //!    that sends RST, and a reset destroys the echo on its way (RFC 1122, 4.2.2.13).
-//! 3. Bound what one connection can hold. A peer that does not read is not read from either: its
-//!    TCP window closes, and nobody else notices.
-//! 4. End a connection for its own faults only: RST, EPIPE and the like never reach another.
-//! 5. On [`stop`](crate::Handle::stop), echo what was received by then, send FIN, and give the peer
-//!    a moment to say goodbye; on [`cut`](crate::Handle::cut) or at the drain deadline, close and
-//!    count those that were still owed something.
+//! 3. Hold no buffer for a connection that owes nothing, and a bounded one for one that does. A peer
+//!    that does not read is not read from either: its TCP window closes, and nobody else notices.
+//! 4. Be fair: take a bounded amount from each connection in turn.
+//! 5. End a connection for its own faults only: RST, EPIPE and the like never reach another.
+//! 6. Keep the deadlines: idle and write timeout, by the monotonic clock, at no cost while unset.
+//! 7. On [`stop`](crate::Handle::stop), echo what was received by then, send FIN, and give the peer
+//!    time to take it and to say goodbye; on [`cut`](crate::Handle::cut) or at the drain deadline,
+//!    close, and count those that were still owed something.
 //!
-//! What it gets: an [`Acceptor`](crate::accept::Acceptor), whose connections have TCP_NODELAY set.
+//! What it gets: an [`Acceptor`], whose connections are admitted, non-blocking and have TCP_NODELAY
+//! set, and a [`Service`] to report to. What a connection owes is kept by a
+//! [`Session`](crate::session::Session).
 
-pub(crate) mod threads;
+mod readiness;
+mod threads;
+
+use std::io;
+
+use crate::accept::Acceptor;
+use crate::config::Engine;
+use crate::service::Service;
+
+/// The engine that will run where `engine` is asked for.
+pub(crate) fn resolve(engine: Engine) -> Engine {
+    match engine {
+        // A thread for each of many connections costs memory and switches; there is nothing that
+        // blocking calls would gain.
+        Engine::Auto => Engine::Readiness,
+        engine => engine,
+    }
+}
+
+/// Serves until the server is stopped and every connection has ended.
+pub(crate) fn run(engine: Engine, acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
+    match engine {
+        Engine::Threads => threads::run(acceptor, service),
+        Engine::Auto | Engine::Readiness => readiness::run(acceptor, service),
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use echo_proto::FrameError;
 
@@ -16,6 +17,13 @@ pub enum Event {
         /// The other end.
         peer: SocketAddr,
     },
+    /// A connection was closed at once because a limit is reached.
+    Refused {
+        /// The other end.
+        peer: SocketAddr,
+        /// Which limit.
+        limit: Limit,
+    },
     /// A peer broke the framing. The messages before that are echoed, then the connection is closed.
     FramingBroken {
         /// The other end.
@@ -23,10 +31,79 @@ pub enum Event {
         /// In which way.
         error: FrameError,
     },
+    /// A connection has ended.
+    Closed {
+        /// The other end.
+        peer: SocketAddr,
+        /// Bytes received and sent back.
+        bytes: u64,
+        /// From accepting it to closing it.
+        duration: Duration,
+        /// Why.
+        reason: CloseReason,
+    },
     /// The system has no more descriptors, memory or threads for new connections. Accepting pauses
     /// for moments at a time; those already connected do not notice. Told at most once a second.
     AcceptPaused {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// A limit that keeps connections out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`Config::max_connections`](crate::Config::max_connections).
+    Connections,
+    /// [`Config::max_per_peer`](crate::Config::max_per_peer).
+    PerPeer,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer said goodbye and got all it had sent.
+    Done,
+    /// The connection broke: reset, or lost on the way.
+    Lost,
+    /// The peer broke the framing.
+    Framing,
+    /// The peer was silent for [`Config::idle_timeout`](crate::Config::idle_timeout).
+    Idle,
+    /// The peer took no byte of what it was owed for
+    /// [`Config::write_timeout`](crate::Config::write_timeout).
+    Stalled,
+    /// The server stopped; everything received by then was echoed.
+    Stopped,
+    /// The server stopped and could not wait any longer: something was owed.
+    Cut,
+}
+
+impl CloseReason {
+    /// All of them, in the order of [`Summary::closed`](crate::Summary::closed).
+    pub const ALL: [Self; 7] = [
+        Self::Done,
+        Self::Lost,
+        Self::Framing,
+        Self::Idle,
+        Self::Stalled,
+        Self::Stopped,
+        Self::Cut,
+    ];
+
+    /// A word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Lost => "lost",
+            Self::Framing => "framing broken",
+            Self::Idle => "idle",
+            Self::Stalled => "stalled",
+            Self::Stopped => "stopped",
+            Self::Cut => "cut",
+        }
+    }
 }

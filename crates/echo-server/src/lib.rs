@@ -21,21 +21,24 @@
 //! never reads the environment; it tells what happened through [`Event`]s.
 
 mod accept;
+mod admission;
 mod bind;
 mod config;
 mod engine;
 mod error;
 mod events;
+mod farewell;
 mod server;
+mod service;
 mod session;
 mod shutdown;
 mod stats;
 mod unacknowledged;
 
-pub use config::Config;
+pub use config::{Config, Engine, UnknownEngine};
 pub use echo_proto::{FrameError, Framing};
 pub use error::BindError;
-pub use events::Event;
+pub use events::{CloseReason, Event, Limit};
 pub use server::Server;
 pub use shutdown::Handle;
-pub use stats::Summary;
+pub use stats::{Counters, Summary};

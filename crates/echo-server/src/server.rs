@@ -5,9 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::accept::Acceptor;
+use crate::admission::Admission;
 use crate::bind::{Bound, bind};
-use crate::engine::threads;
-use crate::{BindError, Config, Event, Handle, Summary};
+use crate::engine;
+use crate::service::Service;
+use crate::{BindError, Config, Counters, Engine, Event, Handle, Summary};
 
 /// An echo server whose sockets are bound and listening, so that peers can connect already.
 pub struct Server {
@@ -16,6 +18,7 @@ pub struct Server {
     skipped: Vec<BindError>,
     acceptor: Acceptor,
     handle: Handle,
+    counters: Counters,
 }
 
 impl Server {
@@ -34,7 +37,8 @@ impl Server {
             .map_err(BindError::Setup)?;
         let (acceptor, waker) =
             Acceptor::new(listeners, config.backlog).map_err(BindError::Setup)?;
-        Ok(Self { config, addresses, skipped, acceptor, handle: Handle::new(waker) })
+        let (handle, counters) = (Handle::new(waker), Counters::default());
+        Ok(Self { config, addresses, skipped, acceptor, handle, counters })
     }
 
     /// The addresses it listens on, with the real port where 0 was asked for.
@@ -55,6 +59,18 @@ impl Server {
         self.handle.clone()
     }
 
+    /// The engine that will drive the connections; never [`Engine::Auto`].
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        engine::resolve(self.config.engine)
+    }
+
+    /// Its counters, to be read from any thread while it runs.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
+    }
+
     /// Serves until it is stopped, or with [`Config::once`] until one connection has ended.
     ///
     /// `observe` is called on the threads that serve: it must not block.
@@ -63,7 +79,15 @@ impl Server {
     ///
     /// A listening socket broke. Nothing that a peer does is an error here.
     pub fn run(self, observe: impl Fn(Event) + Send + Sync) -> io::Result<Summary> {
-        threads::run(self.acceptor, &self.handle, &self.config, &observe)
+        let service = Service {
+            config: &self.config,
+            handle: &self.handle,
+            counters: &self.counters,
+            admission: &Admission::new(&self.config),
+            observe: &observe,
+        };
+        engine::run(self.config.engine, self.acceptor, &service)?;
+        Ok(self.counters.read())
     }
 }
 

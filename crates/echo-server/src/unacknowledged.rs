@@ -1,13 +1,9 @@
 //! Bytes that a peer has not acknowledged yet: what a reset would still destroy.
 
-use std::net::TcpStream;
-
 /// Bytes in the send queue, sent or not, that the peer's system has not acknowledged; a FIN counts as
 /// one (`SIOCOUTQ`, tcp(7)). 0 on a broken connection.
 #[cfg(target_os = "linux")]
-pub(crate) fn unacknowledged(stream: &TcpStream) -> usize {
-    use std::os::fd::AsRawFd;
-
+pub(crate) fn unacknowledged(stream: &impl std::os::fd::AsRawFd) -> usize {
     let mut bytes: libc::c_int = 0;
     // SAFETY: SIOCOUTQ, which is TIOCOUTQ by its other name, writes one int to its argument, which
     // is valid for that. The descriptor is open as long as the stream is borrowed.
@@ -18,7 +14,7 @@ pub(crate) fn unacknowledged(stream: &TcpStream) -> usize {
 
 /// Where the system does not tell, a silent peer is taken for one that has everything.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn unacknowledged(_: &TcpStream) -> usize {
+pub(crate) fn unacknowledged<S>(_: &S) -> usize {
     0
 }
 
@@ -26,7 +22,7 @@ pub(crate) fn unacknowledged(_: &TcpStream) -> usize {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn what_the_peer_has_no_room_for_is_unacknowledged() {

@@ -2,7 +2,8 @@
 //!
 //! Blocking calls make this the engine to read first. What they make hard is to stop: a thread
 //! asleep in `recv` sees no flag. So each sleeps for [`TICK`] at most, which costs a running echo
-//! nothing and an idle connection five wake-ups a second, and [`cut`](crate::Handle::cut) shuts the sockets down underneath the sleepers.
+//! nothing and an idle connection five wake-ups a second, and [`cut`](crate::Handle::cut) shuts the
+//! sockets down underneath the sleepers.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,58 +15,45 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use crate::CloseReason;
 use crate::accept::Acceptor;
-use crate::session::Session;
-use crate::shutdown::{Handle, Phase};
-use crate::stats::Stats;
+use crate::farewell;
+use crate::service::Service;
+use crate::session::{Next, Session};
+use crate::shutdown::Phase;
 use crate::unacknowledged::unacknowledged;
-use crate::{Config, Event, Summary};
 
 /// The longest that a silent connection takes to notice a stop.
 const TICK: Duration = Duration::from_millis(200);
 /// How long, when draining, more bytes may take to come up from the receive queue.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
-/// After our FIN, a peer that has got everything and is silent for this long has nothing under way
-/// that a close could hurt.
-const SILENCE: Duration = Duration::from_millis(500);
-/// The longest that a peer which has got everything but goes on sending is listened to.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// What one `recv` takes at most. With an unfinished message, all that a connection holds.
+/// What one `recv` takes at most.
 const BUFFER: usize = 64 * 1024;
 /// A connection's thread calls little and keeps its buffer on the heap.
 const STACK: usize = 128 * 1024;
 
-/// Serves until stopped, or one connection with [`Config::once`].
-pub(crate) fn run(
-    mut acceptor: Acceptor,
-    handle: &Handle,
-    config: &Config,
-    observe: &(dyn Fn(Event) + Sync),
-) -> io::Result<Summary> {
-    let engine =
-        Engine { handle, config, observe, stats: Stats::default(), open: Mutex::default() };
+/// Serves until stopped, or one connection with [`Config::once`](crate::Config::once).
+pub(crate) fn run(mut acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
+    let engine = Engine { service, open: Mutex::default() };
     thread::scope(|scope| {
         // The scope waits for every connection: if the observer panics, they must not go on.
         let _guard = CutOnPanic(&engine);
-        let accepted = acceptor.run(handle, observe, |stream, peer| {
+        let accepted = acceptor.run(service, |stream, peer| {
             engine.start(scope, stream, peer)?;
-            Ok(if config.once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            let once = service.config.once;
+            Ok(if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
         if accepted.is_err() {
             // The listener broke: those who are connected still get what is owed to them.
-            handle.stop();
+            service.handle.stop();
         }
-        engine.wait_for_the_last(&mut acceptor, config.drain_timeout);
+        engine.wait_for_the_last(&mut acceptor);
         accepted
-    })?;
-    Ok(engine.stats.summary())
+    })
 }
 
 struct Engine<'a> {
-    handle: &'a Handle,
-    config: &'a Config,
-    observe: &'a (dyn Fn(Event) + Sync),
-    stats: Stats,
+    service: &'a Service<'a>,
     open: Mutex<Open>,
 }
 
@@ -90,38 +78,28 @@ impl Engine<'_> {
         let stream = Arc::new(stream);
         let number = self.open().add(Arc::clone(&stream));
         let thread = thread::Builder::new().name("connection".to_owned()).stack_size(STACK);
-        let started = thread.spawn_scoped(scope, move || self.serve(number, &stream, peer));
+        let started = thread.spawn_scoped(scope, move || {
+            let _registration = Registration { engine: self, number };
+            Connection::new(self.service, &stream, peer).run();
+        });
         if let Err(error) = started {
             self.open().streams.remove(&number);
             return Err(error);
         }
-        self.stats.connected();
-        (self.observe)(Event::Connected { peer });
+        self.service.connected(peer);
         Ok(())
     }
 
-    /// A connection's thread.
-    fn serve(&self, number: u64, stream: &TcpStream, peer: SocketAddr) {
-        let _registration = Registration { engine: self, number };
-        let session = Session::new(self.config);
-        let mut connection =
-            Connection { stream, peer, engine: self, session, echoed: 0, owing: false };
-        // A connection that breaks ends, and that is all: nobody else is concerned.
-        let _ = connection.serve();
-        let cut = connection.owing && self.handle.phase() == Phase::Cutting;
-        self.stats.ended(connection.echoed, connection.session.messages(), cut);
-    }
-
     /// Waits until every connection has ended; once stopping, for the drain timeout at most.
-    fn wait_for_the_last(&self, acceptor: &mut Acceptor, drain_timeout: Duration) {
+    fn wait_for_the_last(&self, acceptor: &mut Acceptor) {
         let mut draining_since = None;
         while !self.open().streams.is_empty() {
             let mut patience = None;
-            if self.handle.phase() > Phase::Running {
+            if self.service.phase() > Phase::Running {
                 let since = *draining_since.get_or_insert_with(Instant::now);
-                patience = Some(drain_timeout.saturating_sub(since.elapsed()));
+                patience = Some(self.service.config.drain_timeout.saturating_sub(since.elapsed()));
             }
-            if patience == Some(Duration::ZERO) || self.handle.phase() == Phase::Cutting {
+            if patience == Some(Duration::ZERO) || self.service.phase() == Phase::Cutting {
                 return self.cut();
             }
             if acceptor.wait(patience).is_err() {
@@ -132,7 +110,7 @@ impl Engine<'_> {
 
     /// Ends every connection, whatever is owed to it.
     fn cut(&self) {
-        self.handle.cut();
+        self.service.handle.cut();
         for stream in self.open().streams.values() {
             // Wakes its thread with an error. Fails where the peer was quicker.
             let _ = stream.shutdown(Shutdown::Both);
@@ -176,125 +154,137 @@ impl Drop for Registration<'_> {
         let mut open = self.engine.open();
         open.streams.remove(&self.number);
         if open.streams.is_empty() {
-            self.engine.handle.wake();
+            self.engine.service.handle.wake();
         }
     }
 }
 
 /// A connection, as its thread sees it.
 struct Connection<'a> {
+    service: &'a Service<'a>,
     stream: &'a TcpStream,
     peer: SocketAddr,
-    engine: &'a Engine<'a>,
     session: Session,
+    started: Instant,
     /// Bytes sent back.
     echoed: u64,
-    /// Bytes were taken from the peer that it has not got back.
+    /// Bytes were taken from the peer that it has not got back, or not acknowledged.
     owing: bool,
 }
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
+    fn new(service: &'a Service<'a>, stream: &'a TcpStream, peer: SocketAddr) -> Self {
+        let session = Session::new(service.config);
+        Self { service, stream, peer, session, started: Instant::now(), echoed: 0, owing: false }
+    }
+
+    fn run(mut self) {
+        // A connection that breaks ends, and that is all: nobody else is concerned.
+        let reason = match self.serve() {
+            _ if self.owing && self.service.phase() == Phase::Cutting => CloseReason::Cut,
+            Ok(_) if self.session.broken().is_some() => CloseReason::Framing,
+            Ok(reason) => reason,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => CloseReason::Stalled,
+            Err(_) => CloseReason::Lost,
+        };
+        self.service.closed(self.peer, &self.session, self.echoed, self.started.elapsed(), reason);
+    }
+
     /// Echoes until the peer has sent all it wants to, or the server is told to stop.
-    fn serve(&mut self) -> io::Result<()> {
+    fn serve(&mut self) -> io::Result<CloseReason> {
+        let config = self.service.config;
+        self.stream.set_write_timeout(config.write_timeout)?;
+        self.stream
+            .set_read_timeout(Some(config.idle_timeout.map_or(TICK, |idle| idle.min(TICK))))?;
         let mut buffer = vec![0; BUFFER];
-        self.stream.set_read_timeout(Some(TICK))?;
-        while self.engine.handle.phase() == Phase::Running {
-            match self.receive(&mut buffer)? {
-                Some(0) => return self.end_of_input(),
-                Some(count) => self.echo(&buffer[..count])?,
-                None => {}
+        let mut silent_since = Instant::now();
+        while self.session.next() == Next::Read {
+            if self.service.phase() > Phase::Running {
+                return self.drain(&mut buffer);
             }
-            if self.session.broken().is_some() {
-                return self.farewell(&mut buffer);
+            if self.echo_once(&mut buffer)? {
+                silent_since = Instant::now();
+            } else if config.idle_timeout.is_some_and(|idle| silent_since.elapsed() >= idle) {
+                self.session.refuse_input();
+                return self.farewell(&mut buffer, CloseReason::Idle);
             }
         }
-        self.drain(&mut buffer)
+        self.farewell(&mut buffer, CloseReason::Done)
     }
 
     /// Echoes what had been received when the stop came, and takes leave.
-    fn drain(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    fn drain(&mut self, buffer: &mut [u8]) -> io::Result<CloseReason> {
         self.stream.set_read_timeout(Some(DRAIN_TICK))?;
         // The receive queue cannot have held more than this; what comes later is not ours to echo,
         // and a peer that never pauses must not keep the server from stopping.
         let mut owed = SockRef::from(self.stream).recv_buffer_size()?;
-        while owed > 0 && self.session.broken().is_none() {
+        while owed > 0 && self.session.next() == Next::Read {
             let limit = buffer.len().min(owed);
-            match self.receive(&mut buffer[..limit])? {
-                Some(0) => return self.end_of_input(),
-                Some(count) => {
-                    self.echo(&buffer[..count])?;
-                    owed -= count;
-                }
-                None => break,
+            if !self.echo_once(&mut buffer[..limit])? {
+                break;
             }
+            owed = owed.saturating_sub(limit);
         }
-        self.farewell(buffer)
+        self.session.refuse_input();
+        self.farewell(buffer, CloseReason::Stopped)
     }
 
-    /// One `recv`: a count of bytes, 0 at the end of the stream, `None` if none came in time.
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let mut stream = self.stream;
-        loop {
-            match stream.read(buffer) {
-                Ok(count) => return Ok(Some(count)),
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return Ok(None),
-                    // So Windows calls the read timeout; elsewhere it is a peer that is gone.
-                    ErrorKind::TimedOut if cfg!(windows) => return Ok(None),
-                    ErrorKind::Interrupted => {}
-                    _ => return Err(error),
-                },
+    /// One `recv` and Python's `sendall`. A peer that does not read blocks it, and so is not read from.
+    /// Returns `false` if nothing came in time.
+    fn echo_once(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        match receive(self.stream, buffer)? {
+            Some(0) => self.session.peer_ended(),
+            Some(count) => {
+                self.owing = true;
+                let mut stream = self.stream;
+                let all = |bytes: &[u8]| stream.write_all(bytes).map(|()| bytes.len());
+                let sent = self.session.received(&buffer[..count], all)? as u64;
+                self.owing = false;
+                self.echoed += sent;
+                self.service.counters.echoed(sent);
             }
+            None => return Ok(false),
         }
+        Ok(true)
     }
 
-    /// Python's `sendall`. A peer that does not read blocks it, and so is not read from.
-    fn echo(&mut self, mut piece: &[u8]) -> io::Result<()> {
-        let mut stream = self.stream;
-        while let Some(bytes) = self.session.next_echo(&mut piece) {
-            self.owing = true;
-            stream.write_all(bytes)?;
-            self.owing = unacknowledged(self.stream) > 0;
-            self.echoed += bytes.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// The peer has sent FIN and got everything back: so do we, and that is all.
-    fn end_of_input(&mut self) -> io::Result<()> {
-        self.session.end_of_input();
-        self.tell_if_broken();
-        self.stream.shutdown(Shutdown::Write)
-    }
-
-    /// Sends FIN to a peer that may still be sending.
-    ///
-    /// Closing at once would reset the connection, and the reset destroys what the peer has not read
-    /// yet. So what still comes is taken and dropped, until the peer's FIN, or until it has got
-    /// everything and is silent. A peer that goes on and on gets a limited time.
-    fn farewell(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        self.tell_if_broken();
+    /// Sends FIN, and listens to a peer that may still be sending until it can be closed without harm.
+    fn farewell(&mut self, buffer: &mut [u8], reason: CloseReason) -> io::Result<CloseReason> {
+        self.service.finishing(self.peer, &self.session);
         self.stream.shutdown(Shutdown::Write)?;
-        self.stream.set_read_timeout(Some(SILENCE))?;
-        let mut all_taken_since = None;
-        loop {
-            let received = self.receive(buffer)?;
-            self.owing = unacknowledged(self.stream) > 0;
-            if received == Some(0) || self.engine.handle.phase() == Phase::Cutting {
-                return Ok(());
+        self.session.fin_sent();
+        self.stream.set_read_timeout(Some(farewell::SILENCE))?;
+        let since_fin = Instant::now();
+        while self.session.next() == Next::Discard {
+            let received = receive(self.stream, buffer)?;
+            let unacknowledged = unacknowledged(self.stream);
+            self.owing = unacknowledged > 0;
+            if received == Some(0) {
+                self.session.peer_ended();
             }
-            if !self.owing {
-                let since = *all_taken_since.get_or_insert_with(Instant::now);
-                if received.is_none() || since.elapsed() >= FAREWELL {
-                    return Ok(());
-                }
+            let silent = if received.is_none() { farewell::SILENCE } else { Duration::ZERO };
+            if self.service.phase() == Phase::Cutting
+                || farewell::is_over(unacknowledged, silent, since_fin.elapsed())
+            {
+                break;
             }
         }
+        Ok(reason)
     }
+}
 
-    fn tell_if_broken(&self) {
-        if let Some(error) = self.session.broken() {
-            (self.engine.observe)(Event::FramingBroken { peer: self.peer, error });
+/// One `recv`: a count of bytes, 0 at the end of the stream, `None` if none came in time.
+fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match stream.read(buffer) {
+            Ok(count) => return Ok(Some(count)),
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => return Ok(None),
+                // So Windows calls the read timeout; elsewhere it is a peer that is gone.
+                ErrorKind::TimedOut if cfg!(windows) => return Ok(None),
+                ErrorKind::Interrupted => {}
+                _ => return Err(error),
+            },
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
-use echo_server::{Config, Framing};
+use clap::{Parser, value_parser};
+use echo_server::{Config, Engine, Framing};
+
+use crate::diagnostics::LogFormat;
 
 /// TCP echo server (RFC 862): sends back whatever arrives, unchanged, until the peer is done.
 ///
@@ -55,6 +57,42 @@ pub(crate) struct Cli {
     #[arg(value_parser = size)]
     max_frame: u64,
 
+    /// How connections are driven: readiness, event loops; threads, a thread each; auto, the fastest
+    #[arg(long, env = "ECHO_ENGINE", value_name = "ENGINE", default_value_t)]
+    #[arg(value_parser = PossibleValuesParser::new(Engine::NAMES).try_map(|name| name.parse::<Engine>()))]
+    engine: Engine,
+
+    /// Event loops [default: one for each processor]
+    #[arg(long, env = "ECHO_THREADS", value_name = "N")]
+    #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
+    threads: Option<u16>,
+
+    /// Poll this long after the last event before sleeping: lower latency for a busy processor
+    #[arg(long, env = "ECHO_BUSY_POLL", value_name = "DURATION", default_value = "0s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    busy_poll: Duration,
+
+    /// Connections at the same time; those beyond are closed at once [default: what the descriptor
+    /// limit allows]
+    ///
+    /// The soft limit on descriptors (ulimit -n) is raised to the hard one at the start.
+    #[arg(long, env = "ECHO_MAX_CONNECTIONS", value_name = "N")]
+    max_connections: Option<usize>,
+
+    /// The same for connections from one address [default: no limit]
+    #[arg(long, env = "ECHO_MAX_PER_PEER", value_name = "N")]
+    max_per_peer: Option<usize>,
+
+    /// Close a connection that is silent for this long; 0s for never
+    #[arg(long, env = "ECHO_IDLE_TIMEOUT", value_name = "DURATION", default_value = "0s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    idle_timeout: Duration,
+
+    /// Close a connection that accepts no byte for this long while it is owed some; 0s for never
+    #[arg(long, env = "ECHO_WRITE_TIMEOUT", value_name = "DURATION", default_value = "60s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    write_timeout: Duration,
+
     /// After Ctrl-C or SIGTERM, how long the peers may take to accept what is owed to them
     #[arg(long, env = "ECHO_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = humantime::parse_duration)]
@@ -63,6 +101,21 @@ pub(crate) struct Cli {
     /// Print neither a line for each connection nor a summary
     #[arg(short, long, env = "ECHO_QUIET", value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
+
+    /// Also print which engine runs, and a line when a connection ends: peer, bytes, duration, reason
+    #[arg(short, long, env = "ECHO_VERBOSE", value_parser = BoolishValueParser::new())]
+    #[arg(conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+
+    /// Format of what is printed on stderr: text for people, json for programs, an object a line
+    #[arg(
+        long,
+        env = "ECHO_LOG_FORMAT",
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub(crate) log_format: LogFormat,
 }
 
 const EXAMPLES: &str = "\
@@ -72,6 +125,10 @@ Examples:
   echo-server --host :: --port 7777    on every interface, IPv6 and IPv4
   echo-server --port 0 --once          on a free port, for one connection
   echo-server --framing line           whole lines only, each up to 1 MiB
+  echo-server --idle-timeout 5m --max-per-peer 100 --host ''
+                                       something that may be left running
+
+SIGUSR1 prints the counters on stderr.
 
 Try it from another terminal with:  echo-client  or  nc 127.0.0.1 65432
 
@@ -87,8 +144,21 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 impl Cli {
-    pub(crate) fn config(&self) -> Config {
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.map_or(Config::default().threads, usize::from)
+    }
+
+    /// The library's settings; `max_connections` is what the system allows.
+    pub(crate) fn config(&self, max_connections: Option<usize>) -> Config {
+        let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
         Config {
+            engine: self.engine,
+            threads: self.threads(),
+            busy_poll: self.busy_poll,
+            max_connections: self.max_connections.or(max_connections),
+            max_per_peer: self.max_per_peer,
+            idle_timeout: unless_zero(self.idle_timeout),
+            write_timeout: unless_zero(self.write_timeout),
             host: self.host.clone(),
             port: self.port,
             backlog: self.backlog,

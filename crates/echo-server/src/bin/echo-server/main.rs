@@ -1,53 +1,64 @@
 //! The echo-server program: parse, build, run.
 
 mod cli;
+mod diagnostics;
+mod limits;
 mod print;
 mod signals;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use clap::Parser;
-use echo_server::{BindError, Event, Server, Summary};
+use echo_server::{BindError, CloseReason, Event, Server, Summary};
 
 use crate::cli::Cli;
-use crate::print::{Lines, framing_broken_line, peer_name, summary_line};
+use crate::diagnostics::Diagnostics;
+use crate::print::{Lines, peer_name};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (stdout, stderr) = (Lines::to_stdout(), Lines::to_stderr());
-    let result = run(&cli, &stdout, &stderr);
-    let lost = stdout.finish();
-    let code = match result {
+    let stdout = Lines::to_stdout();
+    let diagnostics = Diagnostics::new(Lines::to_stderr(), cli.log_format, cli.verbose);
+    let diagnostics = Arc::new(diagnostics);
+    let result = run(&cli, &stdout, &diagnostics);
+    let lines_lost = stdout.finish();
+    let code = match &result {
         Ok(Some(summary)) => {
-            if summary.cut > 0 || !cli.quiet {
-                let line = summary_line(&summary, cli.framing.is_framed(), lost);
-                stderr.print(format!("echo-server: {line}"));
+            let cut = summary.closed_as(CloseReason::Cut) > 0;
+            if cut || !cli.quiet {
+                diagnostics.summary(summary, cli.framing.is_framed(), lines_lost);
             }
-            ExitCode::from(u8::from(summary.cut > 0))
+            ExitCode::from(u8::from(cut))
         }
         Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
-            stderr.print(format!("echo-server: {error:#}"));
-            if let Some(hint) = error.downcast_ref().and_then(BindError::hint) {
-                stderr.print(format!("hint: {hint}"));
-            }
+            diagnostics.error(error, error.downcast_ref().and_then(BindError::hint));
             ExitCode::FAILURE
         }
     };
-    stderr.finish();
+    diagnostics.finish();
     code
 }
 
 /// Serves; returns the summary if a signal ended it.
-fn run(cli: &Cli, stdout: &Lines, stderr: &Lines) -> anyhow::Result<Option<Summary>> {
-    let server = Server::bind(cli.config())?;
+fn run(
+    cli: &Cli,
+    stdout: &Lines,
+    diagnostics: &Arc<Diagnostics>,
+) -> anyhow::Result<Option<Summary>> {
+    let server = Server::bind(cli.config(limits::raise(cli.threads())))?;
     for passed_over in server.skipped() {
-        stderr.print(format!("echo-server: {passed_over}; going on without it"));
+        diagnostics.note("skipped", &format!("{passed_over}; going on without it"));
+    }
+    if cli.verbose {
+        diagnostics.note("engine", &format!("engine: {}", server.engine()));
     }
     // Before the first line: whoever reads that may signal at once.
-    let signalled = signals::stop_on_signal(server.handle()).context("cannot wait for signals")?;
+    let signalled = signals::watch(&server, Arc::clone(diagnostics));
+    let signalled = signalled.context("cannot wait for signals")?;
     for address in server.local_addrs() {
         stdout.print(format!("Listening on {address}"));
     }
@@ -55,12 +66,7 @@ fn run(cli: &Cli, stdout: &Lines, stderr: &Lines) -> anyhow::Result<Option<Summa
         Event::Connected { peer } if !cli.quiet => {
             stdout.print(format!("Connected by {}", peer_name(peer)));
         }
-        Event::FramingBroken { peer, error } => {
-            stderr.print(format!("echo-server: {}", framing_broken_line(peer, error)));
-        }
-        Event::AcceptPaused { error } => stderr
-            .print(format!("echo-server: cannot accept more connections: {error}; trying again")),
-        _ => {}
+        event => diagnostics.observe(&event),
     })?;
     Ok(signalled.load(Ordering::Relaxed).then_some(summary))
 }

@@ -3,12 +3,10 @@
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
-
-use echo_server::{FrameError, Summary};
+use std::time::{Duration, Instant};
 
 /// Lines that may wait for a slow terminal or pipe. Those beyond are lost, and counted.
 const QUEUE: usize = 4096;
@@ -16,6 +14,9 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 16 * 1024;
 /// How long the end of the program waits for lines still queued.
 const FINISH: Duration = Duration::from_secs(1);
+
+/// What tells the thread that no line follows: no line is empty, each ends with a line break.
+const END: &str = "";
 
 /// An output stream with a thread of its own, so that a full, slow or closed one loses lines and
 /// nothing else.
@@ -60,11 +61,20 @@ impl Lines {
 
     /// Waits for the queued lines, but not for a reader that does not read. Returns how many were
     /// lost.
-    pub(crate) fn finish(self) -> u64 {
-        drop(self.queue);
-        if let Ok(finished) = self.finished.into_inner() {
+    pub(crate) fn finish(&self) -> u64 {
+        let started = Instant::now();
+        // Behind the last line, as soon as there is room for it.
+        while self
+            .queue
+            .try_send(END.to_owned())
+            .is_err_and(|error| matches!(error, TrySendError::Full(_)))
+            && started.elapsed() < FINISH
+        {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if let Ok(finished) = self.finished.lock() {
             // Nothing is ever sent: it ends with the thread or with the time.
-            let _ = finished.recv_timeout(FINISH);
+            let _ = finished.recv_timeout(FINISH.saturating_sub(started.elapsed()));
         }
         self.printed.load(Relaxed) - self.written.load(Relaxed)
     }
@@ -72,13 +82,17 @@ impl Lines {
 
 /// Writes lines as they come, those that wait together in one go.
 fn write_lines(mut stream: impl Write, lines: &Receiver<String>, written: &AtomicU64) {
-    while let Ok(mut batch) = lines.recv() {
-        let mut count = 1;
-        while batch.len() < BATCH
+    let mut ended = false;
+    while !ended && let Ok(mut batch) = lines.recv() {
+        let mut count = u64::from(batch != END);
+        ended = batch == END;
+        while !ended
+            && batch.len() < BATCH
             && let Ok(line) = lines.try_recv()
         {
+            ended = line == END;
+            count += u64::from(!ended);
             batch += &line;
-            count += 1;
         }
         match stream.write_all(batch.as_bytes()).and_then(|()| stream.flush()) {
             Ok(()) => _ = written.fetch_add(count, Relaxed),
@@ -102,36 +116,6 @@ pub(crate) fn peer_name(peer: SocketAddr) -> String {
     }
 }
 
-/// How a peer broke the framing, and what follows from it.
-pub(crate) fn framing_broken_line(peer: SocketAddr, error: FrameError) -> String {
-    let limit = match error {
-        FrameError::FrameTooLarge { .. } => " (--max-frame)",
-        _ => "",
-    };
-    format!("{}: {error}{limit}; connection closed", peer_name(peer))
-}
-
-/// What a run amounted to, in one line.
-pub(crate) fn summary_line(summary: &Summary, framed: bool, lost: u64) -> String {
-    let mut line = format!("stopped: {} served, ", count(summary.connections, "connection"));
-    if framed {
-        line += &format!("{} of ", count(summary.messages, "message"));
-    }
-    line += &format!("{} echoed", count(summary.bytes, "byte"));
-    if summary.cut > 0 {
-        line += &format!(", {} cut before all was echoed", count(summary.cut, "connection"));
-    }
-    if lost > 0 {
-        line += &format!(", {} of output could not be printed", count(lost, "line"));
-    }
-    line
-}
-
-fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,12 +126,6 @@ mod tests {
         assert_eq!(peer_name("[::1]:64623".parse().unwrap()), "('::1', 64623, 0, 0)");
         let mapped = "[::ffff:127.0.0.1]:64623".parse().unwrap();
         assert_eq!(peer_name(mapped), "('::ffff:127.0.0.1', 64623, 0, 0)");
-    }
-
-    #[test]
-    fn a_summary_counts_in_the_singular_and_the_plural() {
-        assert_eq!(count(1, "byte"), "1 byte");
-        assert_eq!(count(0, "byte"), "0 bytes");
     }
 
     /// A reader that does not read: it blocks until the gate opens.

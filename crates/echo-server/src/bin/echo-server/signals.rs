@@ -1,38 +1,64 @@
-//! SIGINT and SIGTERM: the first stops the server, the second cuts what is left.
+//! SIGINT and SIGTERM stop the server, a second one cuts what is left; SIGUSR1 prints the counters.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use echo_server::Handle;
+use echo_server::{Counters, Handle, Server};
+#[cfg(unix)]
+use signal_hook::consts::SIGUSR1;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Stops the server on a signal. The flag that it returns is set when one has come.
-pub(crate) fn stop_on_signal(handle: Handle) -> io::Result<Arc<AtomicBool>> {
+use crate::diagnostics::Diagnostics;
+
+/// Acts on signals from now on. The flag that it returns is set when the server was told to stop.
+pub(crate) fn watch(server: &Server, diagnostics: Arc<Diagnostics>) -> io::Result<Arc<AtomicBool>> {
     let signalled = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&signalled);
-    let mut seen = 0;
-    on_each_signal(move || {
-        flag.store(true, Ordering::Relaxed);
-        seen += 1;
-        if seen == 1 { handle.stop() } else { handle.cut() }
-    })?;
+    let mut reaction = Reaction {
+        handle: server.handle(),
+        counters: server.counters(),
+        diagnostics,
+        signalled: Arc::clone(&signalled),
+    };
+    on_each_signal(move |signal| reaction.to(signal))?;
     Ok(signalled)
+}
+
+struct Reaction {
+    handle: Handle,
+    counters: Counters,
+    diagnostics: Arc<Diagnostics>,
+    signalled: Arc<AtomicBool>,
+}
+
+impl Reaction {
+    fn to(&mut self, signal: i32) {
+        #[cfg(unix)]
+        if signal == SIGUSR1 {
+            return self.diagnostics.counters(&self.counters.read());
+        }
+        debug_assert!(matches!(signal, SIGINT | SIGTERM));
+        if self.signalled.swap(true, Ordering::Relaxed) {
+            self.handle.cut();
+        } else {
+            self.handle.stop();
+        }
+    }
 }
 
 /// Calls `act` for every signal, on a thread of its own.
 #[cfg(unix)]
-fn on_each_signal(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    let wait = move || signals.forever().for_each(|_| act());
+fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    let wait = move || signals.forever().for_each(&mut act);
     thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
     Ok(())
 }
 
 /// Where signals cannot be waited for, looks for them ten times a second.
 #[cfg(not(unix))]
-fn on_each_signal(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
+fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     let pending = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&pending))?;
@@ -41,7 +67,7 @@ fn on_each_signal(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
         loop {
             thread::sleep(std::time::Duration::from_millis(100));
             if pending.swap(false, Ordering::Relaxed) {
-                act();
+                act(SIGINT);
             }
         }
     };

@@ -1,0 +1,209 @@
+//! What goes to stderr: for people, or a JSON object a line for programs.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use echo_server::{CloseReason, Event, FrameError, Limit, Summary};
+use serde_json::{Map, Value, json};
+
+use crate::print::{Lines, peer_name};
+
+/// Refusals are told at most this often, however many connect.
+const TELL_REFUSALS_EVERY: Duration = Duration::from_secs(1);
+
+/// How diagnostics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Writes diagnostics.
+pub(crate) struct Diagnostics {
+    lines: Lines,
+    format: LogFormat,
+    verbose: bool,
+    refusals_told: Mutex<Option<Instant>>,
+}
+
+impl Diagnostics {
+    pub(crate) fn new(lines: Lines, format: LogFormat, verbose: bool) -> Self {
+        Self { lines, format, verbose, refusals_told: Mutex::new(None) }
+    }
+
+    /// Tells what is worth telling of an event.
+    pub(crate) fn observe(&self, event: &Event) {
+        match event {
+            Event::FramingBroken { peer, error } => self.tell(
+                "framing_broken",
+                json!({ "peer": peer.to_string(), "error": error.to_string() }),
+                || framing_broken_text(*peer, *error),
+            ),
+            Event::AcceptPaused { error } => {
+                self.tell("accept_paused", json!({ "error": error.to_string() }), || {
+                    format!("cannot accept more connections: {error}; trying again")
+                })
+            }
+            Event::Refused { peer, limit } if self.may_tell_refusal() => self.tell(
+                "refused",
+                json!({ "peer": peer.to_string(), "limit": limit_option(*limit) }),
+                || format!("{}: refused, {} is reached", peer_name(*peer), limit_option(*limit)),
+            ),
+            Event::Closed { peer, bytes, duration, reason } if self.verbose => self.tell(
+                "closed",
+                json!({
+                    "peer": peer.to_string(),
+                    "bytes": bytes,
+                    "duration_ms": duration.as_millis() as u64,
+                    "reason": reason.name(),
+                }),
+                || {
+                    let (peer, reason) = (peer_name(*peer), reason.name());
+                    format!("{peer}: closed after {duration:.1?}, {bytes} bytes echoed: {reason}")
+                },
+            ),
+            _ => {}
+        }
+    }
+
+    /// Tells something that needs no more than words.
+    pub(crate) fn note(&self, event: &str, text: &str) {
+        self.tell(event, json!({ "message": text }), || text.to_owned());
+    }
+
+    /// Tells why the program ends, and the way out.
+    pub(crate) fn error(&self, error: &anyhow::Error, hint: Option<String>) {
+        let text = format!("{error:#}");
+        self.tell("error", json!({ "message": text, "hint": hint }), || text.clone());
+        if let (LogFormat::Text, Some(hint)) = (self.format, hint) {
+            self.lines.print(format!("hint: {hint}"));
+        }
+    }
+
+    /// Tells all the counters.
+    pub(crate) fn counters(&self, counters: &Summary) {
+        self.tell("counters", counters_json(counters), || counters_text(counters));
+    }
+
+    /// Tells what a run amounted to.
+    pub(crate) fn summary(&self, summary: &Summary, framed: bool, lines_lost: u64) {
+        let mut fields = counters_json(summary);
+        fields["lines_lost"] = lines_lost.into();
+        self.tell("stopped", fields, || summary_text(summary, framed, lines_lost));
+    }
+
+    /// Waits for what is queued.
+    pub(crate) fn finish(&self) {
+        self.lines.finish();
+    }
+
+    fn tell(&self, event: &str, fields: Value, text: impl FnOnce() -> String) {
+        self.lines.print(match self.format {
+            LogFormat::Text => format!("echo-server: {}", text()),
+            LogFormat::Json => {
+                let mut object = Map::from_iter([("event".to_owned(), event.into())]);
+                if let Value::Object(fields) = fields {
+                    object.extend(fields);
+                }
+                Value::Object(object).to_string()
+            }
+        });
+    }
+
+    fn may_tell_refusal(&self) -> bool {
+        let mut told = self.refusals_told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let due = told.is_none_or(|told| told.elapsed() >= TELL_REFUSALS_EVERY);
+        if due {
+            *told = Some(Instant::now());
+        }
+        due
+    }
+}
+
+fn limit_option(limit: Limit) -> &'static str {
+    match limit {
+        Limit::PerPeer => "--max-per-peer",
+        _ => "--max-connections",
+    }
+}
+
+/// How a peer broke the framing, and what follows from it.
+fn framing_broken_text(peer: SocketAddr, error: FrameError) -> String {
+    let limit = match error {
+        FrameError::FrameTooLarge { .. } => " (--max-frame)",
+        _ => "",
+    };
+    format!("{}: {error}{limit}; connection closed", peer_name(peer))
+}
+
+fn counters_json(counters: &Summary) -> Value {
+    let closed = CloseReason::ALL
+        .map(|reason| (reason.name().replace(' ', "_"), Value::from(counters.closed_as(reason))));
+    json!({
+        "connections": counters.connections,
+        "open": counters.open,
+        "refused": { "max_connections": counters.refused_full, "max_per_peer": counters.refused_per_peer },
+        "closed": Value::Object(Map::from_iter(closed)),
+        "bytes": counters.bytes,
+        "messages": counters.messages,
+        "accept_pauses": counters.accept_pauses,
+    })
+}
+
+fn counters_text(counters: &Summary) -> String {
+    let closed: Vec<_> = CloseReason::ALL
+        .iter()
+        .map(|&reason| format!("{} {}", counters.closed_as(reason), reason.name()))
+        .collect();
+    format!(
+        "connections: {} open, {} in all; refused: {} by --max-connections, {} by --max-per-peer; \
+         closed: {}; echoed: {} bytes, {} messages; accept pauses: {}",
+        counters.open,
+        counters.connections,
+        counters.refused_full,
+        counters.refused_per_peer,
+        closed.join(", "),
+        counters.bytes,
+        counters.messages,
+        counters.accept_pauses
+    )
+}
+
+/// What a run amounted to, in one line.
+fn summary_text(summary: &Summary, framed: bool, lines_lost: u64) -> String {
+    let mut line = format!("stopped: {} served, ", count(summary.connections, "connection"));
+    if framed {
+        line += &format!("{} of ", count(summary.messages, "message"));
+    }
+    line += &format!("{} echoed", count(summary.bytes, "byte"));
+    let refused = summary.refused_full + summary.refused_per_peer;
+    if refused > 0 {
+        line += &format!(", {} refused", count(refused, "connection"));
+    }
+    let cut = summary.closed_as(CloseReason::Cut);
+    if cut > 0 {
+        line += &format!(", {} cut before all was echoed", count(cut, "connection"));
+    }
+    if lines_lost > 0 {
+        line += &format!(", {} of output could not be printed", count(lines_lost, "line"));
+    }
+    line
+}
+
+fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_counts_in_the_singular_and_the_plural() {
+        assert_eq!(count(1, "byte"), "1 byte");
+        assert_eq!(count(0, "byte"), "0 bytes");
+    }
+}
