@@ -5,10 +5,22 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use echo_proto::{Framing, encode};
-use echo_test_support::{Server, connect, exchange, read_to_end};
+use echo_test_support::{Server, connect, exchange, on_every_engine, read_to_end};
 
-fn start(arguments: &[&str]) -> Server {
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), arguments).unwrap()
+on_every_engine! {
+    only_whole_lines_come_back_and_a_cut_off_one_is_named,
+    an_unfinished_line_waits_for_its_end,
+    messages_of_every_length_come_back_with_their_counts,
+    a_message_over_the_limit_ends_the_connection_after_those_before_it,
+    a_promise_of_4_gib_is_refused_at_once,
+    a_line_without_end_is_refused_at_the_limit,
+    a_header_that_drips_in_is_waited_for_and_bothers_nobody,
+    an_end_inside_a_count_is_named,
+}
+
+fn start(engine: &str, arguments: &[&str]) -> Server {
+    let arguments = [&["--engine", engine], arguments].concat();
+    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
 }
 
 /// Sends `bytes`, half-closes, and returns all that comes back.
@@ -26,9 +38,8 @@ fn complaint(server: &Server, stream: &TcpStream) -> String {
     stderr.strip_prefix(&peer).unwrap_or_else(|| panic!("{stderr}")).to_owned()
 }
 
-#[test]
-fn only_whole_lines_come_back_and_a_cut_off_one_is_named() {
-    let server = start(&["--framing", "line"]);
+fn only_whole_lines_come_back_and_a_cut_off_one_is_named(engine: &str) {
+    let server = start(engine, &["--framing", "line"]);
     let stream = connect(server.address);
     assert_eq!(echo_of(&stream, b"one\r\n\ntwo\nthr"), b"one\r\n\ntwo\n");
     let expected = "the stream ended in the middle of a message: 3 of at least 4 bytes came; connection closed\n";
@@ -36,9 +47,8 @@ fn only_whole_lines_come_back_and_a_cut_off_one_is_named() {
     exchange(&connect(server.address), b"it lives on\n");
 }
 
-#[test]
-fn an_unfinished_line_waits_for_its_end() {
-    let server = start(&["--framing", "line"]);
+fn an_unfinished_line_waits_for_its_end(engine: &str) {
+    let server = start(engine, &["--framing", "line"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello, ").unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -50,9 +60,8 @@ fn an_unfinished_line_waits_for_its_end() {
     assert_eq!(&line, b"Hello, world\n");
 }
 
-#[test]
-fn messages_of_every_length_come_back_with_their_counts() {
-    let server = start(&["--framing", "length"]);
+fn messages_of_every_length_come_back_with_their_counts(engine: &str) {
+    let server = start(engine, &["--framing", "length"]);
     let mut wire = Vec::new();
     for length in [0, 1, 5, 0, 65_535, 65_536, 1_000_000, 1_048_576, 3] {
         encode(Framing::Length, &vec![b'x'; length], &mut wire).unwrap();
@@ -70,9 +79,8 @@ fn messages_of_every_length_come_back_with_their_counts() {
     });
 }
 
-#[test]
-fn a_message_over_the_limit_ends_the_connection_after_those_before_it() {
-    let server = start(&["--framing", "length", "--max-frame", "1k"]);
+fn a_message_over_the_limit_ends_the_connection_after_those_before_it(engine: &str) {
+    let server = start(engine, &["--framing", "length", "--max-frame", "1k"]);
     let stream = connect(server.address);
     // The limit itself is allowed; one more is not, and its bytes need not even come.
     let mut wire = Vec::new();
@@ -87,9 +95,8 @@ fn a_message_over_the_limit_ends_the_connection_after_those_before_it() {
     exchange(&connect(server.address), b"\0\0\0\x02ok");
 }
 
-#[test]
-fn a_promise_of_4_gib_is_refused_at_once() {
-    let server = start(&["--framing", "length"]);
+fn a_promise_of_4_gib_is_refused_at_once(engine: &str) {
+    let server = start(engine, &["--framing", "length"]);
     let stream = connect(server.address);
     (&stream).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(read_to_end(&stream), b"");
@@ -98,9 +105,8 @@ fn a_promise_of_4_gib_is_refused_at_once() {
     assert!(said.starts_with("a message of at least 1195725856 bytes is over"), "{said}");
 }
 
-#[test]
-fn a_line_without_end_is_refused_at_the_limit() {
-    let server = start(&["--framing", "line", "--max-frame", "64"]);
+fn a_line_without_end_is_refused_at_the_limit(engine: &str) {
+    let server = start(engine, &["--framing", "line", "--max-frame", "64"]);
     let stream = connect(server.address);
     (&stream).write_all(&[b'x'; 64]).unwrap();
     (&stream).write_all(b"y").unwrap();
@@ -109,9 +115,8 @@ fn a_line_without_end_is_refused_at_the_limit() {
     assert!(said.starts_with("a message of at least 65 bytes is over the limit of 64"), "{said}");
 }
 
-#[test]
-fn a_header_that_drips_in_is_waited_for_and_bothers_nobody() {
-    let server = start(&["--framing", "length"]);
+fn a_header_that_drips_in_is_waited_for_and_bothers_nobody(engine: &str) {
+    let server = start(engine, &["--framing", "length"]);
     let slow = connect(server.address);
     let quick = connect(server.address);
     for byte in *b"\0\0\0\x02h" {
@@ -124,23 +129,10 @@ fn a_header_that_drips_in_is_waited_for_and_bothers_nobody() {
     assert_eq!(&message, b"\0\0\0\x02hi");
 }
 
-#[test]
-fn an_end_inside_a_count_is_named() {
-    let server = start(&["--framing", "length"]);
+fn an_end_inside_a_count_is_named(engine: &str) {
+    let server = start(engine, &["--framing", "length"]);
     let stream = connect(server.address);
     assert_eq!(echo_of(&stream, b"\0\0"), b"");
     let said = complaint(&server, &stream);
     assert!(said.contains("in the middle of a message: 2 of at least 4 bytes came"), "{said}");
-}
-
-#[cfg(unix)]
-#[test]
-fn the_summary_counts_messages() {
-    let server = start(&["--framing", "line"]);
-    exchange(&connect(server.address), b"one\ntwo\n");
-    exchange(&connect(server.address), b"\n");
-    server.process.terminate();
-    let finished = server.process.wait().unwrap();
-    let summary = "echo-server: stopped: 2 connections served, 3 messages of 9 bytes echoed\n";
-    assert_eq!(finished.stderr, summary);
 }

@@ -1,14 +1,13 @@
 //! The built echo-server, from outside.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 
 use assert_cmd::Command;
-use echo_proto::Pattern;
 use echo_test_support::{
-    DEADLINE, Process, Server, command, connect, exchange, read_to_end, skipped,
-    skipped_without_ipv6, wait_until_it_refuses,
+    DEADLINE, Process, Server, command, connect, exchange, skipped, skipped_without_ipv6,
+    wait_until_it_refuses,
 };
 use predicates::str::{contains, diff, is_empty};
 
@@ -63,65 +62,6 @@ fn every_interface_means_ipv4_too() {
     exchange(&connect(SocketAddr::from(([127, 0, 0, 1], port))), b"over IPv4");
     exchange(&connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))), b"over IPv6");
     server.process.wait_for_stdout("Connected by ('::ffff:127.0.0.1', ").unwrap();
-}
-
-#[test]
-fn half_close_still_echoes_what_was_sent() {
-    let server = start(&[]);
-    let stream = connect(server.address);
-    (&stream).write_all(b"the last words").unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(read_to_end(&stream), b"the last words");
-}
-
-#[test]
-fn a_stream_of_any_size_in_any_pieces_comes_back_byte_for_byte() {
-    let server = start(&[]);
-    let pattern = Pattern::new(2);
-    let total = 32 * 1024 * 1024;
-    let stream = connect(server.address);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            // From 1 byte to 1 MiB.
-            let sizes = (0..).map(|turn| 1_usize << (turn % 21));
-            let mut sent = 0;
-            for size in sizes {
-                let mut piece = vec![0; size.min(total - sent)];
-                pattern.fill(sent as u64, &mut piece);
-                (&stream).write_all(&piece).unwrap();
-                sent += piece.len();
-                if sent == total {
-                    return stream.shutdown(Shutdown::Write).unwrap();
-                }
-            }
-        });
-        let mut received = 0;
-        let mut piece = vec![0; 100_000];
-        loop {
-            let count = (&stream).read(&mut piece).unwrap();
-            if count == 0 {
-                break;
-            }
-            pattern.check(received, &piece[..count]).unwrap();
-            received += count as u64;
-        }
-        assert_eq!(received, total as u64);
-    });
-}
-
-#[test]
-fn a_peer_that_resets_ends_its_own_connection_only() {
-    let server = start(&[]);
-    let bystander = connect(server.address);
-    exchange(&bystander, b"before");
-    for _ in 0..20 {
-        // Closing with the echo unread sends RST.
-        let stream = connect(server.address);
-        (&stream).write_all(&[0; 1000]).unwrap();
-        let mut one = [0];
-        (&stream).read_exact(&mut one).unwrap();
-    }
-    exchange(&bystander, b"after");
 }
 
 #[test]

@@ -7,20 +7,32 @@ use std::time::{Duration, Instant};
 
 use echo_proto::Pattern;
 use echo_test_support::{
-    Process, Server, Signal, connect, connect_with_little_room, exchange, read_to_end,
-    wait_until_it_refuses,
+    Process, Server, Signal, connect, connect_with_little_room, exchange, on_every_engine,
+    read_to_end, wait_until_it_refuses,
 };
 use predicates::Predicate;
 use predicates::str::is_match;
 
-fn start(arguments: &[&str]) -> Server {
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), arguments).unwrap()
+on_every_engine! {
+    a_signal_ends_it_with_0_and_a_summary,
+    bytes_already_received_are_echoed_after_the_stop,
+    the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so,
+    a_second_signal_does_not_wait_for_the_deadline,
+    no_new_connection_is_accepted_while_it_drains,
+    connections_still_in_the_queue_are_served_before_it_goes,
+    a_peer_that_reads_late_gets_everything_even_if_it_still_sends,
+    a_flood_does_not_keep_it_from_stopping,
+    the_summary_counts_messages,
 }
 
-#[test]
-fn a_signal_ends_it_with_0_and_a_summary() {
+fn start(engine: &str, arguments: &[&str]) -> Server {
+    let arguments = [&["--engine", engine], arguments].concat();
+    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
+}
+
+fn a_signal_ends_it_with_0_and_a_summary(engine: &str) {
     for stop in [Process::terminate, Process::interrupt] {
-        let server = start(&[]);
+        let server = start(engine, &[]);
         exchange(&connect(server.address), b"Hello, world");
         stop(&server.process);
         let finished = server.process.wait().unwrap();
@@ -30,9 +42,8 @@ fn a_signal_ends_it_with_0_and_a_summary() {
     }
 }
 
-#[test]
-fn bytes_already_received_are_echoed_after_the_stop() {
-    let server = start(&[]);
+fn bytes_already_received_are_echoed_after_the_stop(engine: &str) {
+    let server = start(engine, &[]);
     // A sent message is in the server's receive queue: on loopback, send(2) delivers.
     let streams: Vec<_> = (0..100).map(|_| connect(server.address)).collect();
     for (number, stream) in streams.iter().enumerate() {
@@ -65,9 +76,8 @@ fn connect_and_never_read(address: SocketAddr) -> TcpStream {
     stream
 }
 
-#[test]
-fn the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so() {
-    let server = start(&["--drain-timeout", "300ms"]);
+fn the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so(engine: &str) {
+    let server = start(engine, &["--drain-timeout", "300ms"]);
     let stuck = connect_and_never_read(server.address);
     server.process.terminate();
     let finished = server.process.wait().unwrap();
@@ -77,9 +87,8 @@ fn the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so() {
     drop(stuck);
 }
 
-#[test]
-fn a_second_signal_does_not_wait_for_the_deadline() {
-    let server = start(&["--drain-timeout", "1h"]);
+fn a_second_signal_does_not_wait_for_the_deadline(engine: &str) {
+    let server = start(engine, &["--drain-timeout", "1h"]);
     let stuck = connect_and_never_read(server.address);
     server.process.terminate();
     wait_until_it_refuses(server.address);
@@ -90,9 +99,8 @@ fn a_second_signal_does_not_wait_for_the_deadline() {
     drop(stuck);
 }
 
-#[test]
-fn no_new_connection_is_accepted_while_it_drains() {
-    let server = start(&["--drain-timeout", "1h"]);
+fn no_new_connection_is_accepted_while_it_drains(engine: &str) {
+    let server = start(engine, &["--drain-timeout", "1h"]);
     let idle = connect(server.address);
     exchange(&idle, b"hello");
     let stuck = connect_and_never_read(server.address);
@@ -106,9 +114,8 @@ fn no_new_connection_is_accepted_while_it_drains() {
     assert!(server.process.wait().unwrap().status.success());
 }
 
-#[test]
-fn connections_still_in_the_queue_are_served_before_it_goes() {
-    let server = start(&["--backlog", "64"]);
+fn connections_still_in_the_queue_are_served_before_it_goes(engine: &str) {
+    let server = start(engine, &["--backlog", "64"]);
     server.process.signal(Signal::STOP);
     // One more than asked for: Linux lets it in.
     let queued: Vec<_> = (0..65).map(|_| connect(server.address)).collect();
@@ -124,9 +131,8 @@ fn connections_still_in_the_queue_are_served_before_it_goes() {
     assert!(server.process.wait().unwrap().status.success());
 }
 
-#[test]
-fn a_peer_that_reads_late_gets_everything_even_if_it_still_sends() {
-    let server = start(&[]);
+fn a_peer_that_reads_late_gets_everything_even_if_it_still_sends(engine: &str) {
+    let server = start(engine, &[]);
     let late = connect_with_little_room(server.address);
     let message = vec![7; 100_000];
     (&late).write_all(&message).unwrap();
@@ -141,9 +147,8 @@ fn a_peer_that_reads_late_gets_everything_even_if_it_still_sends() {
     assert!(finished.status.success(), "{finished:?}");
 }
 
-#[test]
-fn a_flood_does_not_keep_it_from_stopping() {
-    let server = start(&["--drain-timeout", "1h"]);
+fn a_flood_does_not_keep_it_from_stopping(engine: &str) {
+    let server = start(engine, &["--drain-timeout", "1h"]);
     let stream = connect(server.address);
     std::thread::scope(|scope| {
         scope.spawn(|| while (&stream).write_all(&[1; 64 * 1024]).is_ok() {});
@@ -154,4 +159,14 @@ fn a_flood_does_not_keep_it_from_stopping() {
         while (&stream).read(&mut piece).is_ok_and(|count| count > 0) {}
         assert!(server.process.wait().unwrap().status.success());
     });
+}
+
+fn the_summary_counts_messages(engine: &str) {
+    let server = start(engine, &["--framing", "line"]);
+    exchange(&connect(server.address), b"one\ntwo\n");
+    exchange(&connect(server.address), b"\n");
+    server.process.terminate();
+    let finished = server.process.wait().unwrap();
+    let summary = "echo-server: stopped: 2 connections served, 3 messages of 9 bytes echoed\n";
+    assert_eq!(finished.stderr, summary);
 }

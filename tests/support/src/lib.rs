@@ -20,6 +20,19 @@ pub use rustix::process::Signal;
 /// How long anything may take. Generous: it only ends tests that have failed already.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Makes each function, which takes the name of an engine, a test for every engine there is.
+#[macro_export]
+macro_rules! on_every_engine {
+    ($($test:ident,)*) => {
+        mod threads {
+            $(#[test] fn $test() { super::$test("threads"); })*
+        }
+        mod readiness {
+            $(#[test] fn $test() { super::$test("readiness"); })*
+        }
+    };
+}
+
 /// A command for `program`, free of the `ECHO_…` variables of whoever runs the tests.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -141,6 +154,11 @@ impl Process {
         // A program may end without having read its input: that is for its output to tell.
         thread::spawn(move || stdin.write_all(&input));
         process.wait()
+    }
+
+    /// The operating system's number for it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until stdout has the text, and returns all of it up to now.

@@ -384,7 +384,12 @@ impl<'a> Worker<'a> {
         self.last_sweep = Instant::now();
         self.now = self.epoch.elapsed().as_millis() as Tick;
         for key in self.keys() {
-            let connection = &mut self.connections[key];
+            if self.connections[key].session.next() == Next::Write {
+                // The system reports room when a third of the send buffer is free; a slow peer may
+                // have taken less in all this time, but it has taken some.
+                self.ready(key, false);
+            }
+            let Some(connection) = self.connections.get_mut(key) else { continue };
             match connection.overdue(self.service, self.now) {
                 None => {}
                 Some(CloseReason::Idle) => {
@@ -507,6 +512,7 @@ impl Connection {
         let stream = &self.stream;
         let sent = self.session.received(&buffer[..count], |bytes| send(stream, bytes))?;
         self.sent(sent, now);
+        self.active = now;
         if self.left_to_drain > 0 {
             self.left_to_drain = self.left_to_drain.saturating_sub(count as u32);
             if self.left_to_drain == 0 {
@@ -519,7 +525,9 @@ impl Connection {
 
     fn sent(&mut self, count: usize, now: Tick) {
         self.echoed += count as u64;
-        self.active = now;
+        if count > 0 {
+            self.active = now;
+        }
     }
 
     /// Takes what a peer sends that has our FIN, and drops it.

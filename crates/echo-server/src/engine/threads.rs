@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::CloseReason;
 use crate::accept::Acceptor;
 use crate::farewell;
 use crate::service::Service;
 use crate::session::{Next, Session};
 use crate::shutdown::Phase;
 use crate::unacknowledged::unacknowledged;
+use crate::{CloseReason, Config};
 
 /// The longest that a silent connection takes to notice a stop.
 const TICK: Duration = Duration::from_millis(200);
@@ -193,7 +193,8 @@ impl<'a> Connection<'a> {
     /// Echoes until the peer has sent all it wants to, or the server is told to stop.
     fn serve(&mut self) -> io::Result<CloseReason> {
         let config = self.service.config;
-        self.stream.set_write_timeout(config.write_timeout)?;
+        // Shorter than the deadline: see `send_all`.
+        self.stream.set_write_timeout(config.write_timeout.map(|timeout| timeout / 4))?;
         self.stream
             .set_read_timeout(Some(config.idle_timeout.map_or(TICK, |idle| idle.min(TICK))))?;
         let mut buffer = vec![0; BUFFER];
@@ -229,15 +230,14 @@ impl<'a> Connection<'a> {
         self.farewell(buffer, CloseReason::Stopped)
     }
 
-    /// One `recv` and Python's `sendall`. A peer that does not read blocks it, and so is not read from.
+    /// One `recv` and one `sendall`. A peer that does not read blocks it, and so is not read from.
     /// Returns `false` if nothing came in time.
     fn echo_once(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         match receive(self.stream, buffer)? {
             Some(0) => self.session.peer_ended(),
             Some(count) => {
                 self.owing = true;
-                let mut stream = self.stream;
-                let all = |bytes: &[u8]| stream.write_all(bytes).map(|()| bytes.len());
+                let all = |bytes: &[u8]| send_all(self.stream, bytes, self.service.config);
                 let sent = self.session.received(&buffer[..count], all)? as u64;
                 self.owing = false;
                 self.echoed += sent;
@@ -278,13 +278,38 @@ fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize
     loop {
         match stream.read(buffer) {
             Ok(count) => return Ok(Some(count)),
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock => return Ok(None),
-                // So Windows calls the read timeout; elsewhere it is a peer that is gone.
-                ErrorKind::TimedOut if cfg!(windows) => return Ok(None),
-                ErrorKind::Interrupted => {}
-                _ => return Err(error),
-            },
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if is_timeout(&error) => return Ok(None),
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Python's `sendall`, which gives up (`WouldBlock`) on a peer that takes no byte for the write timeout.
+///
+/// The system wakes a blocked send when a third of the send buffer is free. A slow peer may take longer
+/// for that, so now and then another try shows whether it has taken anything at all.
+fn send_all(mut stream: &TcpStream, bytes: &[u8], config: &Config) -> io::Result<usize> {
+    let mut sent = 0;
+    let mut last_progress = Instant::now();
+    while sent < bytes.len() {
+        match stream.write(&bytes[sent..]) {
+            Ok(count) => (sent, last_progress) = (sent + count, Instant::now()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if is_timeout(&error) => {
+                if config.write_timeout.is_some_and(|limit| last_progress.elapsed() >= limit) {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}
+
+/// Whether a socket's read or write timeout has passed. Windows says so in other words; elsewhere
+/// those mean a peer that is gone.
+fn is_timeout(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == ErrorKind::WouldBlock || cfg!(windows) && kind == ErrorKind::TimedOut
 }

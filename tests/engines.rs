@@ -1,0 +1,322 @@
+//! What every engine must do (see `engine.rs` of echo-server), on each of them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use echo_proto::Pattern;
+use echo_test_support::{
+    DEADLINE, Server, connect, connect_with_little_room, exchange, on_every_engine, read_to_end,
+};
+
+on_every_engine! {
+    half_close_still_echoes_what_was_sent,
+    half_close_with_bytes_pending_echoes_them_to_a_peer_with_little_room,
+    a_stream_of_any_size_in_any_pieces_comes_back_byte_for_byte,
+    one_byte_at_a_time_comes_back,
+    a_peer_that_resets_ends_its_own_connection_only,
+    peers_that_never_read_hold_little_and_bother_nobody,
+    a_flood_does_not_starve_the_others,
+    connections_beyond_the_limit_are_closed_at_once_without_a_byte,
+    connections_beyond_the_limit_of_one_address_are_closed,
+    a_silent_connection_is_closed_and_a_busy_one_is_not,
+    a_peer_that_takes_nothing_is_closed_and_a_slow_one_is_not,
+    no_descriptors_left_pauses_accepting_and_nothing_else,
+    many_connections_come_and_go_and_leave_nothing_behind,
+    what_happens_is_told_to_people_and_programs,
+}
+
+fn start(engine: &str, arguments: &[&str]) -> Server {
+    let arguments = [&["--engine", engine], arguments].concat();
+    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
+}
+
+fn half_close_still_echoes_what_was_sent(engine: &str) {
+    let server = start(engine, &[]);
+    let stream = connect(server.address);
+    (&stream).write_all(b"the last words").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&stream), b"the last words");
+}
+
+fn a_stream_of_any_size_in_any_pieces_comes_back_byte_for_byte(engine: &str) {
+    let server = start(engine, &[]);
+    let pattern = Pattern::new(2);
+    let total = 32 * 1024 * 1024;
+    let stream = connect(server.address);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // From 1 byte to 1 MiB.
+            let sizes = (0..).map(|turn| 1_usize << (turn % 21));
+            let mut sent = 0;
+            for size in sizes {
+                let mut piece = vec![0; size.min(total - sent)];
+                pattern.fill(sent as u64, &mut piece);
+                (&stream).write_all(&piece).unwrap();
+                sent += piece.len();
+                if sent == total {
+                    return stream.shutdown(Shutdown::Write).unwrap();
+                }
+            }
+        });
+        let mut received = 0;
+        let mut piece = vec![0; 100_000];
+        loop {
+            let count = (&stream).read(&mut piece).unwrap();
+            if count == 0 {
+                break;
+            }
+            pattern.check(received, &piece[..count]).unwrap();
+            received += count as u64;
+        }
+        assert_eq!(received, total as u64);
+    });
+}
+
+fn a_peer_that_resets_ends_its_own_connection_only(engine: &str) {
+    let server = start(engine, &[]);
+    let bystander = connect(server.address);
+    exchange(&bystander, b"before");
+    for _ in 0..20 {
+        // Closing with the echo unread sends RST.
+        let stream = connect(server.address);
+        (&stream).write_all(&[0; 1000]).unwrap();
+        let mut one = [0];
+        (&stream).read_exact(&mut one).unwrap();
+    }
+    exchange(&bystander, b"after");
+}
+
+fn half_close_with_bytes_pending_echoes_them_to_a_peer_with_little_room(engine: &str) {
+    let server = start(engine, &[]);
+    let stream = connect_with_little_room(server.address);
+    let mut message = vec![0; 3_000_000];
+    Pattern::new(5).fill(0, &mut message);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (&stream).write_all(&message).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+        });
+        assert!(read_to_end(&stream) == message);
+    });
+}
+
+fn one_byte_at_a_time_comes_back(engine: &str) {
+    let server = start(engine, &[]);
+    let stream = connect(server.address);
+    stream.set_nodelay(true).unwrap();
+    for byte in 0..=255 {
+        (&stream).write_all(&[byte]).unwrap();
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert!(read_to_end(&stream).into_iter().eq(0..=255));
+}
+
+/// Sends until nothing more is taken. The server then owes as much as it holds for one peer.
+fn connect_and_never_read(address: SocketAddr) -> TcpStream {
+    let stream = connect_with_little_room(address);
+    stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+    while (&stream).write_all(&[7; 64 * 1024]).is_ok() {}
+    stream
+}
+
+/// Resident memory of a process in KiB, where the system tells.
+fn resident(server: &Server) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id())).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn peers_that_never_read_hold_little_and_bother_nobody(engine: &str) {
+    const PEERS: usize = 50;
+    // With buffers and stack of its thread, for the engine that has one for each connection.
+    let most = if engine == "threads" { 256 } else { 64 + 8 };
+    let server = start(engine, &["--quiet"]);
+    let bystander = connect(server.address);
+    exchange(&bystander, b"warm");
+    let before = resident(&server);
+    let mut stuck = Vec::new();
+    std::thread::scope(|scope| {
+        let peers: Vec<_> =
+            (0..PEERS).map(|_| scope.spawn(|| connect_and_never_read(server.address))).collect();
+        stuck.extend(peers.into_iter().map(|peer| peer.join().unwrap()));
+    });
+    for _ in 0..100 {
+        let started = Instant::now();
+        exchange(&bystander, b"ping");
+        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+    }
+    let (Some(before), Some(now)) = (before, resident(&server)) else { return };
+    let held = now.saturating_sub(before) / PEERS as u64;
+    assert!(held <= most, "{held} KiB for each peer that does not read");
+}
+
+fn a_flood_does_not_starve_the_others(engine: &str) {
+    let server = start(engine, &["--threads", "1"]);
+    let flood = connect(server.address);
+    let pings: Vec<_> = (0..20).map(|_| connect(server.address)).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| while (&flood).write_all(&[1; 256 * 1024]).is_ok() {});
+        scope.spawn(|| while (&flood).read(&mut [0; 256 * 1024]).is_ok_and(|count| count > 0) {});
+        for _ in 0..10 {
+            for ping in &pings {
+                let started = Instant::now();
+                exchange(ping, b"ping");
+                assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+            }
+        }
+        flood.shutdown(Shutdown::Both).unwrap();
+    });
+}
+
+fn connections_beyond_the_limit_are_closed_at_once_without_a_byte(engine: &str) {
+    let server = start(engine, &["--max-connections", "2"]);
+    let first = connect(server.address);
+    let second = connect(server.address);
+    exchange(&first, b"first");
+    exchange(&second, b"second");
+    assert_eq!(read_to_end(&connect(server.address)), b"", "closed");
+    server.process.wait_for_stderr("refused, --max-connections is reached").unwrap();
+    exchange(&first, b"still here");
+    drop(second);
+    // Its place is free as soon as its end was seen.
+    let started = Instant::now();
+    while !is_served(server.address) {
+        assert!(started.elapsed() < DEADLINE);
+    }
+}
+
+/// Whether a new connection gets an echo, as opposed to being closed.
+fn is_served(address: SocketAddr) -> bool {
+    let stream = connect(address);
+    (&stream).write_all(b"?").is_ok() && (&stream).read_exact(&mut [0]).is_ok()
+}
+
+fn connections_beyond_the_limit_of_one_address_are_closed(engine: &str) {
+    let server = start(engine, &["--max-per-peer", "1"]);
+    let first = connect(server.address);
+    exchange(&first, b"first");
+    assert!(!is_served(server.address));
+    server.process.wait_for_stderr("refused, --max-per-peer is reached").unwrap();
+}
+
+fn a_silent_connection_is_closed_and_a_busy_one_is_not(engine: &str) {
+    let server = start(engine, &["--idle-timeout", "400ms", "-v"]);
+    let silent = connect(server.address);
+    exchange(&silent, b"once");
+    let started = Instant::now();
+    let busy = connect(server.address);
+    for _ in 0..8 {
+        exchange(&busy, b"again");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(read_to_end(&silent), b"");
+    assert!(started.elapsed() >= Duration::from_millis(400));
+    exchange(&busy, b"still here");
+    drop(silent);
+    server.process.wait_for_stderr("4 bytes echoed: idle\n").unwrap();
+}
+
+fn a_peer_that_takes_nothing_is_closed_and_a_slow_one_is_not(engine: &str) {
+    let server = start(engine, &["--write-timeout", "700ms", "-v"]);
+    let stuck = connect_and_never_read(server.address);
+    let slow = connect_and_never_read(server.address);
+    let started = Instant::now();
+    // More than a segment each time, so that its window opens.
+    let mut taken = 0;
+    while started.elapsed() < Duration::from_millis(1500) {
+        taken += (&slow).read(&mut [0; 20_000]).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(taken > 0);
+    let stalled = server.process.wait_for_stderr("bytes echoed: stalled\n").unwrap();
+    assert_eq!(stalled.matches(": stalled").count(), 1, "{stalled}");
+    let port = stuck.local_addr().unwrap().port();
+    assert!(stalled.contains(&format!("('127.0.0.1', {port}): closed")), "{stalled}");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn no_descriptors_left_pauses_accepting_and_nothing_else(_: &str) {
+    echo_test_support::skipped("no descriptors left", "it takes prlimit(1) of Linux");
+}
+
+#[cfg(target_os = "linux")]
+fn no_descriptors_left_pauses_accepting_and_nothing_else(engine: &str) {
+    let mut command = echo_test_support::command("prlimit");
+    command.args(["--nofile=40", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
+    command.args(["--port", "0", "--max-connections", "1000", "--threads", "1"]);
+    let server = match Server::start_with(&mut command) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return echo_test_support::skipped("no descriptors left", "prlimit is not installed");
+        }
+        server => server.unwrap(),
+    };
+    let bystander = connect(server.address);
+    exchange(&bystander, b"before");
+    // The kernel completes them; those beyond the descriptors wait in the queue.
+    let mut streams: Vec<_> = (0..80).map(|_| connect(server.address)).collect();
+    server.process.wait_for_stderr("cannot accept more connections: Too many open files").unwrap();
+    let before = cpu_time(&server);
+    for _ in 0..10 {
+        exchange(&bystander, b"nobody notices");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let used = cpu_time(&server) - before;
+    assert!(used <= Duration::from_millis(50), "{used:?} in a second of having to wait");
+    let (_, stderr) = server.process.output();
+    assert!(stderr.lines().count() <= 3, "at most one line a second: {stderr}");
+    // The first ones leave, and the last one has its turn within a second.
+    let last = streams.pop().unwrap();
+    drop(streams);
+    let started = Instant::now();
+    exchange(&last, b"at last");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+/// Processor time that a process has used; proc_pid_stat(5), in ticks of 10 ms.
+#[cfg(target_os = "linux")]
+fn cpu_time(server: &Server) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.process.id())).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks =
+        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
+
+fn many_connections_come_and_go_and_leave_nothing_behind(engine: &str) {
+    let server = start(engine, &["--quiet"]);
+    let descriptors =
+        || std::fs::read_dir(format!("/proc/{}/fd", server.process.id())).map(Iterator::count).ok();
+    exchange(&connect(server.address), b"warm");
+    let before = descriptors();
+    for _ in 0..20 {
+        let streams: Vec<_> = (0..50).map(|_| connect(server.address)).collect();
+        for stream in &streams {
+            exchange(stream, b"come and go");
+        }
+    }
+    // The last ends may still have to be seen.
+    let started = Instant::now();
+    while descriptors() > before {
+        assert!(started.elapsed() < DEADLINE, "{:?} of {before:?}", descriptors());
+    }
+}
+
+fn what_happens_is_told_to_people_and_programs(engine: &str) {
+    let server = start(engine, &["-v"]);
+    exchange(&connect(server.address), b"Hello");
+    let told = server.process.wait_for_stderr("5 bytes echoed: done\n").unwrap();
+    assert!(told.starts_with(&format!("echo-server: engine: {engine}\n")), "{told}");
+
+    let server = start(engine, &["-v", "--log-format", "json"]);
+    exchange(&connect(server.address), b"Hello");
+    let told = server.process.wait_for_stderr(r#""reason":"done"}"#).unwrap();
+    assert!(told.contains(r#""bytes":5,"duration_ms":"#), "{told}");
+    assert!(told.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{told}");
+    #[cfg(unix)]
+    {
+        server.process.signal(echo_test_support::Signal::USR1);
+        let told = server.process.wait_for_stderr(r#""event":"counters""#).unwrap();
+        assert!(told.contains(r#""connections":1"#), "{told}");
+    }
+}
