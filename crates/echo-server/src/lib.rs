@@ -33,7 +33,7 @@ mod service;
 mod session;
 mod shutdown;
 mod stats;
-mod unacknowledged;
+mod system;
 
 pub use config::{Config, Engine, UnknownEngine};
 pub use echo_proto::{FrameError, Framing};

@@ -28,7 +28,7 @@ use crate::farewell;
 use crate::service::Service;
 use crate::session::{Next, Session};
 use crate::shutdown::Phase;
-use crate::unacknowledged::unacknowledged;
+use crate::system::{release_memory, unacknowledged};
 
 /// What one `recv` takes at most, and so what a connection can be owed of raw bytes. One for each
 /// worker: it stays in the cache, and no connection has a buffer of its own.
@@ -40,6 +40,8 @@ const RECEIVES: usize = 4;
 const EVENTS: usize = 1024;
 /// Deadlines are looked at this often at least, and this often at most.
 const SWEEP: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// A crowd of connections under pressure: when it has gone, the memory it took is given back.
+const CROWD: usize = 64;
 /// The token of the waker; connections have their place in the slab.
 const WAKER: Token = Token(usize::MAX);
 
@@ -173,6 +175,8 @@ struct Worker<'a> {
     buffer: Vec<u8>,
     /// Connections that owe something or take leave: those with a deadline whatever the settings.
     pressed: usize,
+    /// There was a crowd of them since memory was last given back.
+    crowded: bool,
     /// All times of connections are counted from here.
     epoch: Instant,
     now: Tick,
@@ -219,6 +223,7 @@ impl<'a> Worker<'a> {
             more: VecDeque::new(),
             buffer: vec![0; BUFFER],
             pressed: 0,
+            crowded: false,
             epoch,
             now: 0,
             last_sweep: epoch,
@@ -266,6 +271,13 @@ impl<'a> Worker<'a> {
                 }
             }
             self.sweep();
+            self.crowded |= self.pressed >= CROWD;
+            if self.crowded && self.pressed == 0 {
+                self.crowded = false;
+                self.more.shrink_to_fit();
+                self.connections.shrink_to_fit();
+                release_memory();
+            }
             if self.echoed > 0 {
                 self.service.counters.echoed(std::mem::take(&mut self.echoed));
             }

@@ -20,7 +20,7 @@ use crate::farewell;
 use crate::service::Service;
 use crate::session::{Next, Session};
 use crate::shutdown::Phase;
-use crate::unacknowledged::unacknowledged;
+use crate::system::unacknowledged;
 use crate::{CloseReason, Config};
 
 /// The longest that a silent connection takes to notice a stop.

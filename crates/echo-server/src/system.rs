@@ -1,4 +1,4 @@
-//! Bytes that a peer has not acknowledged yet: what a reset would still destroy.
+//! Two things that only the operating system's C interface offers, and the only `unsafe` of this crate.
 
 /// Bytes in the send queue, sent or not, that the peer's system has not acknowledged; a FIN counts as
 /// one (`SIOCOUTQ`, tcp(7)). 0 on a broken connection.
@@ -17,6 +17,22 @@ pub(crate) fn unacknowledged(stream: &impl std::os::fd::AsRawFd) -> usize {
 pub(crate) fn unacknowledged<S>(_: &S) -> usize {
     0
 }
+
+/// Gives memory that was freed back to the system. The allocator of glibc keeps what lies below
+/// anything still in use, which after a crowd of slow readers can be nearly all of it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn release_memory() {
+    // SAFETY: malloc_trim(3) takes a number and is safe to call from any thread; the result only says
+    // whether something was released.
+    #[allow(unsafe_code, reason = "std has no such call")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Other allocators do so by themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn release_memory() {}
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
