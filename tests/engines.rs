@@ -14,6 +14,7 @@ on_every_engine! {
     half_close_with_bytes_pending_echoes_them_to_a_peer_with_little_room,
     a_stream_of_any_size_in_any_pieces_comes_back_byte_for_byte,
     one_byte_at_a_time_comes_back,
+    small_echoes_do_not_wait_for_each_other,
     a_peer_that_resets_ends_its_own_connection_only,
     peers_that_never_read_hold_little_and_bother_nobody,
     a_flood_does_not_starve_the_others,
@@ -110,6 +111,23 @@ fn one_byte_at_a_time_comes_back(engine: &str) {
     }
     stream.shutdown(Shutdown::Write).unwrap();
     assert!(read_to_end(&stream).into_iter().eq(0..=255));
+}
+
+/// TCP_NODELAY: without it, an echo waits until the one before it is acknowledged, which a peer with
+/// nothing to say delays by 40 ms (RFC 896 meets RFC 1122, 4.2.3.2).
+fn small_echoes_do_not_wait_for_each_other(engine: &str) {
+    let server = start(engine, &[]);
+    let stream = connect(server.address);
+    stream.set_nodelay(true).unwrap();
+    let started = Instant::now();
+    for _ in 0..50 {
+        (&stream).write_all(b"a").unwrap();
+        // Two segments, and so two echoes.
+        std::thread::sleep(Duration::from_millis(1));
+        (&stream).write_all(b"b").unwrap();
+        (&stream).read_exact(&mut [0; 2]).unwrap();
+    }
+    assert!(started.elapsed() < Duration::from_millis(1000), "{:?}", started.elapsed());
 }
 
 /// Sends until nothing more is taken. The server then owes as much as it holds for one peer.
