@@ -1,6 +1,6 @@
 //! What every engine must do (see `engine.rs` of echo-server), on each of them.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -146,7 +146,7 @@ fn resident(server: &Server) -> Option<u64> {
 }
 
 fn peers_that_never_read_hold_little_and_bother_nobody(engine: &str) {
-    const PEERS: usize = 50;
+    const PEERS: usize = 80;
     // With buffers and stack of its thread, for the engine that has one for each connection.
     let most = if engine == "threads" { 256 } else { 64 + 8 };
     let server = start(engine, &["--quiet"]);
@@ -167,6 +167,15 @@ fn peers_that_never_read_hold_little_and_bother_nobody(engine: &str) {
     let (Some(before), Some(now)) = (before, resident(&server)) else { return };
     let held = now.saturating_sub(before) / PEERS as u64;
     assert!(held <= most, "{held} KiB for each peer that does not read");
+    if engine == "threads" {
+        return; // the system keeps what it has mapped for threads
+    }
+    drop(stuck);
+    let started = Instant::now();
+    while resident(&server).unwrap() > before + before / 4 {
+        assert!(started.elapsed() < DEADLINE, "{:?} of {before} KiB", resident(&server));
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn a_flood_does_not_starve_the_others(engine: &str) {
@@ -176,14 +185,17 @@ fn a_flood_does_not_starve_the_others(engine: &str) {
     std::thread::scope(|scope| {
         scope.spawn(|| while (&flood).write_all(&[1; 256 * 1024]).is_ok() {});
         scope.spawn(|| while (&flood).read(&mut [0; 256 * 1024]).is_ok_and(|count| count > 0) {});
+        // Judged when the flood is over: a failure here would wait for it for ever.
+        let mut worst = Duration::ZERO;
         for _ in 0..10 {
             for ping in &pings {
                 let started = Instant::now();
                 exchange(ping, b"ping");
-                assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+                worst = worst.max(started.elapsed());
             }
         }
         flood.shutdown(Shutdown::Both).unwrap();
+        assert!(worst < Duration::from_millis(500), "{worst:?}");
     });
 }
 
@@ -219,17 +231,21 @@ fn connections_beyond_the_limit_of_one_address_are_closed(engine: &str) {
 }
 
 fn a_silent_connection_is_closed_and_a_busy_one_is_not(engine: &str) {
-    let server = start(engine, &["--idle-timeout", "400ms", "-v"]);
+    let server = start(engine, &["--idle-timeout", "1s", "-v"]);
     let silent = connect(server.address);
     exchange(&silent, b"once");
     let started = Instant::now();
     let busy = connect(server.address);
-    for _ in 0..8 {
-        exchange(&busy, b"again");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert_eq!(read_to_end(&silent), b"");
-    assert!(started.elapsed() >= Duration::from_millis(400));
+    std::thread::scope(|scope| {
+        let closed = scope.spawn(|| (read_to_end(&silent), started.elapsed()));
+        for _ in 0..20 {
+            exchange(&busy, b"again");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let (echo, after) = closed.join().unwrap();
+        assert_eq!(echo, b"");
+        assert!((1000..1900).contains(&after.as_millis()), "{after:?}");
+    });
     exchange(&busy, b"still here");
     drop(silent);
     server.process.wait_for_stderr("4 bytes echoed: idle\n").unwrap();
@@ -264,7 +280,7 @@ fn no_descriptors_left_pauses_accepting_and_nothing_else(engine: &str) {
     command.args(["--nofile=40", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
     command.args(["--port", "0", "--max-connections", "1000", "--threads", "1"]);
     let server = match Server::start_with(&mut command) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return echo_test_support::skipped("no descriptors left", "prlimit is not installed");
         }
         server => server.unwrap(),
@@ -274,15 +290,16 @@ fn no_descriptors_left_pauses_accepting_and_nothing_else(engine: &str) {
     // The kernel completes them; those beyond the descriptors wait in the queue.
     let mut streams: Vec<_> = (0..80).map(|_| connect(server.address)).collect();
     server.process.wait_for_stderr("cannot accept more connections: Too many open files").unwrap();
-    let before = cpu_time(&server);
+    let (before, waiting) = (cpu_time(&server), Instant::now());
     for _ in 0..10 {
         exchange(&bystander, b"nobody notices");
         std::thread::sleep(Duration::from_millis(100));
     }
-    let used = cpu_time(&server) - before;
-    assert!(used <= Duration::from_millis(50), "{used:?} in a second of having to wait");
+    let (used, waited) = (cpu_time(&server) - before, waiting.elapsed());
+    assert!(used <= waited / 20, "{used:?} in {waited:?} of having to wait");
     let (_, stderr) = server.process.output();
-    assert!(stderr.lines().count() <= 3, "at most one line a second: {stderr}");
+    let lines = stderr.lines().count() as u64;
+    assert!(lines <= 2 + waited.as_secs(), "at most one line a second: {stderr}");
     // The first ones leave, and the last one has its turn within a second.
     let last = streams.pop().unwrap();
     drop(streams);

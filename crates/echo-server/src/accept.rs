@@ -82,6 +82,16 @@ impl Acceptor {
     pub(crate) fn run(
         &mut self,
         service: &Service<'_>,
+        take: impl FnMut(TcpStream, SocketAddr) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<()> {
+        let result = self.accept(service, take);
+        self.listeners.clear();
+        result
+    }
+
+    fn accept(
+        &mut self,
+        service: &Service<'_>,
         mut take: impl FnMut(TcpStream, SocketAddr) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<()> {
         loop {
@@ -98,14 +108,10 @@ impl Acceptor {
                     Turn::Empty => {}
                     Turn::More => patience = Some(Duration::ZERO),
                     Turn::Exhausted => patience = patience.or(Some(PAUSE)),
-                    Turn::Enough => {
-                        self.listeners.clear();
-                        return Ok(());
-                    }
+                    Turn::Enough => return Ok(()),
                 }
             }
             if phase > Phase::Running {
-                self.listeners.clear();
                 return Ok(());
             }
             self.wait(patience)?;
@@ -140,6 +146,7 @@ impl Acceptor {
                     }
                     // An echo is small and wanted at once. It fails only on a dead connection.
                     let _ = stream.set_nodelay(true);
+
                     match take(stream.into(), peer) {
                         Ok(ControlFlow::Continue(())) => {}
                         Ok(ControlFlow::Break(())) => return Ok(Turn::Enough),
@@ -202,10 +209,36 @@ fn remedy(error: &io::Error) -> Remedy {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::Admission;
+    use crate::{Config, Counters};
 
+    #[test]
+    fn accepted_connections_send_without_delay() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (mut acceptor, waker) = Acceptor::new(vec![listener], 1).unwrap();
+        let config = Config::default();
+        let service = Service {
+            config: &config,
+            handle: &crate::Handle::new(waker),
+            counters: &Counters::default(),
+            admission: &Admission::new(&config),
+            observe: &|_| {},
+        };
+        let _peer = TcpStream::connect(address).unwrap();
+        let take = |stream: TcpStream, _| {
+            assert!(stream.nodelay().unwrap());
+            Ok(ControlFlow::Break(()))
+        };
+        acceptor.run(&service, take).unwrap();
+        assert!(TcpStream::connect(address).is_err(), "the listener is closed");
+    }
+
+    #[cfg(unix)]
     #[test]
     fn accept_errors_are_sorted_as_the_manual_says() {
         let sorted = |code| remedy(&io::Error::from_raw_os_error(code));

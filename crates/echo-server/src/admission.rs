@@ -34,11 +34,11 @@ impl Admission {
         }
         if let Some(max) = self.max_per_peer {
             let mut by_address = self.by_address();
-            let count = by_address.entry(address(peer)).or_default();
-            if *count >= max {
+            let count = by_address.get(&address(peer)).copied().unwrap_or(0);
+            if count >= max {
                 return Err(Limit::PerPeer);
             }
-            *count += 1;
+            by_address.insert(address(peer), count + 1);
         }
         self.open.fetch_add(1, Relaxed);
         Ok(())

@@ -13,6 +13,6 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether a connection can be closed without harm.
-pub(crate) fn is_over(unacknowledged: usize, silent: Duration, since_fin: Duration) -> bool {
-    unacknowledged == 0 && (silent >= SILENCE || since_fin >= PATIENCE)
+pub(crate) fn is_over(unacknowledged: usize, silent: Duration, since_taken: Duration) -> bool {
+    unacknowledged == 0 && (silent >= SILENCE || since_taken >= PATIENCE)
 }

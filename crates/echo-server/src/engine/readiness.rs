@@ -5,7 +5,7 @@
 //! *changed* (edge-triggered). So whoever stops before a socket is empty must come back by itself: a
 //! `recv` that fills the buffer, or that an end of the stream may follow, puts the connection into a
 //! queue and has its next turn after everybody else. A `recv` that leaves room in the buffer has
-//! emptied the socket (epoll(7), "Possible pitfalls").
+//! emptied the socket (epoll(7), question 9), but for what [`Connection::ended`] and [`REARMS_ON_BLOCK`] say.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
@@ -41,7 +42,10 @@ const EVENTS: usize = 1024;
 /// Deadlines are looked at this often at least, and this often at most.
 const SWEEP: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// A crowd of connections under pressure: when it has gone, the memory it took is given back.
-const CROWD: usize = 64;
+const CROWD: usize = 16;
+/// On Windows mio reports a socket again only after a call on it would have blocked, so there every
+/// socket is read and written until it does.
+const REARMS_ON_BLOCK: bool = cfg!(windows);
 /// The token of the waker; connections have their place in the slab.
 const WAKER: Token = Token(usize::MAX);
 
@@ -62,14 +66,22 @@ pub(crate) fn run(mut acceptor: Acceptor, service: &Service<'_>) -> io::Result<(
         let _guard = CutOnExit(&crew);
         for (poll, door) in polls.into_iter().zip(&crew.doors) {
             let worker = thread::Builder::new().name("worker".to_owned());
-            worker.spawn_scoped(scope, || Worker::new(&crew, poll, door).run())?;
+            worker.spawn_scoped(scope, || {
+                let _guard = CutOnPanic(&crew);
+                Worker::new(&crew, poll, door).run();
+            })?;
         }
         let accepted = acceptor.run(service, |stream, peer| {
-            crew.hand_in(TcpStream::from_std(stream), peer);
+            // Before it is handed in: it may be over before that call returns.
             service.connected(peer);
+            crew.hand_in(TcpStream::from_std(stream), peer);
             let once = service.config.once;
             Ok(if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
+        if accepted.is_err() {
+            // The listener broke: those who are connected still get what is owed to them.
+            service.handle.stop();
+        }
         crew.wait_for_the_last(&mut acceptor);
         accepted
     })
@@ -164,6 +176,18 @@ impl Door {
     }
 }
 
+/// A worker that panics would leave its connections to nobody: the server ends.
+struct CutOnPanic<'a>(&'a Crew<'a>);
+
+impl Drop for CutOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.service.handle.cut();
+            self.0.release();
+        }
+    }
+}
+
 struct Worker<'a> {
     crew: &'a Crew<'a>,
     service: &'a Service<'a>,
@@ -198,10 +222,14 @@ struct Connection {
     accepted: Tick,
     /// When bytes last moved, either way.
     active: Tick,
+    /// When the peer last took something of what it was owed, after our FIN.
     fin: Tick,
+    /// What it had not taken by then.
+    untaken: u32,
     /// When stopping, bytes that may have been received by then and were not read yet.
     left_to_drain: u32,
-    /// The system has reported an end of the stream, or an error, that was not read yet.
+    /// The system has reported an end of the stream, an error or an urgent byte, so that a `recv` that
+    /// leaves room says nothing: there is more until there is an error or the end.
     ended: bool,
     /// In the queue of those with more to read.
     queued: bool,
@@ -254,7 +282,7 @@ impl<'a> Worker<'a> {
                 match event.token() {
                     WAKER => phase = self.open_door(phase),
                     Token(key) => {
-                        let ended = event.is_read_closed() || event.is_error();
+                        let ended = event.is_read_closed() || event.is_error() || is_urgent(event);
                         if ended && let Some(connection) = self.connections.get_mut(key) {
                             connection.ended = true;
                         }
@@ -265,8 +293,10 @@ impl<'a> Worker<'a> {
             // Everybody in the queue has one turn; who still has more is behind those who are ready.
             for _ in 0..self.more.len() {
                 let Some(key) = self.more.pop_front() else { break };
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.queued = false;
+                // Another one may have got the place of one that was queued.
+                if let Some(connection) = self.connections.get_mut(key)
+                    && std::mem::take(&mut connection.queued)
+                {
                     self.ready(key, true);
                 }
             }
@@ -304,12 +334,13 @@ impl<'a> Worker<'a> {
     /// Takes in new connections and notices a change of phase.
     fn open_door(&mut self, before: Phase) -> Phase {
         self.now = self.epoch.elapsed().as_millis() as Tick;
+        // Read before the inbox: past `Running`, everything was handed in already.
+        let phase = self.crew.phase();
         let arrived = std::mem::take(&mut *self.door.inbox());
         for (stream, peer) in arrived {
             self.take_in(stream, peer);
         }
-        let phase = self.crew.phase();
-        if before == Phase::Running && phase > Phase::Running {
+        if before == Phase::Running && phase == Phase::Draining {
             for key in self.keys() {
                 self.connections[key].start_draining();
                 self.ready(key, true);
@@ -322,8 +353,7 @@ impl<'a> Worker<'a> {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let connection = entry.insert(Connection::new(self.service, stream, peer, self.now));
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if self.poll.registry().register(&mut connection.stream, Token(key), interest).is_err() {
+        if self.poll.registry().register(&mut connection.stream, Token(key), interest()).is_err() {
             self.close(key, CloseReason::Lost);
         }
     }
@@ -405,9 +435,14 @@ impl<'a> Worker<'a> {
             match connection.overdue(self.service, self.now) {
                 None => {}
                 Some(CloseReason::Idle) => {
-                    connection.reason = Some(CloseReason::Idle);
-                    connection.session.refuse_input();
-                    self.ready(key, false);
+                    // Not before a last look: after a long stall the silence may be ours.
+                    self.ready(key, true);
+                    let Some(connection) = self.connections.get_mut(key) else { continue };
+                    if connection.overdue(self.service, self.now) == Some(CloseReason::Idle) {
+                        connection.reason = Some(CloseReason::Idle);
+                        connection.session.refuse_input();
+                        self.ready(key, false);
+                    }
                 }
                 Some(reason) => self.close(key, reason),
             }
@@ -428,7 +463,9 @@ impl<'a> Worker<'a> {
     fn cut_all(&mut self) {
         for key in self.keys() {
             let connection = &self.connections[key];
-            let owing = connection.session.owes() || unacknowledged(&connection.stream) > 0;
+            // Our FIN counts as a byte, but nobody is owed one.
+            let fin = usize::from(connection.session.next() == Next::Discard);
+            let owing = connection.session.owes() || unacknowledged(&connection.stream) > fin;
             self.close(key, if owing { CloseReason::Cut } else { CloseReason::Stopped });
         }
     }
@@ -436,6 +473,20 @@ impl<'a> Worker<'a> {
     fn keys(&self) -> Vec<usize> {
         self.connections.iter().map(|(key, _)| key).collect()
     }
+}
+
+/// Everything that can happen to a connection. Urgent data (RFC 6093) is not echoed, but a `recv` stops
+/// where it stands in the stream.
+fn interest() -> Interest {
+    let both = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(target_os = "linux")]
+    let both = both | Interest::PRIORITY;
+    both
+}
+
+/// Whether there is urgent data, where the system tells.
+fn is_urgent(event: &Event) -> bool {
+    cfg!(target_os = "linux") && event.is_priority()
 }
 
 /// How a connection's turn ended.
@@ -459,6 +510,7 @@ impl Connection {
             accepted: now,
             active: now,
             fin: now,
+            untaken: 0,
             left_to_drain: 0,
             ended: false,
             queued: false,
@@ -477,9 +529,7 @@ impl Connection {
     ) -> io::Result<Turn> {
         let mut turn = Turn::Waits;
         if self.session.next() == Next::Write {
-            let stream = &self.stream;
-            let sent = self.session.flush(|bytes| send(stream, bytes))?;
-            self.sent(sent, now);
+            self.flush(now)?;
             // While something was owed nothing was read.
             turn = Turn::More;
         } else if readable {
@@ -504,6 +554,19 @@ impl Connection {
         })
     }
 
+    /// Sends what is owed until there is no more room.
+    fn flush(&mut self, now: Tick) -> io::Result<()> {
+        while self.session.next() == Next::Write {
+            let stream = &self.stream;
+            let sent = self.session.flush(|bytes| send(stream, bytes))?;
+            self.sent(sent, now);
+            if sent == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// One `recv` and its echo.
     fn echo(&mut self, buffer: &mut [u8], now: Tick) -> io::Result<Turn> {
         let limit = match self.left_to_drain {
@@ -525,6 +588,9 @@ impl Connection {
         let sent = self.session.received(&buffer[..count], |bytes| send(stream, bytes))?;
         self.sent(sent, now);
         self.active = now;
+        if REARMS_ON_BLOCK {
+            self.flush(now)?;
+        }
         if self.left_to_drain > 0 {
             self.left_to_drain = self.left_to_drain.saturating_sub(count as u32);
             if self.left_to_drain == 0 {
@@ -532,7 +598,7 @@ impl Connection {
             }
             return Ok(Turn::More);
         }
-        Ok(if count == limit { Turn::More } else { Turn::Waits })
+        Ok(if count == limit || REARMS_ON_BLOCK { Turn::More } else { Turn::Waits })
     }
 
     fn sent(&mut self, count: usize, now: Tick) {
@@ -562,6 +628,9 @@ impl Connection {
 
     /// The server stops: what may have been received by now is still echoed.
     fn start_draining(&mut self) {
+        if !matches!(self.session.next(), Next::Read | Next::Write) {
+            return; // it is leaving already, for another reason
+        }
         self.reason = Some(CloseReason::Stopped);
         // The receive queue cannot hold more than this; what comes later is not ours to echo, and a
         // peer that never pauses must not keep the server from stopping.
@@ -578,7 +647,7 @@ impl Connection {
     }
 
     /// Whether its time is up, and for what reason.
-    fn overdue(&self, service: &Service<'_>, now: Tick) -> Option<CloseReason> {
+    fn overdue(&mut self, service: &Service<'_>, now: Tick) -> Option<CloseReason> {
         let since = |tick: Tick| Duration::from_millis(now.wrapping_sub(tick).into());
         let silent = since(self.active);
         let passed =
@@ -587,12 +656,15 @@ impl Connection {
             Next::Read if passed(service.config.idle_timeout) => Some(CloseReason::Idle),
             Next::Write if passed(service.config.write_timeout) => Some(CloseReason::Stalled),
             Next::Discard => {
-                let unacknowledged = unacknowledged(&self.stream);
-                let over = farewell::is_over(unacknowledged, silent, since(self.fin));
-                if over {
+                let untaken = u32::try_from(unacknowledged(&self.stream)).unwrap_or(u32::MAX);
+                if farewell::is_over(untaken as usize, silent, since(self.fin)) {
                     return Some(self.reason.unwrap_or(CloseReason::Done));
                 }
-                passed(service.config.write_timeout).then_some(CloseReason::Stalled)
+                if untaken != std::mem::replace(&mut self.untaken, untaken) {
+                    self.fin = now;
+                }
+                let limit = service.config.write_timeout;
+                limit.is_some_and(|limit| since(self.fin) >= limit).then_some(CloseReason::Stalled)
             }
             _ => None,
         }

@@ -80,13 +80,13 @@ impl Engine<'_> {
         let thread = thread::Builder::new().name("connection".to_owned()).stack_size(STACK);
         let started = thread.spawn_scoped(scope, move || {
             let _registration = Registration { engine: self, number };
+            self.service.connected(peer);
             Connection::new(self.service, &stream, peer).run();
         });
         if let Err(error) = started {
             self.open().streams.remove(&number);
             return Err(error);
         }
-        self.service.connected(peer);
         Ok(())
     }
 
@@ -196,7 +196,7 @@ impl<'a> Connection<'a> {
         // Shorter than the deadline: see `send_all`.
         self.stream.set_write_timeout(config.write_timeout.map(|timeout| timeout / 4))?;
         self.stream
-            .set_read_timeout(Some(config.idle_timeout.map_or(TICK, |idle| idle.min(TICK))))?;
+            .set_read_timeout(Some(config.idle_timeout.map_or(TICK, |idle| TICK.min(idle / 4))))?;
         let mut buffer = vec![0; BUFFER];
         let mut silent_since = Instant::now();
         while self.session.next() == Next::Read {
@@ -254,17 +254,29 @@ impl<'a> Connection<'a> {
         self.stream.shutdown(Shutdown::Write)?;
         self.session.fin_sent();
         self.stream.set_read_timeout(Some(farewell::SILENCE))?;
-        let since_fin = Instant::now();
+        let (mut taken_at, mut untaken) = (Instant::now(), 0);
         while self.session.next() == Next::Discard {
             let received = receive(self.stream, buffer)?;
             let unacknowledged = unacknowledged(self.stream);
             self.owing = unacknowledged > 0;
+            if self.owing && unacknowledged != std::mem::replace(&mut untaken, unacknowledged) {
+                taken_at = Instant::now();
+            }
+            if self.owing
+                && self
+                    .service
+                    .config
+                    .write_timeout
+                    .is_some_and(|limit| taken_at.elapsed() >= limit)
+            {
+                return Err(ErrorKind::WouldBlock.into());
+            }
             if received == Some(0) {
                 self.session.peer_ended();
             }
             let silent = if received.is_none() { farewell::SILENCE } else { Duration::ZERO };
             if self.service.phase() == Phase::Cutting
-                || farewell::is_over(unacknowledged, silent, since_fin.elapsed())
+                || farewell::is_over(unacknowledged, silent, taken_at.elapsed())
             {
                 break;
             }

@@ -77,11 +77,13 @@ pub(crate) struct Cli {
     ///
     /// The soft limit on descriptors (ulimit -n) is raised to the hard one at the start.
     #[arg(long, env = "ECHO_MAX_CONNECTIONS", value_name = "N")]
-    max_connections: Option<usize>,
+    #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    max_connections: Option<u32>,
 
     /// The same for connections from one address [default: no limit]
     #[arg(long, env = "ECHO_MAX_PER_PEER", value_name = "N")]
-    max_per_peer: Option<usize>,
+    #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    max_per_peer: Option<u32>,
 
     /// Close a connection that is silent for this long; 0s for never
     #[arg(long, env = "ECHO_IDLE_TIMEOUT", value_name = "DURATION", default_value = "0s")]
@@ -155,8 +157,8 @@ impl Cli {
             engine: self.engine,
             threads: self.threads(),
             busy_poll: self.busy_poll,
-            max_connections: self.max_connections.or(max_connections),
-            max_per_peer: self.max_per_peer,
+            max_connections: self.max_connections.map(|max| max as usize).or(max_connections),
+            max_per_peer: self.max_per_peer.map(|max| max as usize),
             idle_timeout: unless_zero(self.idle_timeout),
             write_timeout: unless_zero(self.write_timeout),
             host: self.host.clone(),

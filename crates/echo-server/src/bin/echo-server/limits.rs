@@ -2,7 +2,9 @@
 
 /// Descriptors for everything that is not a connection: standard streams, listeners, signals, and a few
 /// for each event loop.
+#[cfg(unix)]
 const RESERVE: usize = 16;
+#[cfg(unix)]
 const RESERVE_PER_THREAD: usize = 4;
 
 /// Raises the soft limit on descriptors to the hard one, and returns how many connections fit; `None` if
