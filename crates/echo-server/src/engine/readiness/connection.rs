@@ -1,0 +1,256 @@
+//! One connection of an event loop: what it does in its turn, and when its time is up.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use socket2::SockRef;
+
+use crate::CloseReason;
+use crate::farewell;
+use crate::service::Service;
+use crate::session::{Next, Session};
+use crate::system::unacknowledged;
+
+/// On Windows mio reports a socket again only after a call on it would have blocked, so there every
+/// socket is read and written until it does.
+const REARMS_ON_BLOCK: bool = cfg!(windows);
+
+/// Milliseconds since the worker's epoch: half the size of an `Instant`, and a deadline needs no more.
+/// It wraps around after 49 days, so only differences mean something.
+pub(super) type Tick = u32;
+
+/// A connection. There may be ten thousand of them, and most owe nothing: it is kept small.
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) session: Session,
+    pub(super) echoed: u64,
+    pub(super) accepted: Tick,
+    /// When bytes last moved, either way.
+    pub(super) active: Tick,
+    /// When the peer last took something of what it was owed, after our FIN.
+    pub(super) fin: Tick,
+    /// What it had not taken by then.
+    pub(super) untaken: u32,
+    /// When stopping, bytes that may have been received by then and were not read yet.
+    pub(super) left_to_drain: u32,
+    /// The system has reported an end of the stream, an error or an urgent byte, so that a `recv` that
+    /// leaves room says nothing: there is more until there is an error or the end.
+    pub(super) ended: bool,
+    /// In the queue of those with more to read.
+    pub(super) queued: bool,
+    /// Counted among the pressed.
+    pub(super) pressed: bool,
+    /// Why it will be closed, if that is not the peer's doing.
+    pub(super) reason: Option<CloseReason>,
+}
+
+/// How a connection's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It waits for an event.
+    Waits,
+    /// There may be more to read.
+    More,
+    /// It can be closed.
+    Over,
+}
+
+impl Connection {
+    pub(super) fn new(
+        service: &Service<'_>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        now: Tick,
+    ) -> Self {
+        Self {
+            stream,
+            peer,
+            session: Session::new(service.config),
+            echoed: 0,
+            accepted: now,
+            active: now,
+            fin: now,
+            untaken: 0,
+            left_to_drain: 0,
+            ended: false,
+            queued: false,
+            pressed: false,
+            reason: None,
+        }
+    }
+
+    /// Does what can be done without waiting, one `recv` at the most.
+    pub(super) fn turn(
+        &mut self,
+        service: &Service<'_>,
+        buffer: &mut [u8],
+        readable: bool,
+        now: Tick,
+    ) -> io::Result<Turn> {
+        let mut turn = Turn::Waits;
+        if self.session.next() == Next::Write {
+            self.flush(now)?;
+            // While something was owed nothing was read.
+            turn = Turn::More;
+        } else if readable {
+            turn = match self.session.next() {
+                Next::Read => self.echo(buffer, now)?,
+                Next::Discard => self.discard(buffer, now)?,
+                _ => Turn::Waits,
+            };
+        }
+        if self.session.next() == Next::Finish {
+            service.finishing(self.peer, &self.session);
+            self.stream.shutdown(Shutdown::Write)?;
+            self.session.fin_sent();
+            self.fin = now;
+            turn = Turn::More;
+        }
+        Ok(match self.session.next() {
+            Next::Close => Turn::Over,
+            Next::Write => Turn::Waits,
+            _ if self.ended => Turn::More,
+            _ => turn,
+        })
+    }
+
+    /// Sends what is owed until there is no more room.
+    fn flush(&mut self, now: Tick) -> io::Result<()> {
+        while self.session.next() == Next::Write {
+            let stream = &self.stream;
+            let sent = self.session.flush(|bytes| send(stream, bytes))?;
+            self.sent(sent, now);
+            if sent == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One `recv` and its echo.
+    fn echo(&mut self, buffer: &mut [u8], now: Tick) -> io::Result<Turn> {
+        let limit = match self.left_to_drain {
+            0 => buffer.len(),
+            left => buffer.len().min(left as usize),
+        };
+        let Some(count) = receive(&self.stream, &mut buffer[..limit])? else {
+            self.ended = false;
+            if self.left_to_drain > 0 {
+                self.stop_draining();
+            }
+            return Ok(Turn::Waits);
+        };
+        if count == 0 {
+            self.session.peer_ended();
+            return Ok(Turn::Waits);
+        }
+        let stream = &self.stream;
+        let sent = self.session.received(&buffer[..count], |bytes| send(stream, bytes))?;
+        self.sent(sent, now);
+        self.active = now;
+        if REARMS_ON_BLOCK {
+            self.flush(now)?;
+        }
+        if self.left_to_drain > 0 {
+            self.left_to_drain = self.left_to_drain.saturating_sub(count as u32);
+            if self.left_to_drain == 0 {
+                self.stop_draining();
+            }
+            return Ok(Turn::More);
+        }
+        Ok(if count == limit || REARMS_ON_BLOCK { Turn::More } else { Turn::Waits })
+    }
+
+    fn sent(&mut self, count: usize, now: Tick) {
+        self.echoed += count as u64;
+        if count > 0 {
+            self.active = now;
+        }
+    }
+
+    /// Takes what a peer sends that has our FIN, and drops it.
+    fn discard(&mut self, buffer: &mut [u8], now: Tick) -> io::Result<Turn> {
+        match receive(&self.stream, buffer)? {
+            None => {
+                self.ended = false;
+                Ok(Turn::Waits)
+            }
+            Some(0) => {
+                self.session.peer_ended();
+                Ok(Turn::Waits)
+            }
+            Some(_) => {
+                self.active = now;
+                Ok(Turn::More)
+            }
+        }
+    }
+
+    /// The server stops: what may have been received by now is still echoed.
+    pub(super) fn start_draining(&mut self) {
+        if !matches!(self.session.next(), Next::Read | Next::Write) {
+            return; // it is leaving already, for another reason
+        }
+        self.reason = Some(CloseReason::Stopped);
+        // The receive queue cannot hold more than this; what comes later is not ours to echo, and a
+        // peer that never pauses must not keep the server from stopping.
+        let size = SockRef::from(&self.stream).recv_buffer_size().unwrap_or(0);
+        self.left_to_drain = u32::try_from(size).unwrap_or(u32::MAX);
+        if self.left_to_drain == 0 {
+            self.stop_draining();
+        }
+    }
+
+    fn stop_draining(&mut self) {
+        self.left_to_drain = 0;
+        self.session.refuse_input();
+    }
+
+    /// Whether its time is up, and for what reason.
+    pub(super) fn overdue(&mut self, service: &Service<'_>, now: Tick) -> Option<CloseReason> {
+        let since = |tick: Tick| Duration::from_millis(now.wrapping_sub(tick).into());
+        let silent = since(self.active);
+        let passed =
+            |deadline: Option<Duration>| deadline.is_some_and(|deadline| silent >= deadline);
+        match self.session.next() {
+            Next::Read if passed(service.config.idle_timeout) => Some(CloseReason::Idle),
+            Next::Write if passed(service.config.write_timeout) => Some(CloseReason::Stalled),
+            Next::Discard => {
+                let untaken = u32::try_from(unacknowledged(&self.stream)).unwrap_or(u32::MAX);
+                if farewell::is_over(untaken as usize, silent, since(self.fin)) {
+                    return Some(self.reason.unwrap_or(CloseReason::Done));
+                }
+                if untaken != std::mem::replace(&mut self.untaken, untaken) {
+                    self.fin = now;
+                }
+                let limit = service.config.write_timeout;
+                limit.is_some_and(|limit| since(self.fin) >= limit).then_some(CloseReason::Stalled)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One `recv`: a count of bytes, 0 at the end of the stream, `None` if there are none now.
+fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    unless_blocked(|| stream.read(buffer))
+}
+
+/// One `send`: how many bytes there was room for.
+fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    unless_blocked(|| stream.write(bytes)).map(Option::unwrap_or_default)
+}
+
+fn unless_blocked(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
+    loop {
+        match call() {
+            Ok(count) => return Ok(Some(count)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! One event loop: waits for news, gives each connection its turn, and looks at the deadlines.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+use super::connection::{Connection, Tick, Turn};
+use super::{Crew, Door, WAKER};
+use crate::CloseReason;
+use crate::farewell;
+use crate::service::Service;
+use crate::session::Next;
+use crate::shutdown::Phase;
+use crate::system::{release_memory, unacknowledged};
+
+/// What one `recv` takes at most, and so what a connection can be owed of raw bytes. One for each
+/// worker: it stays in the cache, and no connection has a buffer of its own.
+const BUFFER: usize = 64 * 1024;
+/// How often a connection may fill the buffer before the others have their turn: asking the system
+/// for news after each would cost the large messages more than it gives the small.
+const RECEIVES: usize = 4;
+/// Sockets reported at once.
+const EVENTS: usize = 1024;
+/// Deadlines are looked at this often at least, and this often at most.
+const SWEEP: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// A crowd of connections under pressure: when it has gone, the memory it took is given back.
+const CROWD: usize = 16;
+
+/// An event loop and the connections it drives.
+pub(super) struct Worker<'a> {
+    crew: &'a Crew<'a>,
+    service: &'a Service<'a>,
+    poll: Poll,
+    door: &'a Door,
+    connections: Slab<Connection>,
+    /// Connections whose socket may still have something to read.
+    more: VecDeque<usize>,
+    buffer: Vec<u8>,
+    /// Connections that owe something or take leave: those with a deadline whatever the settings.
+    pressed: usize,
+    /// There was a crowd of them since memory was last given back.
+    crowded: bool,
+    /// All times of connections are counted from here.
+    epoch: Instant,
+    now: Tick,
+    last_sweep: Instant,
+    /// Bytes echoed in this turn of the loop, counted for all to see at its end.
+    echoed: u64,
+}
+impl<'a> Worker<'a> {
+    pub(super) fn new(crew: &'a Crew<'a>, poll: Poll, door: &'a Door) -> Self {
+        let epoch = Instant::now();
+        Self {
+            crew,
+            service: crew.service,
+            poll,
+            door,
+            connections: Slab::new(),
+            more: VecDeque::new(),
+            buffer: vec![0; BUFFER],
+            pressed: 0,
+            crowded: false,
+            epoch,
+            now: 0,
+            last_sweep: epoch,
+            echoed: 0,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut phase = Phase::Running;
+        let mut last_event = self.epoch;
+        while phase == Phase::Running || !self.connections.is_empty() {
+            let timeout = self.timeout(last_event);
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != ErrorKind::Interrupted
+            {
+                // It cannot be told what is ready: like a second without news, and then another try.
+                thread::sleep(SWEEP.1);
+            }
+            if self.keeps_time() || !self.service.config.busy_poll.is_zero() {
+                let elapsed = self.epoch.elapsed();
+                self.now = elapsed.as_millis() as Tick;
+                if !events.is_empty() {
+                    last_event = self.epoch + elapsed;
+                }
+            }
+            for event in &events {
+                match event.token() {
+                    WAKER => phase = self.open_door(phase),
+                    Token(key) => {
+                        let ended = event.is_read_closed() || event.is_error() || is_urgent(event);
+                        if ended && let Some(connection) = self.connections.get_mut(key) {
+                            connection.ended = true;
+                        }
+                        self.ready(key, event.is_readable() || ended);
+                    }
+                }
+            }
+            // Everybody in the queue has one turn; who still has more is behind those who are ready.
+            for _ in 0..self.more.len() {
+                let Some(key) = self.more.pop_front() else { break };
+                // Another one may have got the place of one that was queued.
+                if let Some(connection) = self.connections.get_mut(key)
+                    && std::mem::take(&mut connection.queued)
+                {
+                    self.ready(key, true);
+                }
+            }
+            self.sweep();
+            self.crowded |= self.pressed >= CROWD;
+            if self.crowded && self.pressed == 0 {
+                self.crowded = false;
+                self.more.shrink_to_fit();
+                self.connections.shrink_to_fit();
+                release_memory();
+            }
+            if self.echoed > 0 {
+                self.service.counters.echoed(std::mem::take(&mut self.echoed));
+            }
+            if phase == Phase::Cutting {
+                self.cut_all();
+            }
+        }
+    }
+
+    /// How long to wait for events.
+    fn timeout(&self, last_event: Instant) -> Option<Duration> {
+        let busy_poll = self.service.config.busy_poll;
+        if !self.more.is_empty() || !busy_poll.is_zero() && last_event.elapsed() < busy_poll {
+            return Some(Duration::ZERO);
+        }
+        self.keeps_time().then(|| self.sweep_period().saturating_sub(self.last_sweep.elapsed()))
+    }
+
+    /// Whether any connection has a deadline. If not, nobody reads the clock.
+    fn keeps_time(&self) -> bool {
+        self.pressed > 0 || self.service.config.idle_timeout.is_some()
+    }
+
+    /// Takes in new connections and notices a change of phase.
+    fn open_door(&mut self, before: Phase) -> Phase {
+        self.now = self.epoch.elapsed().as_millis() as Tick;
+        // Read before the inbox: past `Running`, everything was handed in already.
+        let phase = self.crew.phase();
+        let arrived = std::mem::take(&mut *self.door.inbox());
+        for (stream, peer) in arrived {
+            self.take_in(stream, peer);
+        }
+        if before == Phase::Running && phase == Phase::Draining {
+            for key in self.keys() {
+                self.connections[key].start_draining();
+                self.ready(key, true);
+            }
+        }
+        phase
+    }
+
+    fn take_in(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        let connection = entry.insert(Connection::new(self.service, stream, peer, self.now));
+        if self.poll.registry().register(&mut connection.stream, Token(key), interest()).is_err() {
+            self.close(key, CloseReason::Lost);
+        }
+    }
+
+    /// Gives a connection its turn.
+    fn ready(&mut self, key: usize, readable: bool) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let before = connection.echoed;
+        let mut result = connection.turn(self.service, &mut self.buffer, readable, self.now);
+        for _ in 1..RECEIVES {
+            if !matches!(result, Ok(Turn::More)) {
+                break;
+            }
+            result = connection.turn(self.service, &mut self.buffer, true, self.now);
+        }
+        self.echoed += connection.echoed - before;
+        match result {
+            Ok(Turn::Over) => {
+                let reason = connection.reason.unwrap_or(CloseReason::Done);
+                return self.close(key, reason);
+            }
+            Ok(turn) => {
+                if turn == Turn::More && !connection.queued {
+                    connection.queued = true;
+                    self.more.push_back(key);
+                }
+            }
+            Err(_) => return self.close(key, CloseReason::Lost),
+        }
+        let pressed = connection.session.next() != Next::Read || connection.left_to_drain > 0;
+        if pressed != connection.pressed {
+            connection.pressed = pressed;
+            // The clock may not have been read for a while.
+            self.now = self.epoch.elapsed().as_millis() as Tick;
+            connection.active = self.now;
+            connection.fin = self.now;
+            self.pressed = if pressed { self.pressed + 1 } else { self.pressed - 1 };
+        }
+    }
+
+    fn close(&mut self, key: usize, reason: CloseReason) {
+        let mut connection = self.connections.remove(key);
+        // Closing takes it out of epoll, but not out of every other system's selector.
+        let _ = self.poll.registry().deregister(&mut connection.stream);
+        self.pressed -= usize::from(connection.pressed);
+        let reason = match connection.session.broken() {
+            Some(_) if reason == CloseReason::Done => CloseReason::Framing,
+            _ => reason,
+        };
+        let age = self.epoch.elapsed().as_millis() as Tick;
+        let duration = Duration::from_millis(age.wrapping_sub(connection.accepted).into());
+        let Connection { peer, session, echoed, stream, .. } = connection;
+        // What counts it as gone comes after it is gone.
+        drop(stream);
+        self.service.closed(peer, &session, echoed, duration, reason);
+        self.door.open.fetch_sub(1, Relaxed);
+        if self.connections.is_empty() {
+            // Ten thousand connections leave a large table behind.
+            self.connections.shrink_to_fit();
+            self.more.shrink_to_fit();
+        }
+    }
+
+    /// Looks at every deadline, if it is time to. There is no timer for each connection: going through
+    /// all of them now and then is cheaper than keeping timers in order with every echo.
+    fn sweep(&mut self) {
+        if !self.keeps_time() || self.last_sweep.elapsed() < self.sweep_period() {
+            return;
+        }
+        self.last_sweep = Instant::now();
+        self.now = self.epoch.elapsed().as_millis() as Tick;
+        for key in self.keys() {
+            if self.connections[key].session.next() == Next::Write {
+                // The system reports room when a third of the send buffer is free; a slow peer may
+                // have taken less in all this time, but it has taken some.
+                self.ready(key, false);
+            }
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            match connection.overdue(self.service, self.now) {
+                None => {}
+                Some(CloseReason::Idle) => {
+                    // Not before a last look: after a long stall the silence may be ours.
+                    self.ready(key, true);
+                    let Some(connection) = self.connections.get_mut(key) else { continue };
+                    if connection.overdue(self.service, self.now) == Some(CloseReason::Idle) {
+                        connection.reason = Some(CloseReason::Idle);
+                        connection.session.refuse_input();
+                        self.ready(key, false);
+                    }
+                }
+                Some(reason) => self.close(key, reason),
+            }
+        }
+    }
+
+    /// A quarter of the shortest deadline, so that none is late by more than that.
+    fn sweep_period(&self) -> Duration {
+        let config = self.service.config;
+        let shortest = [config.idle_timeout, config.write_timeout, Some(farewell::SILENCE)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(SWEEP.1);
+        (shortest / 4).clamp(SWEEP.0, SWEEP.1)
+    }
+
+    fn cut_all(&mut self) {
+        for key in self.keys() {
+            let connection = &self.connections[key];
+            // Our FIN counts as a byte, but nobody is owed one.
+            let fin = usize::from(connection.session.next() == Next::Discard);
+            let owing = connection.session.owes() || unacknowledged(&connection.stream) > fin;
+            self.close(key, if owing { CloseReason::Cut } else { CloseReason::Stopped });
+        }
+    }
+
+    fn keys(&self) -> Vec<usize> {
+        self.connections.iter().map(|(key, _)| key).collect()
+    }
+}
+
+/// Everything that can happen to a connection. Urgent data (RFC 6093) is not echoed, but a `recv` stops
+/// where it stands in the stream.
+fn interest() -> Interest {
+    let both = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(target_os = "linux")]
+    let both = both | Interest::PRIORITY;
+    both
+}
+
+/// Whether there is urgent data, where the system tells.
+fn is_urgent(event: &Event) -> bool {
+    cfg!(target_os = "linux") && event.is_priority()
+}
