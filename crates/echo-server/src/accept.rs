@@ -118,7 +118,7 @@ impl Acceptor {
         }
     }
 
-    /// Sleeps until a connection comes, the [`Handle`] wakes it or the time has passed.
+    /// Sleeps until a connection comes, the [`Handle`](crate::Handle) wakes it or the time has passed.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             // A signal; the caller looks around and waits again.
