@@ -1,12 +1,13 @@
 //! What every engine must do (see `engine.rs` of echo-server), on each of them.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use echo_proto::Pattern;
 use echo_test_support::{
-    DEADLINE, Server, connect, connect_with_little_room, exchange, on_every_engine, read_to_end,
+    DEADLINE, Server, connect, connect_and_never_read, connect_with_little_room, exchange,
+    on_every_engine, read_to_end,
 };
 
 on_every_engine! {
@@ -128,14 +129,6 @@ fn small_echoes_do_not_wait_for_each_other(engine: &str) {
         (&stream).read_exact(&mut [0; 2]).unwrap();
     }
     assert!(started.elapsed() < Duration::from_millis(1000), "{:?}", started.elapsed());
-}
-
-/// Sends until nothing more is taken. The server then owes as much as it holds for one peer.
-fn connect_and_never_read(address: SocketAddr) -> TcpStream {
-    let stream = connect_with_little_room(address);
-    stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
-    while (&stream).write_all(&[7; 64 * 1024]).is_ok() {}
-    stream
 }
 
 /// Resident memory of a process in KiB, where the system tells.

@@ -1,14 +1,14 @@
 //! How the built echo-server stops.
 #![cfg(unix)]
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use echo_proto::Pattern;
 use echo_test_support::{
-    Process, Server, Signal, connect, connect_with_little_room, exchange, on_every_engine,
-    read_to_end, skipped, wait_until_it_refuses,
+    Process, Server, Signal, connect, connect_and_never_read, connect_with_little_room, exchange,
+    on_every_engine, read_to_end, skipped, wait_until_it_refuses,
 };
 use predicates::Predicate;
 use predicates::str::is_match;
@@ -61,21 +61,6 @@ fn bytes_already_received_are_echoed_after_the_stop(engine: &str) {
     assert!(server.process.wait().unwrap().status.success());
 }
 
-/// A connection that owes its peer much more than the socket buffers hold, and cannot give it.
-fn connect_and_never_read(address: SocketAddr) -> TcpStream {
-    let stream = connect(address);
-    stream.set_nonblocking(true).unwrap();
-    let mut silent_since = Instant::now();
-    while silent_since.elapsed() < Duration::from_millis(300) {
-        match (&stream).write(&[7; 64 * 1024]) {
-            Ok(1..) => silent_since = Instant::now(),
-            Ok(0) => unreachable!("a socket takes a byte or says why not"),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-        }
-    }
-    stream
-}
-
 fn the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so(engine: &str) {
     let server = start(engine, &["--drain-timeout", "300ms"]);
     let stuck = connect_and_never_read(server.address);
@@ -108,7 +93,6 @@ fn no_new_connection_is_accepted_while_it_drains(engine: &str) {
     assert_eq!(read_to_end(&idle), b"", "FIN and no more");
     wait_until_it_refuses(server.address);
     // It is still there: now its peer reads, and gets everything.
-    stuck.set_nonblocking(false).unwrap();
     assert!(read_to_end(&stuck).len() > 100_000);
     drop((idle, stuck));
     assert!(server.process.wait().unwrap().status.success());

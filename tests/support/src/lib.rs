@@ -81,6 +81,14 @@ pub fn connect_with_little_room(address: SocketAddr) -> TcpStream {
     with_deadlines(socket.into())
 }
 
+/// Connects and sends until nothing more is taken: the server then owes as much as it holds for a peer.
+pub fn connect_and_never_read(address: SocketAddr) -> TcpStream {
+    let mut stream = connect_with_little_room(address);
+    stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    while stream.write_all(&[7; 64 * 1024]).is_ok() {}
+    stream
+}
+
 /// One message and its echo, on a connection that stays open.
 pub fn exchange(mut stream: &TcpStream, message: &[u8]) {
     stream.write_all(message).unwrap();
