@@ -149,6 +149,8 @@ fn receive_all(
                 // What has come is shown at once: a conversation waits for it.
                 let written = output.write_all(&piece[..count]).and_then(|()| output.flush());
                 written.map_err(Error::Output)?;
+                // The time that a slow reader of the output took is not the server's.
+                flight.lock().restart_clock();
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => flight.lock().check_deadline(timeout)?,
@@ -202,9 +204,14 @@ impl State {
             let beginning = first.then(|| piece[..piece.len().min(BEGINNING)].to_owned());
             Error::Reply { fault, beginning }
         })?;
+        self.restart_clock();
+        Ok(())
+    }
+
+    /// Counts what the server owes us, if it does, as owed from now on.
+    fn restart_clock(&mut self) {
         let owed = self.reply.in_flight() > 0 || self.sent_all;
         self.owed_since = owed.then(Instant::now);
-        Ok(())
     }
 
     fn check_deadline(&mut self, timeout: Duration) -> Result<(), Error> {

@@ -203,7 +203,7 @@ impl<'a> Connection<'a> {
             if self.service.phase() > Phase::Running {
                 return self.drain(&mut buffer);
             }
-            if self.echo_once(&mut buffer)? {
+            if self.echo_once(&mut buffer)?.is_some() {
                 silent_since = Instant::now();
             } else if config.idle_timeout.is_some_and(|idle| silent_since.elapsed() >= idle) {
                 self.session.refuse_input();
@@ -221,19 +221,18 @@ impl<'a> Connection<'a> {
         let mut owed = SockRef::from(self.stream).recv_buffer_size()?;
         while owed > 0 && self.session.next() == Next::Read {
             let limit = buffer.len().min(owed);
-            if !self.echo_once(&mut buffer[..limit])? {
-                break;
-            }
-            owed = owed.saturating_sub(limit);
+            let Some(count) = self.echo_once(&mut buffer[..limit])? else { break };
+            owed -= count;
         }
         self.session.refuse_input();
         self.farewell(buffer, CloseReason::Stopped)
     }
 
     /// One `recv` and one `sendall`. A peer that does not read blocks it, and so is not read from.
-    /// Returns `false` if nothing came in time.
-    fn echo_once(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        match receive(self.stream, buffer)? {
+    /// Returns how many bytes came, or `None` if nothing did in time.
+    fn echo_once(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let received = receive(self.stream, buffer)?;
+        match received {
             Some(0) => self.session.peer_ended(),
             Some(count) => {
                 self.owing = true;
@@ -243,9 +242,9 @@ impl<'a> Connection<'a> {
                 self.echoed += sent;
                 self.service.counters.echoed(sent);
             }
-            None => return Ok(false),
+            None => {}
         }
-        Ok(true)
+        Ok(received)
     }
 
     /// Sends FIN, and listens to a peer that may still be sending until it can be closed without harm.

@@ -31,8 +31,6 @@ const RECEIVES: usize = 4;
 const EVENTS: usize = 1024;
 /// Deadlines are looked at this often at least, and this often at most.
 const SWEEP: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// A crowd of connections under pressure: when it has gone, the memory it took is given back.
-const CROWD: usize = 16;
 
 /// An event loop and the connections it drives.
 pub(super) struct Worker<'a> {
@@ -46,8 +44,8 @@ pub(super) struct Worker<'a> {
     buffer: Vec<u8>,
     /// Connections that owe something or take leave: those with a deadline whatever the settings.
     pressed: usize,
-    /// There was a crowd of them since memory was last given back.
-    crowded: bool,
+    /// Some were pressed since memory was last given back.
+    strained: bool,
     /// All times of connections are counted from here.
     epoch: Instant,
     now: Tick,
@@ -67,7 +65,7 @@ impl<'a> Worker<'a> {
             more: VecDeque::new(),
             buffer: vec![0; BUFFER],
             pressed: 0,
-            crowded: false,
+            strained: false,
             epoch,
             now: 0,
             last_sweep: epoch,
@@ -117,13 +115,6 @@ impl<'a> Worker<'a> {
                 }
             }
             self.sweep();
-            self.crowded |= self.pressed >= CROWD;
-            if self.crowded && self.pressed == 0 {
-                self.crowded = false;
-                self.more.shrink_to_fit();
-                self.connections.shrink_to_fit();
-                release_memory();
-            }
             if self.echoed > 0 {
                 self.service.counters.echoed(std::mem::take(&mut self.echoed));
             }
@@ -144,7 +135,7 @@ impl<'a> Worker<'a> {
 
     /// Whether any connection has a deadline. If not, nobody reads the clock.
     fn keeps_time(&self) -> bool {
-        self.pressed > 0 || self.service.config.idle_timeout.is_some()
+        self.pressed > 0 || self.strained || self.service.config.idle_timeout.is_some()
     }
 
     /// Takes in new connections and notices a change of phase.
@@ -202,6 +193,7 @@ impl<'a> Worker<'a> {
         let pressed = connection.session.next() != Next::Read || connection.left_to_drain > 0;
         if pressed != connection.pressed {
             connection.pressed = pressed;
+            self.strained |= pressed;
             // The clock may not have been read for a while.
             self.now = self.epoch.elapsed().as_millis() as Tick;
             connection.active = self.now;
@@ -262,6 +254,13 @@ impl<'a> Worker<'a> {
                 }
                 Some(reason) => self.close(key, reason),
             }
+        }
+        if self.strained && self.pressed == 0 {
+            // Here and not at once: where it comes and goes, giving back would cost more than keeping.
+            self.strained = false;
+            self.more.shrink_to_fit();
+            self.connections.shrink_to_fit();
+            release_memory();
         }
     }
 
