@@ -18,7 +18,7 @@ pub(crate) fn unacknowledged<S>(_: &S) -> usize {
     0
 }
 
-/// Gives memory that was freed back to the system. The allocator of glibc keeps what lies below
+/// Gives memory that this thread has freed back to the system. The allocator of glibc keeps what lies below
 /// anything still in use, which after a crowd of slow readers can be nearly all of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn release_memory() {
@@ -28,6 +28,9 @@ pub(crate) fn release_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
+    // What that joined to the end of this thread's heap is looked at only when a large block is freed
+    // (`heap_trim` in glibc's malloc/arena.c); until then it can be megabytes.
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(64 * 1024)));
 }
 
 /// Other allocators do so by themselves.
