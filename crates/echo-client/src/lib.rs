@@ -16,9 +16,11 @@
 
 mod client;
 mod config;
+pub mod distribution;
 mod error;
 mod exchange;
 mod pipe;
+pub mod run;
 
 pub use client::Connection;
 pub use config::Config;

@@ -7,7 +7,8 @@
 //! - [`Framing`], [`encode`] and [`Decoder`] put messages on a stream and take them off again;
 //!   [`Boundaries`] finds only their ends; [`blocking`] has the same over `Read` and `Write`.
 //! - [`Pattern`] makes test streams in which every byte says where it belongs, so that loss,
-//!   repetition, reordering and corruption are found, with the place.
+//!   repetition, reordering and corruption are found, with the place; [`TestStream`] puts it into
+//!   messages of one size.
 //! - [`ReplyCheck`] compares what comes back with what was sent while it is in flight, and knows
 //!   when as many bytes came back as went out.
 //! - [`repr()`] shows bytes as Python does: `b'Hello, world'`.
@@ -52,9 +53,11 @@ mod framing;
 mod pattern;
 mod reply;
 mod repr;
+mod test_stream;
 
 pub use decoder::{Decoder, Frame};
 pub use framing::{Boundaries, FrameError, Framing, UnknownFraming, encode};
 pub use pattern::{Mismatch, Pattern};
 pub use reply::{ReplyCheck, ReplyError};
 pub use repr::repr;
+pub use test_stream::TestStream;

@@ -1,0 +1,145 @@
+//! A stream of equal messages that can be checked at any offset.
+
+use crate::{Framing, Mismatch, Pattern};
+
+/// Messages of one size, one behind the other, as they stand on the wire in a framing. Their payload is
+/// that of a [`Pattern`], so that any piece of the stream can be made and checked without the rest.
+///
+/// ```
+/// use echo_proto::{Framing, TestStream};
+///
+/// let stream = TestStream::new(1, Framing::Length, 100);
+/// let mut piece = vec![0; 150];
+/// stream.fill(0, &mut piece);
+/// assert_eq!(piece[..4], [0, 0, 0, 100]);
+/// assert_eq!(piece[104..108], [0, 0, 0, 100]);
+/// assert_eq!(stream.check(0, &piece), Ok(()));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct TestStream {
+    pattern: Pattern,
+    framing: Framing,
+    /// Bytes of a message without what the framing adds.
+    size: u32,
+}
+
+/// How much is compared at once with framing, where the stream has to be made first.
+const PIECE: usize = 1024;
+
+impl TestStream {
+    /// Messages of `size` bytes; `stream` tells streams of the same messages apart.
+    ///
+    /// A message of no bytes leaves no trace on a raw stream: there the size must be more than zero.
+    #[must_use]
+    pub const fn new(stream: u64, framing: Framing, size: u32) -> Self {
+        Self { pattern: Pattern::new(stream), framing, size }
+    }
+
+    /// Bytes of a message on the wire.
+    #[must_use]
+    pub fn wire_size(&self) -> u64 {
+        let (before, after) = self.framing.overhead();
+        u64::from(self.size) + (before + after) as u64
+    }
+
+    /// Writes the bytes that start `offset` bytes into the stream over all of `buffer`.
+    pub fn fill(&self, offset: u64, buffer: &mut [u8]) {
+        self.pattern.fill(offset, buffer);
+        if !self.framing.is_framed() {
+            return;
+        }
+        let wire_size = self.wire_size();
+        let mut place = offset % wire_size;
+        for byte in buffer {
+            match self.framing {
+                Framing::Length => {
+                    if let Some(count) = self.size.to_be_bytes().get(place as usize) {
+                        *byte = *count;
+                    }
+                }
+                Framing::Line if place == wire_size - 1 => *byte = b'\n',
+                // A line has no line break inside.
+                Framing::Line if *byte == b'\n' => *byte = b' ',
+                _ => {}
+            }
+            place = if place == wire_size - 1 { 0 } else { place + 1 };
+        }
+    }
+
+    /// Compares `bytes` with the stream from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// The first byte that differs.
+    pub fn check(&self, offset: u64, bytes: &[u8]) -> Result<(), Mismatch> {
+        if !self.framing.is_framed() {
+            return self.pattern.check(offset, bytes);
+        }
+        let mut offset = offset;
+        let mut expected = [0; PIECE];
+        for piece in bytes.chunks(PIECE) {
+            let expected = &mut expected[..piece.len()];
+            self.fill(offset, expected);
+            if let Some(place) = (0..piece.len()).find(|&place| piece[place] != expected[place]) {
+                let (expected, found) = (expected[place], piece[place]);
+                return Err(Mismatch { offset: offset + place as u64, expected, found });
+            }
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Decoder;
+
+    #[test]
+    fn a_decoder_finds_the_messages_again() {
+        for (framing, size) in [(Framing::Line, 300), (Framing::Length, 300), (Framing::Length, 0)]
+        {
+            let stream = TestStream::new(9, framing, size);
+            let mut wire = vec![0; 5 * stream.wire_size() as usize];
+            stream.fill(0, &mut wire);
+            let mut decoder = Decoder::new(framing, 300);
+            let mut input = wire.as_slice();
+            for _ in 0..5 {
+                let frame = decoder.decode(&mut input).unwrap().unwrap();
+                assert_eq!(frame.payload().len(), size as usize, "{framing}");
+            }
+            assert_eq!(decoder.finish(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn any_piece_is_the_same_as_in_the_whole() {
+        for framing in [Framing::Raw, Framing::Line, Framing::Length] {
+            let stream = TestStream::new(3, framing, 37);
+            let mut whole = vec![0; 3000];
+            stream.fill(0, &mut whole);
+            for offset in 0..100 {
+                let mut piece = [0; 1100];
+                stream.fill(offset as u64, &mut piece);
+                assert_eq!(piece, whole[offset..offset + piece.len()], "{framing} at {offset}");
+                assert_eq!(stream.check(offset as u64, &piece), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_changed_byte_is_found_with_its_place() {
+        for framing in [Framing::Raw, Framing::Line, Framing::Length] {
+            let stream = TestStream::new(3, framing, 37);
+            for place in [0, 3, 40, 1024, 2999] {
+                let mut bytes = vec![0; 3000];
+                stream.fill(50, &mut bytes);
+                let expected = bytes[place];
+                bytes[place] ^= 1;
+                let found = bytes[place];
+                let mismatch = Mismatch { offset: 50 + place as u64, expected, found };
+                assert_eq!(stream.check(50, &bytes), Err(mismatch), "{framing}");
+            }
+        }
+    }
+}
