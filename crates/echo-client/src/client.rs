@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::Config;
 use crate::error::{ConnectFailure, Error};
 use crate::exchange::{self, Ending, Flight};
+use crate::lane::leads_to_itself;
 
 /// A connection to an echo server.
 #[derive(Debug)]
@@ -25,17 +26,8 @@ impl Connection {
     ///
     /// [`Error::Resolve`], or [`Error::Connect`] with what each address said.
     pub fn open(config: &Config) -> Result<Self, Error> {
-        let mut failures = Vec::new();
-        for address in addresses(&config.host, config.port)? {
-            match connect(&address, config.connect_timeout) {
-                Ok(stream) => {
-                    let (stream, flight) = (Arc::new(stream), Arc::default());
-                    return Ok(Self { stream, flight, timeout: config.timeout });
-                }
-                Err(source) => failures.push(ConnectFailure { address, source }),
-            }
-        }
-        Err(Error::Connect { host: config.host.clone(), port: config.port, failures })
+        let (stream, flight) = (Arc::new(connect(config)?), Arc::default());
+        Ok(Self { stream, flight, timeout: config.timeout })
     }
 
     /// Sends all of `input`, reads it back at the same time, checks it against what was sent and
@@ -77,11 +69,21 @@ impl Connection {
     }
 }
 
-fn connect(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(address, timeout)?;
-    // Where nobody listens on a port that is also free for outgoing connections, TCP can connect to
-    // itself (RFC 9293, 3.5: simultaneous open), and would be a perfect echo.
-    if stream.local_addr()? == *address {
+/// Connects to the first address of the host that answers.
+pub(crate) fn connect(config: &Config) -> Result<TcpStream, Error> {
+    let mut failures = Vec::new();
+    for address in addresses(&config.host, config.port)? {
+        match connect_to(address, config.connect_timeout) {
+            Ok(stream) => return Ok(stream),
+            Err(source) => failures.push(ConnectFailure { address, source }),
+        }
+    }
+    Err(Error::Connect { host: config.host.clone(), port: config.port, failures })
+}
+
+fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, timeout)?;
+    if leads_to_itself(stream.local_addr(), address) {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     // A message goes out when it is written, not when there is more (RFC 896).
@@ -90,7 +92,7 @@ fn connect(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
 }
 
 /// What `host` stands for, in the resolver's order of preference (RFC 6724), each address once.
-fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+pub(crate) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     if host.is_empty() {
         // The server's "every interface"; from here the nearest of them is this machine's own.
         return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);

@@ -19,6 +19,8 @@ mod config;
 pub mod distribution;
 mod error;
 mod exchange;
+mod lane;
+pub mod ping;
 mod pipe;
 pub mod run;
 

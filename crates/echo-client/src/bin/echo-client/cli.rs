@@ -1,5 +1,7 @@
 //! What the user typed, and the one place where it turns into what the library uses.
 
+mod ping;
+
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
 use echo_client::{Config, Framing};
 use echo_proto::encode;
+
+pub(crate) use self::ping::PingOptions;
 
 /// TCP echo client: sends messages, reads them back and checks every byte.
 ///
@@ -40,6 +44,13 @@ pub(crate) enum Mode {
     /// a conversation: type a line, see its echo.
     #[command(after_long_help = PIPE_EXAMPLES)]
     Pipe(PipeOptions),
+
+    /// Measure round trips, one after the other, as ping(8) does
+    ///
+    /// Every byte of every echo is checked. A lost connection is reported and made again, so that a
+    /// failover can be watched: the summary tells how long it was away.
+    #[command(after_long_help = ping::EXAMPLES)]
+    Ping(PingOptions),
 }
 
 #[derive(Debug, Args)]
@@ -94,6 +105,9 @@ struct Common {
     framing: Option<Framing>,
 }
 
+/// The largest message that is made up, in bytes.
+const LARGEST: u32 = 1 << 30;
+
 const EXAMPLES: &str = "\
 Examples:
   echo-client                              send \"Hello, world\" to 127.0.0.1:65432
@@ -133,7 +147,10 @@ impl Cli {
             host: self.common.host.clone(),
             port: self.common.port,
             connect_timeout: self.common.connect_timeout,
-            timeout: self.common.timeout,
+            timeout: match &self.mode {
+                Some(Mode::Ping(options)) => options.wait().unwrap_or(self.common.timeout),
+                _ => self.common.timeout,
+            },
         }
     }
 
@@ -171,6 +188,17 @@ impl Cli {
             ));
         }
         Message::Bytes { payload, wire }
+    }
+}
+
+/// Bytes of a message: `k` is 1024, as in the sizes of buffers and messages elsewhere.
+fn message_size(text: &str) -> Result<u32, String> {
+    let sizes = parse_size::Config::new().with_binary();
+    let size = sizes.parse_size(text);
+    let size = size.map_err(|error| format!("{error}; write 64, 4k or 1MiB"))?;
+    match u32::try_from(size) {
+        Ok(1..=LARGEST) => Ok(size as u32),
+        _ => Err("it must be 1 to 1GiB".to_owned()),
     }
 }
 

@@ -1,23 +1,25 @@
 //! The echo-client program: parse, connect, do what the mode says.
 
 mod cli;
+mod ping;
 mod pipe;
 mod print;
 mod progress;
+mod signals;
 mod terminal;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use clap::Parser;
-use echo_client::{Connection, Error};
+use echo_client::{Config, Connection, Error};
 
 use crate::cli::{Cli, Message, Mode};
 use crate::print::{Excerpt, print_error, print_line};
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => match error.downcast_ref() {
             // Whoever was to read the output has left, and that is all right.
             Some(Error::Output(source)) if source.kind() == ErrorKind::BrokenPipe => {
@@ -31,18 +33,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
-    // Before anything else: wrong usage does not open connections.
-    let messages = cli.messages();
-    let connection = Connection::open(&cli.config())?;
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let config = cli.config();
     match &cli.mode {
-        None => send_messages(connection, &messages),
-        Some(Mode::Pipe(options)) => pipe::run(connection, options, cli.framing()),
+        None => send_messages(&config, &cli.messages()),
+        Some(Mode::Pipe(options)) => pipe::run(&config, options, cli.framing()),
+        Some(Mode::Ping(options)) => ping::run(config, cli.ping(options), options),
     }
 }
 
 /// The seed's client, once for each message.
-fn send_messages(mut connection: Connection, messages: &[Message]) -> anyhow::Result<()> {
+fn send_messages(config: &Config, messages: &[Message]) -> anyhow::Result<ExitCode> {
+    let mut connection = Connection::open(config)?;
     for message in messages {
         let mut excerpt = Excerpt::default();
         match message {
@@ -57,5 +59,5 @@ fn send_messages(mut connection: Connection, messages: &[Message]) -> anyhow::Re
         }
         print_line(&format!("Received {excerpt}")).map_err(Error::Output)?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

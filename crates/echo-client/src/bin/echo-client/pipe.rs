@@ -1,8 +1,9 @@
 //! `echo-client pipe`: stdin to the server, its echo to stdout.
 
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
-use echo_client::{Connection, Framing};
+use echo_client::{Config, Connection, Framing};
 
 use crate::cli::PipeOptions;
 use crate::print::print_note;
@@ -11,10 +12,11 @@ use crate::terminal::{Escaped, unbuffered_stdout};
 
 /// Runs the pipe. Unless told otherwise, a terminal converses line by line.
 pub(crate) fn run(
-    connection: Connection,
+    config: &Config,
     options: &PipeOptions,
     framing: Option<Framing>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
+    let connection = Connection::open(config)?;
     let conversation = io::stdin().is_terminal();
     let default = if conversation { Framing::Line } else { Framing::Raw };
     if conversation {
@@ -35,5 +37,5 @@ pub(crate) fn run(
         progress.finish();
     }
     result?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,101 @@
+//! `echo-client ping`, as typed.
+
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, value_parser};
+use echo_client::ping::Ping;
+
+use super::{Cli, message_size};
+
+/// The letters are those of ping(8).
+#[derive(Debug, Args)]
+pub(crate) struct PingOptions {
+    /// Stop after this many messages
+    #[arg(short, long, env = "ECHO_COUNT", value_name = "N")]
+    #[arg(value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    count: Option<u64>,
+
+    /// From one message to the next, if the echo is there by then; 0 for no pause
+    #[arg(short, long, env = "ECHO_INTERVAL", value_name = "DURATION", default_value = "1s")]
+    #[arg(value_parser = seconds)]
+    interval: Duration,
+
+    /// How long to wait for the next byte of an echo [default: that of --timeout]
+    #[arg(short = 'W', long, env = "ECHO_WAIT", value_name = "DURATION", value_parser = some_seconds)]
+    wait: Option<Duration>,
+
+    /// Stop after this time, however many messages were sent
+    #[arg(short = 'w', long, env = "ECHO_DEADLINE", value_name = "DURATION")]
+    #[arg(value_parser = some_seconds)]
+    deadline: Option<Duration>,
+
+    /// Bytes of a message
+    #[arg(short, long, env = "ECHO_SIZE", value_name = "SIZE", default_value = "64")]
+    #[arg(value_parser = message_size)]
+    size: u32,
+
+    /// Print the summary, and what becomes of the connection, but no line for each message
+    #[arg(short, long, env = "ECHO_QUIET", value_parser = BoolishValueParser::new())]
+    pub(crate) quiet: bool,
+
+    /// Print the time before each line: seconds since 1970 and microseconds
+    #[arg(short = 'D', long, env = "ECHO_TIMESTAMPS", value_parser = BoolishValueParser::new())]
+    pub(crate) timestamps: bool,
+
+    /// Connect again when the connection is lost; =false ends the run instead
+    #[arg(long, env = "ECHO_RECONNECT", value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    #[arg(default_value = "true", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    reconnect: bool,
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  echo-client ping                         a message a second until Ctrl-C
+  echo-client ping -c 5 -i 200ms -s 1k     five of 1024 bytes, five a second
+  echo-client ping -i 0 -q -w 10s          one behind the other for ten seconds: how fast is it?
+  echo-client ping -D -W 500ms             watch a failover: losses and the time away, with the time
+
+Ctrl-\\ (SIGQUIT) prints the figures so far on stderr and goes on.
+Durations: 50us, 200ms, 10s; a bare number is seconds, as ping has it.
+
+Exit code: 0 every message came back as sent, 1 not so, 2 wrong usage.";
+
+impl PingOptions {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// How long to wait for a byte of an echo, if that was given.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.wait
+    }
+}
+
+impl Cli {
+    pub(crate) fn ping(&self, options: &PingOptions) -> Ping {
+        Ping {
+            count: options.count,
+            interval: options.interval,
+            size: options.size,
+            framing: self.framing().unwrap_or_default(),
+            reconnect: options.reconnect,
+        }
+    }
+}
+
+/// A duration, or a bare number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("it must be more than zero".to_owned()),
+        duration => Ok(duration),
+    }
+}

@@ -1,0 +1,201 @@
+//! `echo-client ping`: a line for each round trip, and a summary.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use echo_client::ping::{self, Event, Outage, Ping, Summary};
+use echo_client::{Config, Error};
+
+use crate::cli::PingOptions;
+use crate::print::print_line;
+use crate::signals::{SIGQUIT, on_each_signal};
+
+/// Replies from which on percentiles are shown.
+const ENOUGH: u64 = 100;
+
+/// What the terminal hears of.
+enum News {
+    Event(Event),
+    Signal(i32),
+    End(Result<(), Error>),
+}
+
+/// Pings until the count or the deadline is reached or Ctrl-C is pressed. Succeeds if every message came
+/// back right.
+pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::Result<ExitCode> {
+    let mut report = Report::new(&ping, options);
+    let news = start(config, ping)?;
+    let deadline = options.deadline().map(|deadline| Instant::now() + deadline);
+    loop {
+        let next = match deadline {
+            Some(deadline) => news.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match next {
+            Ok(News::Event(event)) => report.tell(&event).map_err(Error::Output)?,
+            Ok(News::Signal(SIGQUIT)) => report.status(),
+            // Without a connection to begin with there is nothing to sum up.
+            Ok(News::End(Err(error))) => return Err(error.into()),
+            Ok(News::Signal(_) | News::End(Ok(()))) | Err(_) => break,
+        }
+    }
+    report.conclude().map_err(Error::Output)?;
+    let all_came = report.summary.received > 0 && report.summary.lost() == 0;
+    Ok(ExitCode::from(u8::from(!all_came)))
+}
+
+/// Pings on a thread of its own, so that a signal need not wait for a connection or an echo.
+fn start(config: Config, ping: Ping) -> anyhow::Result<Receiver<News>> {
+    let (sender, news) = mpsc::channel();
+    let signals = sender.clone();
+    on_each_signal(move |signal| drop(signals.send(News::Signal(signal))))
+        .context("cannot wait for signals")?;
+    let pinging = move || {
+        let result = ping::run(&config, &ping, |event| match sender.send(News::Event(event)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        });
+        // If nobody listens any more, the program is at its end.
+        let _ = sender.send(News::End(result));
+    };
+    thread::Builder::new().name("ping".to_owned()).spawn(pinging).map_err(Error::Setup)?;
+    Ok(news)
+}
+
+/// What was seen, and how to tell it.
+struct Report {
+    summary: Summary,
+    started: Instant,
+    /// The wall clock at `started`.
+    started_at: SystemTime,
+    peer: Option<SocketAddr>,
+    size: u32,
+    quiet: bool,
+    timestamps: bool,
+}
+
+impl Report {
+    fn new(ping: &Ping, options: &PingOptions) -> Self {
+        Self {
+            summary: Summary::default(),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            peer: None,
+            size: ping.size,
+            quiet: options.quiet,
+            timestamps: options.timestamps,
+        }
+    }
+
+    fn tell(&mut self, event: &Event) -> io::Result<()> {
+        self.summary.note(event);
+        match event {
+            Event::Connected { peer, took, outage: None } => {
+                self.peer = Some(*peer);
+                self.line(&format!(
+                    "PING {peer}: {} bytes, connected in {} ms",
+                    self.size,
+                    ms(*took)
+                ))
+            }
+            Event::Connected { peer, outage: Some(outage), .. } => {
+                self.peer = Some(*peer);
+                let Outage { away, first, last, .. } = outage;
+                let away = away.as_secs_f64();
+                let lost = last + 1 - first;
+                self.line(&format!("connected to {peer} again, {away:.3} s away, {lost} lost"))
+            }
+            Event::Reply { .. } if self.quiet => Ok(()),
+            Event::Reply { seq, time } => {
+                let peer = self.peer.expect("a reply comes on a connection");
+                let size = self.size;
+                self.line(&format!("{size} bytes from {peer}: seq={seq} time={} ms", ms(*time)))
+            }
+            Event::Failed { .. } if self.quiet => Ok(()),
+            Event::Failed { seq, error } => self.line(&format!("seq={seq} lost: {error}")),
+        }
+    }
+
+    fn line(&self, line: &str) -> io::Result<()> {
+        if !self.timestamps {
+            return print_line(line);
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        print_line(&format!("[{}.{:06}] {line}", now.as_secs(), now.subsec_micros()))
+    }
+
+    /// One line on stderr, as ping(8) answers SIGQUIT.
+    fn status(&self) {
+        let Summary { transmitted, received, times, .. } = &self.summary;
+        let mut line = format!("{received}/{transmitted} messages, {} loss", self.loss());
+        if *received > 0 {
+            let times = [times.min() as f64, times.mean(), times.max() as f64].map(ms_of_ns);
+            line += &format!(", min/avg/max = {} ms", times.join("/"));
+        }
+        // Where stderr is closed, nobody wants to know.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    fn conclude(&self) -> io::Result<()> {
+        let Summary { transmitted, received, times, connects, outages } = &self.summary;
+        if let Some(peer) = self.peer {
+            print_line("")?;
+            print_line(&format!("--- {peer} ping statistics ---"))?;
+        }
+        let (loss, time) = (self.loss(), self.started.elapsed().as_millis());
+        print_line(&format!(
+            "{transmitted} messages transmitted, {received} received, {loss} loss, time {time}ms"
+        ))?;
+        if *received > 0 {
+            let figures = [times.min() as f64, times.mean(), times.max() as f64, times.stdev()];
+            let figures = figures.map(ms_of_ns).join("/");
+            print_line(&format!("rtt min/avg/max/mdev = {figures} ms"))?;
+        }
+        if *received >= ENOUGH {
+            let figures = [0.5, 0.99].map(|at| ms_of_ns(times.value_at_quantile(at) as f64));
+            print_line(&format!("rtt p50/p99 = {} ms", figures.join("/")))?;
+        }
+        match connects.len() {
+            0 => {}
+            1 => print_line(&format!("connect = {} ms", ms_of_ns(connects.max() as f64)))?,
+            count => {
+                let times = [connects.min() as f64, connects.mean(), connects.max() as f64];
+                let times = times.map(ms_of_ns).join("/");
+                print_line(&format!("connect min/avg/max = {times} ms, {count} connections"))?;
+            }
+        }
+        for outage in outages {
+            print_line(&self.outage(outage))?;
+        }
+        Ok(())
+    }
+
+    fn outage(&self, outage: &Outage) -> String {
+        let since = self.started_at + outage.since.saturating_duration_since(self.started);
+        let since = humantime::format_rfc3339_millis(since);
+        let Outage { first, last, away, .. } = outage;
+        format!("outage {:.3} s from {since}, seq {first} to {last}", away.as_secs_f64())
+    }
+
+    fn loss(&self) -> String {
+        let Summary { transmitted, .. } = self.summary;
+        let percent = 100.0 * self.summary.lost() as f64 / transmitted.max(1) as f64;
+        // As many digits as it takes not to call a small loss none.
+        if percent.fract() == 0.0 { format!("{percent}%") } else { format!("{percent:.3}%") }
+    }
+}
+
+fn ms(time: Duration) -> String {
+    ms_of_ns(time.as_nanos() as f64)
+}
+
+/// Three digits after the point, as ping(8) does it.
+fn ms_of_ns(ns: f64) -> String {
+    format!("{:.3}", ns / 1e6)
+}

@@ -1,0 +1,247 @@
+//! Round trips, one after the other, as ping(8) does them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use echo_proto::{Framing, TestStream};
+use hdrhistogram::Histogram;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::client::connect;
+use crate::distribution::histogram;
+use crate::lane::Lane;
+use crate::{Config, Error};
+
+/// What is sent or received at once.
+const PIECE: usize = 64 * 1024;
+/// The shortest time between two attempts to connect again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What to send, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// Messages to send; `None` for no end.
+    pub count: Option<u64>,
+    /// From one message to the next, if its echo is there by then.
+    pub interval: Duration,
+    /// Bytes of a message; at least one.
+    pub size: u32,
+    /// How messages are told apart on the wire.
+    pub framing: Framing,
+    /// Connect again after a failure instead of ending the run.
+    pub reconnect: bool,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// There is a connection.
+    Connected {
+        /// The server.
+        peer: SocketAddr,
+        /// How long it took to get.
+        took: Duration,
+        /// What it ends, if it is not the first.
+        outage: Option<Outage>,
+    },
+    /// An echo came back right.
+    Reply {
+        /// The number of the message, from 1.
+        seq: u64,
+        /// From before it was sent until all of its echo was there.
+        time: Duration,
+    },
+    /// A message has no echo, or not the right one. The connection is given up with it: whatever came on
+    /// it now would be mistaken for the echo of a later message.
+    Failed {
+        /// The number of the message, from 1.
+        seq: u64,
+        /// What happened, or why there is no connection.
+        error: Error,
+    },
+}
+
+/// A time without a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// When the first message was sent, or due, that had no echo.
+    pub since: Instant,
+    /// From then until there was a connection again.
+    pub away: Duration,
+    /// The number of that message.
+    pub first: u64,
+    /// The number of the last one.
+    pub last: u64,
+}
+
+/// Sends messages and waits for the echo of each, until `count` is reached or `observe` breaks.
+///
+/// # Errors
+///
+/// There is no connection to begin with, or the system refuses what it takes to wait for an echo.
+/// What happens later is told in an [`Event`].
+pub fn run(
+    config: &Config,
+    ping: &Ping,
+    mut observe: impl FnMut(Event) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let mut link = Some(Link::open(config, ping, 0, None, &mut observe)?);
+    let mut outage: Option<Outage> = None;
+    let mut due = Instant::now();
+    for seq in 1..=ping.count.unwrap_or(u64::MAX) {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let sent_at = Instant::now();
+        due = sent_at + ping.interval;
+        let result = match &mut link {
+            Some(link) => link.round_trip(config.timeout),
+            None => Link::open(config, ping, seq, outage, &mut observe).and_then(|mut opened| {
+                outage = None;
+                let result = opened.round_trip(config.timeout);
+                link = Some(opened);
+                result
+            }),
+        };
+        let flow = match result {
+            Ok(time) => observe(Event::Reply { seq, time }),
+            Err(error) => {
+                link = None;
+                let Outage { since, first, .. } = outage.unwrap_or(Outage {
+                    since: sent_at,
+                    away: Duration::ZERO,
+                    first: seq,
+                    last: seq,
+                });
+                outage = Some(Outage { since, away: since.elapsed(), first, last: seq });
+                due = due.max(sent_at + RETRY);
+                let flow = observe(Event::Failed { seq, error });
+                if ping.reconnect { flow } else { ControlFlow::Break(()) }
+            }
+        };
+        if flow.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A connection, and the wait for something to happen on it.
+struct Link {
+    lane: Lane,
+    poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
+    wire_size: u64,
+}
+
+impl Link {
+    /// Connects and says so; `outage` is what that ends. `number` tells the connections apart.
+    fn open(
+        config: &Config,
+        ping: &Ping,
+        number: u64,
+        outage: Option<Outage>,
+        observe: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Self, Error> {
+        let started = Instant::now();
+        let stream = connect(config)?;
+        let took = started.elapsed();
+        let messages = TestStream::new(number, ping.framing, ping.size);
+        let link = Self::new(stream, messages).map_err(Error::Setup)?;
+        let peer = link.lane.stream.peer_addr().map_err(Error::Setup)?;
+        let outage = outage.map(|outage| Outage { away: outage.since.elapsed(), ..outage });
+        // Whether to go on is asked again with the first reply.
+        let _ = observe(Event::Connected { peer, took, outage });
+        Ok(link)
+    }
+
+    fn new(stream: std::net::TcpStream, messages: TestStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let poll = Poll::new()?;
+        let mut lane = Lane::new(TcpStream::from_std(stream), messages);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut lane.stream, Token(0), both)?;
+        let (events, buffer) = (Events::with_capacity(1), vec![0; PIECE]);
+        Ok(Self { lane, poll, events, buffer, wire_size: messages.wire_size() })
+    }
+
+    /// Sends a message and waits for its echo, but for no longer than `timeout` without a byte of it.
+    fn round_trip(&mut self, timeout: Duration) -> Result<Duration, Error> {
+        // What has come since the last echo is none: too many bytes, or the end.
+        self.lane.receive(&mut self.buffer)?;
+        let end = self.lane.sent() + self.wire_size;
+        let started = Instant::now();
+        let mut heard = started;
+        loop {
+            self.lane.send(end, &mut self.buffer)?;
+            while self.lane.receive(&mut self.buffer)?.is_some() {
+                heard = Instant::now();
+                // Not one `receive` more: a server may end the connection behind its echo.
+                if self.lane.received() == end {
+                    return Ok(heard - started);
+                }
+            }
+            let left = timeout.saturating_sub(heard.elapsed());
+            if left.is_zero() {
+                let (received, sent) = (self.lane.received(), self.lane.sent());
+                return Err(Error::Timeout { after: timeout, received, sent });
+            }
+            match self.poll.poll(&mut self.events, Some(left)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(Error::Setup(error));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What a run amounts to, as far as it has come.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Messages sent, or due while there was no connection.
+    pub transmitted: u64,
+    /// Messages that came back right.
+    pub received: u64,
+    /// Their times, in nanoseconds.
+    pub times: Histogram<u64>,
+    /// The time it took to connect, for each connection in nanoseconds.
+    pub connects: Histogram<u64>,
+    /// The times without a connection that have ended.
+    pub outages: Vec<Outage>,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        let (times, connects) = (histogram(), histogram());
+        Self { transmitted: 0, received: 0, times, connects, outages: Vec::new() }
+    }
+}
+
+impl Summary {
+    /// Takes an event into account.
+    pub fn note(&mut self, event: &Event) {
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        match event {
+            Event::Connected { took, outage, .. } => {
+                self.connects.saturating_record(ns(*took));
+                self.outages.extend(*outage);
+            }
+            Event::Reply { time, .. } => {
+                self.transmitted += 1;
+                self.received += 1;
+                self.times.saturating_record(ns(*time));
+            }
+            Event::Failed { .. } => self.transmitted += 1,
+        }
+    }
+
+    /// Messages without the right echo.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.transmitted - self.received
+    }
+}
