@@ -44,6 +44,13 @@ pub struct Distribution {
     pub histogram: String,
 }
 
+impl Default for Distribution {
+    /// Without a sample.
+    fn default() -> Self {
+        Self::of(&histogram())
+    }
+}
+
 impl Distribution {
     /// The figures of a histogram of nanoseconds.
     #[must_use]

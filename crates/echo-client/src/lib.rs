@@ -14,15 +14,18 @@
 //! It works against any echo server (RFC 862). The library never prints, never exits the process
 //! and never reads the environment.
 
+pub mod bench;
 mod client;
 mod config;
 pub mod distribution;
 mod error;
 mod exchange;
+pub mod gates;
 mod lane;
 pub mod ping;
 mod pipe;
 pub mod run;
+mod system;
 
 pub use client::Connection;
 pub use config::Config;

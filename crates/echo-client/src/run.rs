@@ -2,8 +2,10 @@
 //!
 //! The names here are those of the JSON; `docs/schema/bench-1.json` describes it. Times end in their unit.
 
+use echo_proto::ReplyError;
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::distribution::Distribution;
 
 /// The version of the format. Fields may be added to it; none changes its meaning or goes away.
@@ -92,7 +94,7 @@ pub enum Loop {
 }
 
 /// What came of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// How long it was measured.
     pub seconds: f64,
@@ -152,12 +154,40 @@ pub struct Causes {
     pub timeout: u64,
 }
 
+impl Causes {
+    /// The name and the counter for an error.
+    pub(crate) fn of(&mut self, error: &Error) -> (&'static str, &mut u64) {
+        match error {
+            Error::Reply { fault: ReplyError::Surplus { .. }, .. } => {
+                ("surplus", &mut self.surplus)
+            }
+            Error::Reply { fault: ReplyError::Short { .. }, .. } | Error::Closed { .. } => {
+                ("closed", &mut self.closed)
+            }
+            Error::Reply { .. } => ("changed", &mut self.changed),
+            Error::Timeout { .. } | Error::Unclosed { .. } => ("timeout", &mut self.timeout),
+            Error::Lost { .. } => ("lost", &mut self.lost),
+            _ => ("connect", &mut self.connect),
+        }
+    }
+
+    /// Adds those of another run, or of a part of this one.
+    pub fn add(&mut self, other: &Self) {
+        self.connect += other.connect;
+        self.changed += other.changed;
+        self.surplus += other.surplus;
+        self.closed += other.closed;
+        self.lost += other.lost;
+        self.timeout += other.timeout;
+    }
+}
+
 /// One failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
     /// The connection's number, from 1.
     pub connection: usize,
-    /// Seconds and microseconds since messages were first sent.
+    /// Microseconds since messages were first sent.
     pub at_us: u64,
     /// Bytes that had come back right on this connection.
     pub offset: u64,
@@ -168,7 +198,7 @@ pub struct Incident {
 }
 
 /// How evenly the echoes fall on the connections.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fairness {
     /// Echoes of the connection with the fewest.
     pub min: u64,
@@ -202,8 +232,10 @@ pub struct Interval {
 pub struct Verdict {
     /// The condition as given.
     pub gate: String,
-    /// The figure that it speaks of, in the base unit of its JSON name; none where there is no such figure.
+    /// The figure that it speaks of, in the unit of its JSON name; none where it was not measured.
     pub value: Option<f64>,
+    /// What it is held against, in the same unit.
+    pub limit: f64,
     /// Whether the run failed it.
     pub failed: bool,
 }

@@ -1,0 +1,258 @@
+//! A load on many connections at once, every byte of it checked.
+//!
+//! The load is data, a [`Plan`]; a worker is an event loop that carries out its part of it. What it
+//! measures it hands in by interval; they are put together here.
+//!
+//! In a closed loop a message is sent when an echo has come, so a server that stalls is asked nothing
+//! while it does, and the stall shows once for each connection. With a rate a message has a time at which
+//! it is due, and its latency is counted from there even where it could not be sent in time, as it
+//! would be for a user who came at that time ("coordinated omission", G. Tene).
+
+mod figures;
+mod pacing;
+mod plan;
+mod record;
+mod seat;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Instant, SystemTime};
+
+use echo_proto::TestStream;
+use hdrhistogram::Histogram;
+
+use self::figures::{figures, interval, settings};
+pub use self::plan::{Arrivals, Length, Plan, UnknownArrivals};
+use self::record::{Record, Tally};
+use self::worker::Worker;
+use crate::client::{addresses, connect};
+use crate::error::ConnectFailure;
+use crate::run::{Figures, Interval, Run, SCHEMA_VERSION};
+use crate::{Config, Error, system};
+
+/// What the collecting thread tells as it goes.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The connections are there, and messages are sent from now on. The run has no results yet.
+    Started(&'a Run),
+    /// An interval is over.
+    Interval(&'a Interval, &'a Histogram<u64>),
+}
+
+/// Ends a run early, from any thread. Clones end the same run.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Sends nothing more, waits for what is in flight, and lets [`run`] return what was measured.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the workers share.
+struct Shared<'a> {
+    config: &'a Config,
+    plan: &'a Plan,
+    server: SocketAddr,
+    /// Workers: no more than connections.
+    threads: usize,
+    /// Bytes of a message on the wire.
+    wire_size: u64,
+    stop: &'a Stop,
+    gate: Gate,
+}
+
+impl Shared<'_> {
+    fn connect_error(&self, source: io::Error) -> Error {
+        let failures = vec![ConnectFailure { address: self.server, source }];
+        Error::Connect { host: self.config.host.clone(), port: self.config.port, failures }
+    }
+}
+
+/// What a worker says to the collecting thread.
+enum Message {
+    /// Its first connections are there, or why not one is.
+    Ready { connected: bool, failure: Option<io::Error> },
+    /// What it has measured in an interval.
+    Interval { worker: usize, index: u64, record: Record },
+    /// The rest, and what there was in all.
+    Done { worker: usize, record: Record, tally: Box<Tally> },
+}
+
+/// Carries out a plan and returns what was measured; the gates of the run are left to the caller.
+///
+/// `observe` is called on this thread.
+///
+/// # Errors
+///
+/// The host has no address, not one connection can be made, or the system refuses what an event loop
+/// takes. Connections that fail later are in the [`Run`].
+pub fn run(
+    config: &Config,
+    plan: &Plan,
+    stop: &Stop,
+    mut observe: impl FnMut(Event<'_>),
+) -> Result<Run, Error> {
+    let server = server(config)?;
+    let threads = plan.threads.clamp(1, plan.connections);
+    let wire_size = TestStream::new(0, plan.framing, plan.size).wire_size();
+    let shared = Shared { config, plan, server, threads, wire_size, stop, gate: Gate::default() };
+    let (sender, messages) = mpsc::channel();
+    let workers = (0..threads).map(|index| Worker::new(&shared, index, sender.clone()));
+    let workers = workers.collect::<io::Result<Vec<_>>>().map_err(Error::Setup)?;
+    drop(sender);
+    thread::scope(|scope| {
+        // However this ends, nobody is left waiting at the gate.
+        let gate = CloseOnExit(&shared.gate);
+        for worker in workers {
+            let thread = thread::Builder::new().name("load".to_owned());
+            thread.spawn_scoped(scope, move || worker.run()).map_err(Error::Setup)?;
+        }
+        wait_until_ready(&shared, &messages)?;
+        let mut run = Run {
+            schema_version: SCHEMA_VERSION,
+            program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+            started: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            machine: system::machine(),
+            settings: settings(&shared),
+            result: Figures::default(),
+            intervals: Vec::new(),
+            gates: Vec::new(),
+        };
+        observe(Event::Started(&run));
+        gate.0.open();
+        let (total, tally, intervals) = collect(&shared, &messages, &mut observe);
+        run.result = figures(plan, wire_size, &total, tally);
+        run.intervals = intervals;
+        Ok(run)
+    })
+}
+
+/// The address to connect to: where there are several, the first that answers.
+fn server(config: &Config) -> Result<SocketAddr, Error> {
+    match addresses(&config.host, config.port)?.as_slice() {
+        [address] => Ok(*address),
+        _ => connect(config)?.peer_addr().map_err(Error::Setup),
+    }
+}
+
+/// Waits until every worker has tried its connections. Fails if there is none.
+fn wait_until_ready(shared: &Shared<'_>, messages: &Receiver<Message>) -> Result<(), Error> {
+    let (mut any, mut first) = (false, None);
+    for message in messages.iter().take(shared.threads) {
+        if let Message::Ready { connected, failure } = message {
+            any |= connected;
+            first = first.or(failure);
+        }
+    }
+    match first {
+        Some(failure) if !any => Err(shared.connect_error(failure)),
+        _ => Ok(()),
+    }
+}
+
+/// Puts together what the workers hand in, until all are done.
+fn collect(
+    shared: &Shared<'_>,
+    messages: &Receiver<Message>,
+    observe: &mut impl FnMut(Event<'_>),
+) -> (Record, Tally, Vec<Interval>) {
+    let is_open_loop = shared.plan.rate.is_some();
+    let (mut total, mut tally, mut intervals) =
+        (Record::new(is_open_loop), Tally::default(), Vec::new());
+    let mut parts: BTreeMap<u64, Record> = BTreeMap::new();
+    // The number of the interval that each worker is in.
+    let mut at = vec![0; shared.threads];
+    let length = shared.plan.interval;
+    for message in messages {
+        let (index, record) = match message {
+            Message::Ready { .. } => continue,
+            Message::Interval { worker, index, record } => {
+                at[worker] = index + 1;
+                (index, record)
+            }
+            Message::Done { worker, record, tally: part } => {
+                tally.add(*part);
+                (std::mem::replace(&mut at[worker], u64::MAX), record)
+            }
+        };
+        total.add(&record);
+        parts.entry(index).or_insert_with(|| Record::new(is_open_loop)).add(&record);
+        // Those that everybody has left are complete.
+        let complete = at.iter().min().copied().unwrap_or(u64::MAX);
+        while let Some(entry) = parts.first_entry().filter(|entry| *entry.key() < complete) {
+            let (index, part) = entry.remove_entry();
+            let start = length.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX));
+            let rest =
+                if complete == u64::MAX { tally.window.saturating_sub(start) } else { length };
+            let interval = interval(start, rest.min(length), &part);
+            if part.echoes > 0 || !rest.is_zero() {
+                observe(Event::Interval(&interval, &part.latency));
+                intervals.push(interval);
+            }
+        }
+    }
+    (total, tally, intervals)
+}
+
+/// Where the workers wait for the common beginning.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default)]
+enum GateState {
+    #[default]
+    Shut,
+    /// Open since then.
+    Open(Instant),
+    /// It will not be opened any more.
+    Closed,
+}
+
+impl Gate {
+    /// Waits; returns the common beginning, or `None` if there is none.
+    fn wait(&self) -> Option<Instant> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_while(state, |state| matches!(state, GateState::Shut));
+        match *waited.unwrap_or_else(PoisonError::into_inner) {
+            GateState::Open(since) => Some(since),
+            _ => None,
+        }
+    }
+
+    fn open(&self) {
+        self.set(GateState::Open(Instant::now()));
+    }
+
+    fn set(&self, next: GateState) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, GateState::Shut) {
+            *state = next;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+/// Sends home whoever still waits at the gate.
+struct CloseOnExit<'a>(&'a Gate);
+
+impl Drop for CloseOnExit<'_> {
+    fn drop(&mut self) {
+        self.0.set(GateState::Closed);
+    }
+}

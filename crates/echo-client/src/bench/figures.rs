@@ -1,0 +1,176 @@
+//! From what was counted to what is reported.
+
+use std::time::Duration;
+
+use super::Shared;
+use super::plan::{Length, Plan};
+use super::record::{Record, Tally};
+use crate::distribution::Distribution;
+use crate::run::{Fairness, Figures, Interval, Loop, Settings};
+
+/// From this share of its time on, a thread is taken for the bottleneck.
+const BUSY: f64 = 0.95;
+/// A rate that is reached to this part is taken for reached.
+const REACHED: f64 = 0.99;
+/// Samples that should lie beyond a percentile for it to mean something.
+const BEYOND: f64 = 10.0;
+
+/// What was asked for, as it is saved.
+pub(super) fn settings(shared: &Shared<'_>) -> Settings {
+    let Shared { config, plan, .. } = shared;
+    let (duration_s, messages) = match plan.length {
+        Length::Duration(duration) => (Some(duration.as_secs_f64()), None),
+        Length::Messages(messages) => (None, Some(messages)),
+    };
+    Settings {
+        host: config.host.clone(),
+        address: shared.server.to_string(),
+        connections: plan.connections,
+        size: plan.size,
+        depth: plan.depth,
+        framing: plan.framing.to_string(),
+        pacing: if plan.rate.is_some() { Loop::Open } else { Loop::Closed },
+        rate: plan.rate,
+        arrivals: plan.rate.map(|_| plan.arrivals.to_string()),
+        duration_s,
+        messages,
+        warmup_s: plan.warmup.as_secs_f64(),
+        threads: shared.threads,
+        busy_poll: plan.busy_poll,
+        reconnect_every: plan.reconnect_every.map(Into::into),
+        timeout_s: config.timeout.as_secs_f64(),
+    }
+}
+
+/// What came of a run.
+pub(super) fn figures(plan: &Plan, wire_size: u64, total: &Record, tally: Tally) -> Figures {
+    let latency = Distribution::of(&total.latency);
+    let service = total.service.as_ref().map_or_else(|| latency.clone(), Distribution::of);
+    let cpu = tally.cpu.filter(|_| tally.echoes > 0);
+    Figures {
+        seconds: tally.window.as_secs_f64(),
+        echoes: tally.echoes,
+        rate: tally.rate,
+        bytes_per_second: tally.rate * wire_size as f64,
+        connect: Distribution::of(&tally.connect),
+        sent: tally.sent,
+        loss: tally.sent - tally.received,
+        missing_bytes: tally.sent_bytes - tally.received_bytes,
+        unsent: tally.unsent,
+        failed: tally.failed,
+        causes: tally.causes,
+        fairness: fairness(&tally.shares),
+        cpu_us_per_echo: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / tally.echoes as f64),
+        busy: tally.busy,
+        retransmits: tally.retransmits,
+        warnings: warnings(plan, &latency, &tally),
+        incidents: tally.incidents,
+        latency,
+        service,
+    }
+}
+
+/// A part of a run: what was measured in `length` from `start` on.
+pub(super) fn interval(start: Duration, length: Duration, part: &Record) -> Interval {
+    let seconds = length.as_secs_f64();
+    let us = |ns: u64| (!part.latency.is_empty()).then_some(ns as f64 / 1e3);
+    Interval {
+        start_s: start.as_secs_f64(),
+        seconds,
+        echoes: part.echoes,
+        rate: if seconds > 0.0 { part.echoes as f64 / seconds } else { 0.0 },
+        p50_us: us(part.latency.value_at_quantile(0.5)),
+        p99_us: us(part.latency.value_at_quantile(0.99)),
+        max_us: us(part.latency.max()),
+    }
+}
+
+fn fairness(shares: &[u64]) -> Fairness {
+    let sum: f64 = shares.iter().map(|share| *share as f64).sum();
+    let squares: f64 = shares.iter().map(|share| (*share as f64).powi(2)).sum();
+    Fairness {
+        min: shares.iter().min().copied().unwrap_or(0),
+        max: shares.iter().max().copied().unwrap_or(0),
+        // Nothing at all is shared evenly.
+        jain: if squares > 0.0 { sum * sum / (shares.len() as f64 * squares) } else { 1.0 },
+    }
+}
+
+/// What should be known before the figures are believed.
+fn warnings(plan: &Plan, latency: &Distribution, tally: &Tally) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(rate) = plan.rate
+        && tally.unsent > 0
+        && tally.rate < REACHED * rate
+    {
+        warnings.push(format!(
+            "the rate was not reached: {:.0}/s of {rate:.0}/s; {} messages were due and not sent, \
+             and their waiting is in no figure here",
+            tally.rate, tally.unsent
+        ));
+    }
+    if let Some(busy) = tally.busy
+        && busy >= BUSY
+        && !plan.busy_poll
+    {
+        warnings.push(format!(
+            "the client may be the bottleneck: its busiest thread was running {:.0} % of the time; \
+             more --threads, or a second machine, would show",
+            busy * 100.0
+        ));
+    }
+    let percentiles = [("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+    let thin: Vec<_> = percentiles
+        .into_iter()
+        // Of 100 samples, one lies beyond the 99th percentile; the small term is for rounding.
+        .filter(|(_, quantile)| latency.count as f64 * (1.0 - quantile) + 1e-6 < BEYOND)
+        .map(|(name, _)| name)
+        .collect();
+    if latency.count > 0 && !thin.is_empty() {
+        warnings.push(format!(
+            "{} samples are too few for {}: fewer than 10 lie beyond",
+            latency.count,
+            thin.join(", ")
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::plan::tests::plan;
+    use crate::distribution::histogram;
+
+    #[test]
+    fn fairness_is_that_of_jain() {
+        let even = fairness(&[5, 5, 5, 5]);
+        assert_eq!((even.min, even.max, even.jain), (5, 5, 1.0));
+        assert_eq!(fairness(&[8, 0, 0, 0]).jain, 0.25, "one of four has all");
+        assert_eq!(fairness(&[0, 0]).jain, 1.0);
+    }
+
+    #[test]
+    fn figures_that_should_not_be_believed_come_with_a_warning() {
+        let mut times = histogram();
+        times.record_n(1000, 100_000).unwrap();
+        let good = Distribution::of(&times);
+        let open = Plan { rate: Some(1000.0), ..plan() };
+        let tally =
+            |rate, unsent, busy| Tally { rate, unsent, busy: Some(busy), ..Tally::default() };
+        assert!(warnings(&open, &good, &tally(1000.0, 0, 0.5)).is_empty());
+        assert!(warnings(&open, &good, &tally(980.0, 20, 0.5))[0].contains("980/s of 1000/s; 20"));
+        assert!(warnings(&plan(), &good, &tally(9.0, 0, 0.96))[0].contains("96 % of the time"));
+        let polling = Plan { busy_poll: true, ..plan() };
+        assert!(warnings(&polling, &good, &tally(9.0, 0, 1.0)).is_empty());
+
+        let mut times = histogram();
+        times.record_n(1000, 1000).unwrap();
+        let few = Distribution::of(&times);
+        let warnings = warnings(&plan(), &few, &tally(1000.0, 0, 0.5));
+        assert_eq!(
+            warnings,
+            ["1000 samples are too few for p99.9, p99.99: fewer than 10 lie beyond"]
+        );
+    }
+}

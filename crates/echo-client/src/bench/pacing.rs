@@ -1,0 +1,182 @@
+//! When messages are due, and how to wake up in time for them.
+
+use std::io;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::plan::{Arrivals, Plan};
+
+/// When the messages of one connection are due, in nanoseconds since the run began to send.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    /// From one message of this connection to the next, on average.
+    period: f64,
+    /// The next one.
+    due: f64,
+    /// The source of randomness, where arrivals are random.
+    random: Option<Rng>,
+}
+
+impl Schedule {
+    /// The schedule of a connection by its number, from 0; `None` in a closed loop.
+    pub(super) fn new(plan: &Plan, number: usize) -> Option<Self> {
+        let period = plan.connections as f64 / plan.rate? * 1e9;
+        Some(match plan.arrivals {
+            // The connections take turns, so that all of them together are evenly spaced too.
+            Arrivals::Constant => {
+                let due = period * number as f64 / plan.connections as f64;
+                Self { period, due, random: None }
+            }
+            Arrivals::Poisson => {
+                let mut schedule =
+                    Self { period, due: 0.0, random: Some(Rng::with_seed(number as u64)) };
+                schedule.advance();
+                schedule
+            }
+        })
+    }
+
+    pub(super) fn due(&self) -> u64 {
+        self.due as u64
+    }
+
+    /// On to the next message.
+    pub(super) fn advance(&mut self) {
+        let step = match &mut self.random {
+            None => 1.0,
+            // The inverse of the exponential distribution; 1 - f64() is never zero.
+            Some(random) => -(1.0 - random.f64()).ln(),
+        };
+        self.due += step * self.period;
+    }
+
+    /// How many messages are due before `end`, from the next one on; on average, where they are random.
+    pub(super) fn left_until(&self, end: u64) -> u64 {
+        let left = (end as f64 - self.due) / self.period;
+        if left <= 0.0 { 0 } else { left.ceil() as u64 }
+    }
+}
+
+/// Wakes an event loop at a time, to the microsecond: the timeout of epoll_wait(2) counts milliseconds.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+pub(super) struct Alarm {
+    timer: std::os::fd::OwnedFd,
+}
+
+#[cfg(target_os = "linux")]
+impl Alarm {
+    /// The alarm rings as an event with this token.
+    pub(super) fn new(poll: &mio::Poll, token: mio::Token) -> io::Result<Self> {
+        use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+        use std::os::fd::AsRawFd;
+
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let mut source = mio::unix::SourceFd(&timer.as_raw_fd());
+        // Edge-triggered: setting it anew is enough, and what it says is never read.
+        poll.registry().register(&mut source, token, mio::Interest::READABLE)?;
+        Ok(Self { timer })
+    }
+
+    /// Rings once, `after` from now. Returns how long to poll at the most.
+    pub(super) fn set(&self, after: Duration, limit: Duration) -> Duration {
+        use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+
+        if after >= limit {
+            return limit;
+        }
+        if after.is_zero() {
+            return after; // to the timer this would mean never
+        }
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let after = Timespec { tv_sec: after.as_secs() as _, tv_nsec: after.subsec_nanos().into() };
+        let time = Itimerspec { it_interval: zero, it_value: after };
+        match timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time) {
+            Ok(_) => limit,
+            // The timer is our own and the time is in range. If not so, spinning is in time too.
+            Err(_) => Duration::ZERO,
+        }
+    }
+}
+
+/// Where the timeout of the poll is as fine as the system can do.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub(super) struct Alarm;
+
+#[cfg(not(target_os = "linux"))]
+impl Alarm {
+    pub(super) fn new(_: &mio::Poll, _: mio::Token) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(super) fn set(&self, after: Duration, limit: Duration) -> Duration {
+        after.min(limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::plan::tests::plan;
+
+    #[test]
+    fn constant_arrivals_of_all_connections_together_are_evenly_spaced() {
+        let plan = Plan { connections: 4, rate: Some(1000.0), ..plan() };
+        let mut due = Vec::new();
+        for number in 0..4 {
+            let mut schedule = Schedule::new(&plan, number).unwrap();
+            for _ in 0..10 {
+                due.push(schedule.due());
+                schedule.advance();
+            }
+        }
+        due.sort_unstable();
+        let expected: Vec<u64> = (0..40).map(|message| message * 1_000_000).collect();
+        assert_eq!(due, expected);
+    }
+
+    #[test]
+    fn poisson_arrivals_have_the_rate_and_the_spread_of_their_distribution() {
+        let plan =
+            Plan { connections: 2, rate: Some(1000.0), arrivals: Arrivals::Poisson, ..plan() };
+        let mut schedule = Schedule::new(&plan, 1).unwrap();
+        let mut gaps = Vec::new();
+        for _ in 0..100_000 {
+            let before = schedule.due;
+            schedule.advance();
+            gaps.push((schedule.due - before) / 1e6);
+        }
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        // Of an exponential distribution the standard deviation is the mean: here 2 ms.
+        assert!((mean / 2.0 - 1.0).abs() < 0.02, "{mean}");
+        assert!((variance.sqrt() / 2.0 - 1.0).abs() < 0.03, "{}", variance.sqrt());
+    }
+
+    #[test]
+    fn what_is_due_and_was_not_sent_is_counted() {
+        let plan = Plan { connections: 1, rate: Some(1000.0), ..plan() };
+        let schedule = Schedule::new(&plan, 0).unwrap();
+        assert_eq!(schedule.left_until(10_000_000), 10, "at 0, 1, ... 9 ms");
+        assert_eq!(schedule.left_until(0), 0);
+    }
+
+    #[test]
+    fn an_alarm_rings_within_microseconds_of_its_time() {
+        let mut poll = mio::Poll::new().unwrap();
+        let alarm = Alarm::new(&poll, mio::Token(0)).unwrap();
+        let mut events = mio::Events::with_capacity(1);
+        let late = (0..50).map(|_| {
+            let started = std::time::Instant::now();
+            let after = Duration::from_micros(300);
+            let limit = alarm.set(after, Duration::from_secs(1));
+            poll.poll(&mut events, Some(limit)).unwrap();
+            started.elapsed().saturating_sub(after)
+        });
+        // The best of many: the machine may have something else to do.
+        assert!(late.min().unwrap() < Duration::from_micros(200));
+    }
+}

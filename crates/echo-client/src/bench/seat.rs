@@ -1,0 +1,233 @@
+//! One of the connections of a load: the messages in flight on it, and when the next one may start.
+//!
+//! A connection that fails or has served its time is replaced; the seat stays, with its schedule and
+//! its share of the messages.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use echo_proto::TestStream;
+use mio::net::TcpStream;
+
+use super::pacing::Schedule;
+use super::plan::{Length, Plan};
+use super::record::Record;
+use crate::Error;
+use crate::lane::{Lane, leads_to_itself};
+
+/// A place in the load. Times are nanoseconds since the run began to send.
+pub(super) struct Seat {
+    /// Its number over all threads, from 0.
+    pub(super) number: usize,
+    pub(super) link: Link,
+    /// Whether it is in the queue of those whose next message has its time to come.
+    pub(super) is_waiting: bool,
+    /// Whether it is in the queue of those whose connection is to be made.
+    pub(super) is_opening: bool,
+    /// When bytes last came, or the first of the messages in flight was sent.
+    heard: u64,
+    /// When the connection was lost that is to be replaced.
+    pub(super) down_since: u64,
+    /// Messages started.
+    pub(super) started: u64,
+    /// Echoes in the window.
+    pub(super) echoes: u64,
+    in_flight: VecDeque<Sent>,
+    schedule: Option<Schedule>,
+    /// Messages that it has to send.
+    quota: u64,
+    /// Messages started on this connection, and how many it may have.
+    started_here: u64,
+    most_here: u64,
+    /// Connections so far, so that each has a stream of its own.
+    connections: u64,
+}
+
+/// Where a seat's connection is.
+pub(super) enum Link {
+    /// There is none.
+    Down,
+    /// It is being made, since then.
+    Connecting(TcpStream, Instant),
+    /// It is there.
+    Up(Lane),
+}
+
+/// A message in flight: when it was due and when it was sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    due: u64,
+    sent: u64,
+}
+
+/// What a seat can do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Wait for echoes, or for the connection.
+    Wait,
+    /// Wait until the next message is due.
+    Due(u64),
+    /// The connection has had its messages: it can be replaced.
+    Replace,
+}
+
+impl Seat {
+    pub(super) fn new(plan: &Plan, number: usize) -> Self {
+        let quota = match plan.length {
+            Length::Duration(_) => u64::MAX,
+            Length::Messages(messages) => {
+                let (each, rest) =
+                    (messages / plan.connections as u64, messages % plan.connections as u64);
+                each + u64::from((number as u64) < rest)
+            }
+        };
+        Self {
+            number,
+            link: Link::Down,
+            is_waiting: false,
+            is_opening: false,
+            heard: 0,
+            down_since: 0,
+            started: 0,
+            echoes: 0,
+            in_flight: VecDeque::with_capacity(plan.depth.min(64)),
+            schedule: Schedule::new(plan, number),
+            quota,
+            started_here: 0,
+            most_here: plan.reconnect_every.map_or(u64::MAX, Into::into),
+            connections: 0,
+        }
+    }
+
+    /// Times are counted anew from now on, and the first message may be started at once.
+    pub(super) fn begin(&mut self) {
+        self.down_since = 0;
+        self.is_waiting = true;
+    }
+
+    /// Takes a step in making the connection. Returns when it was begun, once it is there.
+    pub(super) fn connected(
+        &mut self,
+        plan: &Plan,
+        server: SocketAddr,
+    ) -> std::io::Result<Option<Instant>> {
+        let Link::Connecting(stream, since) = &self.link else { return Ok(None) };
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        if stream.peer_addr().is_err() {
+            return Ok(None); // not yet
+        }
+        if leads_to_itself(stream.local_addr(), server) {
+            return Err(std::io::ErrorKind::ConnectionRefused.into());
+        }
+        // A message goes out when it is written, not when there is more (RFC 896).
+        stream.set_nodelay(true)?;
+        let since = *since;
+        let stream_number = self.connections << 32 | self.number as u64;
+        self.connections += 1;
+        self.started_here = 0;
+        let messages = TestStream::new(stream_number, plan.framing, plan.size);
+        if let Link::Connecting(stream, _) = std::mem::replace(&mut self.link, Link::Down) {
+            self.link = Link::Up(Lane::new(stream, messages));
+        }
+        Ok(Some(since))
+    }
+
+    /// Starts the messages whose time has come, as far as the depth allows, and sends what there is room
+    /// for.
+    pub(super) fn pump(
+        &mut self,
+        plan: &Plan,
+        wire_size: u64,
+        buffer: &mut [u8],
+        now: u64,
+    ) -> Result<Next, Error> {
+        let Link::Up(lane) = &mut self.link else { return Ok(Next::Wait) };
+        let mut next = Next::Wait;
+        while self.in_flight.len() < plan.depth && self.started < self.quota {
+            if self.started_here == self.most_here {
+                if self.in_flight.is_empty() {
+                    return Ok(Next::Replace);
+                }
+                break;
+            }
+            let due = self.schedule.as_ref().map_or(now, Schedule::due);
+            if due > now {
+                next = Next::Due(due);
+                break;
+            }
+            if let Some(schedule) = &mut self.schedule {
+                schedule.advance();
+            }
+            if self.in_flight.is_empty() {
+                self.heard = now;
+            }
+            self.in_flight.push_back(Sent { due, sent: now });
+            self.started += 1;
+            self.started_here += 1;
+        }
+        lane.send(self.started_here * wire_size, buffer)?;
+        Ok(next)
+    }
+
+    /// Takes the messages that are back off those in flight; `record` is for their times. Returns how many.
+    pub(super) fn complete(
+        &mut self,
+        wire_size: u64,
+        now: u64,
+        mut record: Option<&mut Record>,
+    ) -> u64 {
+        let Link::Up(lane) = &self.link else { return 0 };
+        self.heard = now;
+        let mut whole = 0;
+        // The first one in flight ends here.
+        let mut end = (self.started_here - self.in_flight.len() as u64 + 1) * wire_size;
+        while lane.received() >= end
+            && let Some(Sent { due, sent }) = self.in_flight.pop_front()
+        {
+            if let Some(record) = &mut record {
+                record.sample(due, sent, now);
+            }
+            whole += 1;
+            end += wire_size;
+        }
+        whole
+    }
+
+    /// Lets go of the connection, and of the messages in flight on it.
+    pub(super) fn take_down(&mut self, now: u64) -> Link {
+        self.in_flight.clear();
+        self.down_since = now;
+        std::mem::replace(&mut self.link, Link::Down)
+    }
+
+    /// Since when it has waited for the next byte of an echo, if it does.
+    pub(super) fn has_waited_since(&self) -> Option<u64> {
+        (!self.in_flight.is_empty()).then_some(self.heard)
+    }
+
+    /// Whether it has sent all that it had to, and has all of it back or given it up.
+    pub(super) fn is_through(&self) -> bool {
+        self.started >= self.quota && self.in_flight.is_empty()
+    }
+
+    /// Sends no more than what is started.
+    pub(super) fn stop(&mut self) {
+        self.quota = self.started;
+    }
+
+    /// How many messages are due before `end` and were not started.
+    pub(super) fn unsent(&self, end: u64) -> u64 {
+        self.schedule.as_ref().map_or(0, |schedule| schedule.left_until(end))
+    }
+
+    /// What is not back of what was sent on this connection: bytes right and bytes sent.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        match &self.link {
+            Link::Up(lane) => (lane.received(), lane.sent()),
+            _ => (0, 0),
+        }
+    }
+}

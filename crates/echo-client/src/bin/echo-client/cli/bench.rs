@@ -1,0 +1,165 @@
+//! `echo-client bench`, as typed.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum, value_parser};
+use echo_client::bench::{Arrivals, Length, Plan};
+use echo_client::gates::Gate;
+
+use super::{Cli, duration, message_size};
+
+/// The letters are those of wrk2 and ping(8).
+#[derive(Debug, Args)]
+pub(crate) struct BenchOptions {
+    /// Connections
+    #[arg(short, long, env = "ECHO_CONNECTIONS", value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    connections: u32,
+
+    /// Bytes of a message
+    #[arg(short, long, env = "ECHO_SIZE", value_name = "SIZE", default_value = "64")]
+    #[arg(value_parser = message_size)]
+    size: u32,
+
+    /// How long to measure [default: 10s]
+    #[arg(short, long, env = "ECHO_DURATION", value_name = "DURATION", value_parser = duration)]
+    #[arg(conflicts_with = "messages")]
+    duration: Option<Duration>,
+
+    /// Send this many messages instead of measuring for a time
+    #[arg(short = 'n', long, env = "ECHO_MESSAGES", value_name = "N")]
+    #[arg(value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    messages: Option<u64>,
+
+    /// Messages in flight on each connection
+    #[arg(long, env = "ECHO_DEPTH", value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    depth: u32,
+
+    /// Messages a second over all connections, due whether or not the echo of earlier ones is there; 50k
+    /// is 50000 [default: closed loop, each echo sends the next message]
+    #[arg(short = 'R', long, env = "ECHO_RATE", value_name = "RATE", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// When messages are due with --rate: constant, at equal distances; poisson, at random
+    #[arg(long, env = "ECHO_ARRIVALS", value_name = "ARRIVALS", default_value_t)]
+    #[arg(value_parser = PossibleValuesParser::new(Arrivals::NAMES).try_map(|name| name.parse::<Arrivals>()))]
+    arrivals: Arrivals,
+
+    /// Threads, an event loop each
+    #[arg(long, env = "ECHO_THREADS", value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
+    threads: u16,
+
+    /// Send messages this long before measuring [default: 1s; with --messages 0s]
+    #[arg(long, env = "ECHO_WARMUP", value_name = "DURATION")]
+    #[arg(value_parser = humantime::parse_duration)]
+    warmup: Option<Duration>,
+
+    /// Poll without sleeping: keeps the client's own wake-up out of the latency, for a busy processor
+    #[arg(long, env = "ECHO_BUSY_POLL", value_parser = BoolishValueParser::new())]
+    busy_poll: bool,
+
+    /// Replace a connection by a new one after this many messages
+    #[arg(long, env = "ECHO_RECONNECT_EVERY", value_name = "N")]
+    #[arg(value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    reconnect_every: Option<u64>,
+
+    /// Print a line this often; also the length of the intervals that are saved [default: 1s, no line]
+    #[arg(short, long, env = "ECHO_INTERVAL", value_name = "DURATION", value_parser = interval)]
+    pub(crate) interval: Option<Duration>,
+
+    /// Fail with exit code 3 if this holds, such as 'p99>2ms', 'loss>0' or 'rate<50k'; may be repeated
+    ///
+    /// The names are those of the JSON, without the unit of times; latency. may be left out. A figure
+    /// that was not measured fails too.
+    #[arg(long, env = "ECHO_FAIL_IF", value_name = "CONDITION", value_delimiter = ',')]
+    pub(crate) fail_if: Vec<Gate>,
+
+    /// Format of the report: text for people, json for programs, jsonl for programs that watch
+    #[arg(long, env = "ECHO_FORMAT", value_enum, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+
+    /// Write the report to this file instead of stdout
+    #[arg(short, long, env = "ECHO_OUTPUT", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Also write the latencies, interval by interval, as a log that HdrHistogram's tools read
+    #[arg(long, env = "ECHO_HDR_LOG", value_name = "FILE")]
+    pub(crate) hdr_log: Option<PathBuf>,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One object: docs/schema/bench-1.json.
+    Json,
+    /// An object a line, as it goes: start, interval, end.
+    Jsonl,
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  echo-client bench                                  one connection, 64 bytes, ten seconds
+  echo-client bench -c 50 -d 30s                     fifty connections, as fast as the echoes come
+  echo-client bench -c 50 -R 20k                     20000 messages a second, whatever comes back
+  echo-client bench -c 4 -s 64k --depth 4            large messages, four in flight on each
+  echo-client bench -c 10 --reconnect-every 1        connect, one echo, close
+  echo-client bench -R 1000 --fail-if 'p99>2ms'      a check for a script: exit code 3 if too slow
+  echo-client bench --format json -o run.json        to be compared by  echo-client report
+
+Durations: 50us, 200ms, 10s. Sizes: 64, 4k (4096), 1MiB. Rates: 20000, 20k.
+
+Exit code: 0 all came back as sent, 1 not so, 2 wrong usage, 3 a --fail-if condition holds,
+130 interrupted twice.";
+
+impl Cli {
+    pub(crate) fn plan(&self, options: &BenchOptions) -> Plan {
+        let ten_seconds = Duration::from_secs(10);
+        let (length, warmup) = match options.messages {
+            Some(messages) => (Length::Messages(messages), Duration::ZERO),
+            None => {
+                (Length::Duration(options.duration.unwrap_or(ten_seconds)), Duration::from_secs(1))
+            }
+        };
+        Plan {
+            connections: options.connections as usize,
+            size: options.size,
+            framing: self.framing().unwrap_or_default(),
+            length,
+            depth: options.depth as usize,
+            rate: options.rate,
+            arrivals: options.arrivals,
+            threads: options.threads.into(),
+            warmup: options.warmup.unwrap_or(warmup),
+            busy_poll: options.busy_poll,
+            reconnect_every: options.reconnect_every.and_then(NonZero::new),
+            interval: options.interval.unwrap_or(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// Messages a second.
+fn rate(text: &str) -> Result<f64, String> {
+    let (number, factor) = match (text.strip_suffix('k'), text.strip_suffix('M')) {
+        (Some(number), _) => (number, 1e3),
+        (_, Some(number)) => (number, 1e6),
+        _ => (text, 1.0),
+    };
+    match number.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate * factor),
+        _ => Err("write messages a second, more than zero, such as 20000 or 20k".to_owned()),
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        interval if interval < Duration::from_millis(10) => Err("it must be 10ms or more".to_owned()),
+        interval => Ok(interval),
+    }
+}

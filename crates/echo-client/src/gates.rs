@@ -1,0 +1,221 @@
+//! Conditions on the figures of a run, such as `p99>2ms`: the names are those of the JSON.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::run::{Figures, Verdict};
+
+/// A condition under which a run has failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// As given.
+    text: String,
+    /// Where the figure is in the JSON of [`Figures`].
+    path: Vec<String>,
+    comparison: Comparison,
+    /// In the unit of the figure.
+    limit: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Above,
+    AtLeast,
+    Below,
+    AtMost,
+}
+
+/// Why a text is no condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GateError {
+    /// It is not a name, a comparison and a value.
+    Shape,
+    /// No figure is called so.
+    Name {
+        /// The name as given.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// The value does not fit the figure.
+    Value {
+        /// The value as given.
+        value: String,
+        /// Whether the figure is a time.
+        is_time: bool,
+    },
+}
+
+impl Gate {
+    /// Holds the condition against the figures. A figure that there is not fails it too: nobody should
+    /// take what was not measured for good.
+    #[must_use]
+    pub fn judge(&self, figures: &Figures) -> Verdict {
+        let json = serde_json::to_value(figures).expect("figures are plain data");
+        let value = figure(&json, &self.path);
+        let failed = value.is_none_or(|value| match self.comparison {
+            Comparison::Above => value > self.limit,
+            Comparison::AtLeast => value >= self.limit,
+            Comparison::Below => value < self.limit,
+            Comparison::AtMost => value <= self.limit,
+        });
+        Verdict { gate: self.text.clone(), value, limit: self.limit, failed }
+    }
+}
+
+/// The figure at a path; none of a distribution without a sample.
+fn figure(json: &Value, path: &[String]) -> Option<f64> {
+    let mut value = json;
+    for key in path {
+        let empty = value.get("count").is_some_and(|count| count == 0) && key != "count";
+        value = value.get(key).filter(|_| !empty)?;
+    }
+    value.as_f64()
+}
+
+impl FromStr for Gate {
+    type Err = GateError;
+
+    fn from_str(text: &str) -> Result<Self, GateError> {
+        let at = text.find(['<', '>']).ok_or(GateError::Shape)?;
+        let (name, rest) = text.split_at(at);
+        let (comparison, value) = match rest.as_bytes() {
+            [b'>', b'=', ..] => (Comparison::AtLeast, &rest[2..]),
+            [b'<', b'=', ..] => (Comparison::AtMost, &rest[2..]),
+            [b'>', ..] => (Comparison::Above, &rest[1..]),
+            _ => (Comparison::Below, &rest[1..]),
+        };
+        let (name, value) = (name.trim(), value.trim());
+        let names = names();
+        let Some((_, path)) = names.iter().find(|(known, _)| known == name) else {
+            let known = names.into_iter().map(|(name, _)| name).collect();
+            return Err(GateError::Name { name: name.to_owned(), known });
+        };
+        let is_time = path.last().is_some_and(|key| key.ends_with("_us"));
+        let limit = if is_time { microseconds(value) } else { number(value) };
+        let limit = limit.ok_or_else(|| GateError::Value { value: value.to_owned(), is_time })?;
+        Ok(Self { text: text.to_owned(), path: path.clone(), comparison, limit })
+    }
+}
+
+/// Every figure that is a number, and where it is. `latency.` and the unit of a time are left out of the
+/// name: `p99.9` is `latency.p99_9_us`.
+fn names() -> Vec<(String, Vec<String>)> {
+    let json = serde_json::to_value(Figures::default()).expect("figures are plain data");
+    let mut names = Vec::new();
+    for (key, value) in json.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(fields) => {
+                for field in fields.keys().filter(|field| *field != "histogram") {
+                    let prefix = if key == "latency" { "" } else { &format!("{key}.") };
+                    let plain =
+                        field.strip_suffix("_us").unwrap_or(field).replacen("9_9", "9.9", 1);
+                    names.push((format!("{prefix}{plain}"), vec![key.clone(), field.clone()]));
+                }
+            }
+            // A figure that is not known is null.
+            Value::Number(_) | Value::Null => names.push((key.clone(), vec![key.clone()])),
+            _ => {}
+        }
+    }
+    names
+}
+
+/// `2ms`, `50us`, `1.5s`.
+fn microseconds(text: &str) -> Option<f64> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+    let factor = match unit {
+        "ns" => 1e-3,
+        "us" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        "m" | "min" => 60e6,
+        _ => return None,
+    };
+    finite(number).map(|number| number * factor)
+}
+
+/// `50000`, `50k`, `1.5M`: of things that are counted, a thousand is 1000.
+fn number(text: &str) -> Option<f64> {
+    for (unit, factor) in [("k", 1e3), ("M", 1e6), ("G", 1e9)] {
+        if let Some(number) = text.strip_suffix(unit) {
+            return finite(number).map(|number| number * factor);
+        }
+    }
+    finite(text)
+}
+
+fn finite(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
+}
+
+impl fmt::Display for GateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shape => f.write_str("write a figure, a comparison and a value, such as p99>2ms"),
+            Self::Name { name, known } => {
+                write!(f, "there is no figure {name:?}; there are {}", known.join(", "))
+            }
+            Self::Value { value, is_time: true } => {
+                write!(f, "{value:?} is no time; write 50us, 2ms or 1.5s")
+            }
+            Self::Value { value, is_time: false } => {
+                write!(f, "{value:?} is no number; write 50000, 50k or 1.5M")
+            }
+        }
+    }
+}
+
+impl std::error::Error for GateError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distribution::{Distribution, histogram};
+
+    fn figures() -> Figures {
+        let mut times = histogram();
+        times.record_n(3_000_000, 1000).unwrap();
+        let latency = Distribution::of(&times);
+        Figures { latency, loss: 2, rate: 40_000.0, ..Figures::default() }
+    }
+
+    fn fails(gate: &str) -> bool {
+        gate.parse::<Gate>().unwrap().judge(&figures()).failed
+    }
+
+    #[test]
+    fn a_gate_fails_where_its_condition_holds() {
+        assert!(fails("p99>2ms") && fails("p99 > 2999us") && fails("p99.9>0.002s"));
+        assert!(!fails("p99>4ms") && !fails("max > 1s"));
+        assert!(fails("loss>0") && fails("loss>=2") && !fails("loss>2"));
+        assert!(fails("rate<50k") && !fails("rate<40000") && fails("rate<=40k"));
+        assert!(fails("fairness.jain<2") && !fails("causes.timeout>0"));
+    }
+
+    #[test]
+    fn what_was_not_measured_fails() {
+        assert!(fails("connect.p99>1h".replace("1h", "60m").as_str()), "no connection was timed");
+        assert!(fails("busy>0.9") && fails("retransmits>0"), "the system did not tell");
+    }
+
+    #[test]
+    fn what_is_no_gate_is_refused_with_what_there_is() {
+        assert_eq!("p99".parse::<Gate>(), Err(GateError::Shape));
+        let error = "p98>1ms".parse::<Gate>().unwrap_err().to_string();
+        assert!(error.contains("\"p98\"") && error.contains("p99.99, "), "{error}");
+        for wrong in ["p99>2", "p99>2parsecs", "rate<50ms", "loss>", "loss>-1", "p99>NaNms"] {
+            assert!(matches!(wrong.parse::<Gate>(), Err(GateError::Value { .. })), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_number_of_the_figures_has_a_name() {
+        let names: Vec<_> = names().into_iter().map(|(name, _)| name).collect();
+        for name in ["rate", "p50", "p99.99", "service.p99.9", "connect.max", "cpu_us_per_echo"] {
+            assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+        }
+    }
+}
