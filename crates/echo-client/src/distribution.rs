@@ -55,11 +55,10 @@ impl Distribution {
     /// The figures of a histogram of nanoseconds.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
-        let us = |ns: u64| ns as f64 / 1e3;
-        let at = |quantile| us(histogram.value_at_quantile(quantile));
+        let at = |quantile| in_us(histogram.value_at_quantile(quantile));
         Self {
             count: histogram.len(),
-            min_us: us(histogram.min()),
+            min_us: in_us(histogram.min()),
             mean_us: histogram.mean() / 1e3,
             stdev_us: histogram.stdev() / 1e3,
             p50_us: at(0.5),
@@ -67,7 +66,7 @@ impl Distribution {
             p99_us: at(0.99),
             p99_9_us: at(0.999),
             p99_99_us: at(0.9999),
-            max_us: us(histogram.max()),
+            max_us: in_us(histogram.max()),
             histogram: encode(histogram),
         }
     }
@@ -78,6 +77,11 @@ impl Distribution {
         let bytes = STANDARD.decode(&self.histogram).ok()?;
         Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
     }
+}
+
+/// Nanoseconds in microseconds.
+pub(crate) fn in_us(ns: u64) -> f64 {
+    ns as f64 / 1e3
 }
 
 fn encode(histogram: &Histogram<u64>) -> String {

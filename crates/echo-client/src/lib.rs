@@ -21,6 +21,7 @@ pub mod distribution;
 mod error;
 mod exchange;
 pub mod gates;
+pub mod hdr_log;
 mod lane;
 pub mod ping;
 mod pipe;

@@ -1,0 +1,304 @@
+//! HdrHistogram interval logs: a line for each interval, with all of its histogram.
+//!
+//! This is the format of `HistogramLogWriter` in HdrHistogram for Java, version 1.2, which its other
+//! versions and many viewers read: comments, a legend, then `[Tag=x,]start,length,max,histogram` with
+//! seconds, seconds, the longest time and the histogram (format V2, deflated, base64).
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogHistogram, IntervalLogIterator, IntervalLogWriterBuilder, IntervalLogWriterError,
+    LogEntry, LogIteratorError, Tag,
+};
+use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
+
+use crate::distribution::{histogram, in_us};
+use crate::run::Interval;
+
+/// The crate that writes intervals leaves these two lines to its user, but readers look for them.
+const FORMAT: &str = "[Histogram log format version 1.2]";
+const LEGEND: &str = "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\
+                      \"Interval_Compressed_Histogram\"\n";
+/// The longest time of an interval is written in milliseconds, as in Java. It is for people to read.
+const NS_A_MS: f64 = 1e6;
+
+/// Writes a log of histograms of nanoseconds.
+pub struct LogWriter<W> {
+    output: W,
+    header: IntervalLogWriterBuilder,
+    header_length: usize,
+}
+
+impl<W: Write> LogWriter<W> {
+    /// Begins a log. `started` is the time that the intervals count from, `comment` says who measured
+    /// what.
+    ///
+    /// # Errors
+    ///
+    /// The header cannot be written.
+    pub fn new(mut output: W, started: SystemTime, comment: &str) -> io::Result<Self> {
+        let mut header = IntervalLogWriterBuilder::new();
+        header
+            .add_comment(FORMAT)
+            .add_comment(comment)
+            // Without a base time, readers guess from its size what a start counts from.
+            .with_start_time(started)
+            .with_base_time(started)
+            .with_max_value_divisor(NS_A_MS);
+        let mut text = Vec::new();
+        header.begin_log_with(&mut text, &mut V2DeflateSerializer::new())?;
+        let header_length = text.len();
+        text.extend_from_slice(LEGEND.as_bytes());
+        output.write_all(&text)?;
+        output.flush()?;
+        Ok(Self { output, header, header_length })
+    }
+
+    /// Adds an interval that begins `start` after the start of the log, and flushes the output, so
+    /// that it can be followed and a run that is killed has left all but its last interval.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn write(
+        &mut self,
+        histogram: &Histogram<u64>,
+        start: Duration,
+        length: Duration,
+        tag: Option<Tag>,
+    ) -> io::Result<()> {
+        // The crate's writer borrows its output and its serializer and so cannot live in a struct.
+        // Each line has one of its own, in memory, and the header that comes with it is passed over.
+        let mut text = Vec::new();
+        self.header
+            .begin_log_with(&mut text, &mut V2DeflateSerializer::new())?
+            .write_histogram(histogram, start, length, tag)
+            .map_err(|error| match error {
+                IntervalLogWriterError::IoError(error) => error,
+                IntervalLogWriterError::SerializeError(error) => io::Error::other(error),
+            })?;
+        self.output.write_all(&text[self.header_length..])?;
+        self.output.flush()
+    }
+}
+
+/// What the values of a log are. It does not say so itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds, as [`LogWriter`] has them.
+    #[default]
+    Nanoseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Milliseconds.
+    Milliseconds,
+}
+
+/// What a log holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// All intervals together, in nanoseconds.
+    pub histogram: Histogram<u64>,
+    /// The intervals by their beginning, which counts from that of the first.
+    pub intervals: Vec<Interval>,
+}
+
+/// Why a log cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogError {
+    /// A line is none of a log.
+    Line(usize),
+    /// The histogram of this interval, counted from 1, is damaged or in a format other than V2.
+    Histogram(usize),
+    /// There are only comments.
+    Empty,
+}
+
+impl Log {
+    /// Reads a log. Where some intervals have a tag and others have none, the latter count: tags mark
+    /// additional measurements then. Where all have a tag, all count.
+    ///
+    /// # Errors
+    ///
+    /// A line cannot be read, or there is no interval.
+    pub fn read(text: &[u8], unit: Unit) -> Result<Self, LogError> {
+        // A last line without its end is one that the iterator does not see.
+        let mut text = text.to_owned();
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        let mut lines = Vec::new();
+        for entry in IntervalLogIterator::new(&text) {
+            match entry {
+                Ok(LogEntry::Interval(line)) => lines.push((lines.len() + 1, line)),
+                // Only times between intervals matter here.
+                Ok(LogEntry::StartTime(_) | LogEntry::BaseTime(_)) => {}
+                Err(LogIteratorError::ParseError { offset }) => {
+                    let before = text[..offset].iter().filter(|&&byte| byte == b'\n').count();
+                    return Err(LogError::Line(before + 1));
+                }
+            }
+        }
+        if lines.iter().any(|(_, line)| line.tag().is_none()) {
+            lines.retain(|(_, line)| line.tag().is_none());
+        }
+        lines.sort_by_key(|(_, line)| line.start_timestamp());
+        Self::of(&lines, unit)
+    }
+
+    fn of(lines: &[(usize, IntervalLogHistogram)], unit: Unit) -> Result<Self, LogError> {
+        let began = lines.first().ok_or(LogError::Empty)?.1.start_timestamp();
+        let mut total = histogram();
+        total.auto(true);
+        let mut intervals = Vec::new();
+        for same_start in
+            lines.chunk_by(|(_, a), (_, b)| a.start_timestamp() == b.start_timestamp())
+        {
+            let mut histogram = total.clone();
+            histogram.reset();
+            for (number, line) in same_start {
+                let part = decode(line, unit).ok_or(LogError::Histogram(*number))?;
+                histogram.add(&part).map_err(|_| LogError::Histogram(*number))?;
+            }
+            let length = same_start.iter().map(|(_, line)| line.duration()).max();
+            let start = same_start[0].1.start_timestamp() - began;
+            intervals.push(interval(&histogram, start, length.unwrap_or_default()));
+            total.add(&histogram).map_err(|_| LogError::Histogram(same_start[0].0))?;
+        }
+        Ok(Self { histogram: total, intervals })
+    }
+}
+
+/// The histogram of a line, in nanoseconds.
+fn decode(line: &IntervalLogHistogram, unit: Unit) -> Option<Histogram<u64>> {
+    let bytes = STANDARD.decode(line.encoded_histogram()).ok()?;
+    let found: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).ok()?;
+    let ns = match unit {
+        Unit::Nanoseconds => return Some(found),
+        Unit::Microseconds => 1_000,
+        Unit::Milliseconds => 1_000_000,
+    };
+    let mut scaled = histogram();
+    scaled.auto(true);
+    for value in found.iter_recorded() {
+        let time = value.value_iterated_to().saturating_mul(ns);
+        scaled.record_n(time, value.count_at_value()).ok()?;
+    }
+    Some(scaled)
+}
+
+fn interval(histogram: &Histogram<u64>, start: Duration, length: Duration) -> Interval {
+    let seconds = length.as_secs_f64();
+    let some = |ns| (!histogram.is_empty()).then_some(in_us(ns));
+    Interval {
+        start_s: start.as_secs_f64(),
+        seconds,
+        echoes: histogram.len(),
+        rate: if seconds > 0.0 { histogram.len() as f64 / seconds } else { 0.0 },
+        p50_us: some(histogram.value_at_quantile(0.5)),
+        p99_us: some(histogram.value_at_quantile(0.99)),
+        max_us: some(histogram.max()),
+    }
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line} is none of an HdrHistogram interval log"),
+            Self::Histogram(number) => {
+                write!(
+                    f,
+                    "the histogram of interval {number} is cut off, damaged or not in format V2"
+                )
+            }
+            Self::Empty => write!(f, "the interval log has no interval"),
+        }
+    }
+}
+
+impl std::error::Error for LogError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(ns: impl IntoIterator<Item = u64>) -> Histogram<u64> {
+        let mut histogram = histogram();
+        ns.into_iter().for_each(|ns| histogram.record(ns).unwrap());
+        histogram
+    }
+
+    /// A log with these times as intervals of a second each.
+    fn log(intervals: &[(u64, Option<&str>, u64)]) -> String {
+        let started = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let mut text = Vec::new();
+        let mut log = LogWriter::new(&mut text, started, "echo-client\nexample:7").unwrap();
+        for &(start, tag, ns) in intervals {
+            let (start, length) = (Duration::from_secs(start), Duration::from_secs(1));
+            log.write(&times([ns, 2 * ns]), start, length, tag.and_then(Tag::new)).unwrap();
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn the_log_has_the_header_and_the_lines_of_java() {
+        let text = log(&[(0, None, 1_500_000), (1, Some("a"), 1_000)]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[..3],
+            ["#[Histogram log format version 1.2]", "#echo-client", "#example:7"]
+        );
+        assert_eq!(lines[3], "#[StartTime: 1700000000.000 (seconds since epoch)]");
+        assert_eq!(lines[4], "#[BaseTime: 1700000000.000 (seconds since epoch)]");
+        assert!(lines[6].starts_with("\"StartTimestamp\",\"Interval_Length\","), "{text}");
+        // 3 ms, in the histogram's resolution.
+        assert!(lines[7].starts_with("0.000,1.000,3.000,HISTF"), "{text}");
+        assert!(lines[8].starts_with("Tag=a,1.000,1.000,0.002,HISTF"), "{text}");
+        assert_eq!(lines.len(), 9);
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let read =
+            Log::read(log(&[(5, None, 1_000), (6, None, 3_000)]).as_bytes(), Unit::default());
+        let read = read.unwrap();
+        assert_eq!(read.histogram, times([1_000, 2_000, 3_000, 6_000]));
+        let starts: Vec<_> = read.intervals.iter().map(|part| (part.start_s, part.rate)).collect();
+        assert_eq!(starts, [(0.0, 2.0), (1.0, 2.0)]);
+        assert_eq!(read.intervals[1].p50_us, Some(3.001));
+    }
+
+    #[test]
+    fn tagged_intervals_count_only_where_all_are_tagged() {
+        let read = |intervals| Log::read(log(intervals).as_bytes(), Unit::default()).unwrap();
+        let mixed = read(&[(0, None, 1_000), (0, Some("a"), 5_000)]);
+        assert_eq!(mixed.histogram, times([1_000, 2_000]));
+        let tagged = read(&[(0, Some("b"), 1_000), (0, Some("a"), 5_000)]);
+        assert_eq!(tagged.histogram.len(), 4);
+        assert_eq!((tagged.intervals.len(), tagged.intervals[0].rate), (1, 4.0));
+    }
+
+    #[test]
+    fn other_units_become_nanoseconds() {
+        let text = log(&[(0, None, 1_000)]);
+        for (unit, ns) in [(Unit::Microseconds, 1e6), (Unit::Milliseconds, 1e9)] {
+            let min = Log::read(text.as_bytes(), unit).unwrap().histogram.min() as f64;
+            assert!((min / ns - 1.0).abs() < 2e-3, "{min}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_by_its_place() {
+        let text = log(&[(0, None, 1_000), (1, None, 1_000)]);
+        let read = |text: &str| Log::read(text.as_bytes(), Unit::default()).err();
+        assert_eq!(read("#comment\nwhat?\n"), Some(LogError::Line(2)));
+        assert_eq!(read("#comment"), Some(LogError::Empty));
+        assert_eq!(read(""), Some(LogError::Empty));
+        assert_eq!(read(&text[..text.len() - 20]), Some(LogError::Histogram(2)));
+    }
+}
