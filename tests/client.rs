@@ -10,6 +10,7 @@ use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use echo_proto::Pattern;
 use echo_server::{Config, Handle, Server};
+use echo_test_support::peers::{serve_one, wait_for_its_end};
 use echo_test_support::{DEADLINE, Process, command, skipped, skipped_without_ipv6};
 use predicates::str::{contains, diff, is_empty};
 
@@ -45,20 +46,6 @@ impl Drop for Echo {
     fn drop(&mut self) {
         self.handle.cut();
     }
-}
-
-/// A server that does with its one connection whatever it is told.
-fn server(behave: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || behave(listener.accept().unwrap().0));
-    port
-}
-
-/// Keeps the connection until the client has left.
-fn wait_for_its_end(mut stream: TcpStream) {
-    let mut rest = Vec::new();
-    let _ = stream.read_to_end(&mut rest);
 }
 
 fn read(mut stream: &TcpStream, count: usize) -> Vec<u8> {
@@ -193,7 +180,7 @@ fn a_name_that_does_not_resolve_is_named() {
 
 #[test]
 fn a_server_that_takes_and_never_answers_times_out() {
-    let port = server(wait_for_its_end);
+    let port = serve_one(wait_for_its_end);
     let started = Instant::now();
     fails(
         client(port).args(["--timeout", "200ms"]).assert(),
@@ -205,7 +192,7 @@ fn a_server_that_takes_and_never_answers_times_out() {
 
 #[test]
 fn an_echo_that_stops_halfway_says_how_far_it_came() {
-    let port = server(|stream| {
+    let port = serve_one(|stream| {
         (&stream).write_all(&read(&stream, 5)).unwrap();
         wait_for_its_end(stream);
     });
@@ -218,7 +205,7 @@ fn an_echo_that_stops_halfway_says_how_far_it_came() {
 
 #[test]
 fn a_slow_echo_is_not_late_while_bytes_keep_coming() {
-    let port = server(|stream| {
+    let port = serve_one(|stream| {
         for byte in read(&stream, 12) {
             thread::sleep(Duration::from_millis(60));
             (&stream).write_all(&[byte]).unwrap();
@@ -230,7 +217,7 @@ fn a_slow_echo_is_not_late_while_bytes_keep_coming() {
 
 #[test]
 fn a_reply_cut_short_says_how_many_of_how_many_bytes() {
-    let port = server(|stream| {
+    let port = serve_one(|stream| {
         (&stream).write_all(&read(&stream, 12)[..5]).unwrap();
     });
     fails(
@@ -242,7 +229,7 @@ fn a_reply_cut_short_says_how_many_of_how_many_bytes() {
 
 #[test]
 fn a_reset_is_called_what_it_is() {
-    let port = server(|stream| {
+    let port = serve_one(|stream| {
         // Closing with unread input sends RST.
         read(&stream, 1);
     });
@@ -255,7 +242,7 @@ fn a_reset_is_called_what_it_is() {
 
 #[test]
 fn another_kind_of_server_is_recognised_by_its_answer() {
-    let port = server(|stream| {
+    let port = serve_one(|stream| {
         read(&stream, 12);
         (&stream).write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         wait_for_its_end(stream);
@@ -270,7 +257,7 @@ fn another_kind_of_server_is_recognised_by_its_answer() {
 #[test]
 fn one_flipped_bit_in_megabytes_is_found_at_its_offset() {
     const LENGTH: usize = 3_000_000;
-    let port = server(|stream| {
+    let port = serve_one(|stream| {
         let mut message = read(&stream, LENGTH);
         message[1_234_567] ^= 0x20;
         (&stream).write_all(&message).unwrap();
@@ -285,7 +272,7 @@ fn one_flipped_bit_in_megabytes_is_found_at_its_offset() {
 
 #[test]
 fn a_reply_that_repeats_is_too_long() {
-    let port = server(|stream| {
+    let port = serve_one(|stream| {
         let message = read(&stream, 12);
         (&stream).write_all(&[message.clone(), message].concat()).unwrap();
         wait_for_its_end(stream);
@@ -310,7 +297,7 @@ fn stderr_with_open_stdin(port: u16, message: &[u8]) -> String {
 
 #[test]
 fn a_server_that_leaves_early_ends_a_message_that_is_not_through() {
-    let port = server(|stream| {
+    let port = serve_one(|stream| {
         (&stream).write_all(&read(&stream, 5)).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         wait_for_its_end(stream);
@@ -321,7 +308,7 @@ fn a_server_that_leaves_early_ends_a_message_that_is_not_through() {
 
 #[test]
 fn a_server_that_speaks_first_is_no_echo_server() {
-    let port = server(|stream| {
+    let port = serve_one(|stream| {
         (&stream).write_all(b"220 mail.example ESMTP\r\n").unwrap();
         wait_for_its_end(stream);
     });

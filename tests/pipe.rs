@@ -1,11 +1,12 @@
 //! The built echo-client with several messages, and as a pipe.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::Shutdown;
 use std::thread;
 
 use echo_proto::{Framing, Pattern};
 use echo_server::{Config, Server};
+use echo_test_support::peers::serve_one;
 use echo_test_support::{Finished, Process, command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
@@ -15,14 +16,6 @@ fn echo_server(framing: Framing) -> u16 {
     let server = Server::bind(Config { port: 0, framing, ..Config::default() }).unwrap();
     let port = server.local_addrs()[0].port();
     thread::spawn(|| server.run(|_| {}));
-    port
-}
-
-/// A server that does with its one connection whatever it is told.
-fn server(behave: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || behave(listener.accept().unwrap().0));
     port
 }
 
@@ -128,7 +121,7 @@ fn a_cut_off_length_message_is_reported_as_what_it_is() {
 
 #[test]
 fn a_changed_byte_in_a_pipe_is_found_at_its_offset() {
-    let port = server(|mut stream| {
+    let port = serve_one(|mut stream| {
         let mut message = [0; 100];
         stream.read_exact(&mut message).unwrap();
         message[42] ^= 1;
@@ -142,7 +135,7 @@ fn a_changed_byte_in_a_pipe_is_found_at_its_offset() {
 
 #[test]
 fn a_surplus_after_the_echo_is_found_however_late_it_comes() {
-    let port = server(|mut stream| {
+    let port = serve_one(|mut stream| {
         let mut message = Vec::new();
         stream.read_to_end(&mut message).unwrap();
         stream.write_all(&message).unwrap();
@@ -156,7 +149,7 @@ fn a_surplus_after_the_echo_is_found_however_late_it_comes() {
 
 #[test]
 fn a_server_that_ignores_the_half_close_is_named() {
-    let port = server(|mut stream| {
+    let port = serve_one(|mut stream| {
         let mut message = Vec::new();
         stream.read_to_end(&mut message).unwrap();
         stream.write_all(&message).unwrap();

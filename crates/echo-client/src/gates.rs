@@ -61,8 +61,13 @@ impl Gate {
             Comparison::Below => value < self.limit,
             Comparison::AtMost => value <= self.limit,
         });
-        Verdict { gate: self.text.clone(), value, limit: self.limit, failed }
+        let (gate, limit) = (self.text.clone(), self.limit);
+        Verdict { gate, value, limit, is_time: is_time(&self.path), failed }
     }
+}
+
+fn is_time(path: &[String]) -> bool {
+    path.last().is_some_and(|key| key.ends_with("_us"))
 }
 
 /// The figure at a path; none of a distribution without a sample.
@@ -93,7 +98,7 @@ impl FromStr for Gate {
             let known = names.into_iter().map(|(name, _)| name).collect();
             return Err(GateError::Name { name: name.to_owned(), known });
         };
-        let is_time = path.last().is_some_and(|key| key.ends_with("_us"));
+        let is_time = is_time(path);
         let limit = if is_time { microseconds(value) } else { number(value) };
         let limit = limit.ok_or_else(|| GateError::Value { value: value.to_owned(), is_time })?;
         Ok(Self { text: text.to_owned(), path: path.clone(), comparison, limit })

@@ -236,6 +236,8 @@ pub struct Verdict {
     pub value: Option<f64>,
     /// What it is held against, in the same unit.
     pub limit: f64,
+    /// Whether they are microseconds.
+    pub is_time: bool,
     /// Whether the run failed it.
     pub failed: bool,
 }

@@ -3,6 +3,8 @@
 //! Failures are `io::Error`s that say what the program printed, so that a test can unwrap them and
 //! `cargo xtask e2e` can report them.
 
+pub mod peers;
+
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -160,7 +160,7 @@ impl<'a> Worker<'a> {
                     self.hand_in((mark - warmup) / interval - 1);
                 }
                 // A loop that was held up passes over what it has missed.
-                mark += interval * ((now - mark) / interval + 1);
+                mark += interval * (now.saturating_sub(mark) / interval + 1);
             }
             let through = plan.is_counted() && self.seats.iter().all(Seat::is_through);
             if now >= end || through || self.shared.stop.is_stopped() {
@@ -251,6 +251,8 @@ impl<'a> Worker<'a> {
     /// Reads what has come and sends what there is to send. `ended` says that a `recv` which leaves room
     /// in the buffer was not the last: there is an end or an error behind it.
     fn serve(&mut self, key: usize, ended: bool) {
+        // One look at the clock for an echo: the next message is sent as soon as it is there.
+        let mut now = None;
         loop {
             let seat = &mut self.seats[key];
             let Link::Up(lane) = &mut seat.link else { return };
@@ -259,7 +261,7 @@ impl<'a> Worker<'a> {
                 Ok(Some(count)) => count,
                 Err(error) => return self.fail(key, &error),
             };
-            let now = self.epoch.elapsed().as_nanos() as u64;
+            let now = *now.insert(self.epoch.elapsed().as_nanos() as u64);
             let record = (self.stage >= Stage::Measuring).then_some(&mut self.record);
             let whole = seat.complete(self.wire_size, now, record);
             self.tally.received += whole;
@@ -271,12 +273,11 @@ impl<'a> Worker<'a> {
                 break;
             }
         }
-        self.pump(key);
+        self.pump(key, now.unwrap_or_else(|| self.now()));
     }
 
     /// Sends what a seat may send now.
-    fn pump(&mut self, key: usize) {
-        let now = self.now();
+    fn pump(&mut self, key: usize, now: u64) {
         let seat = &mut self.seats[key];
         match seat.pump(self.shared.plan, self.wire_size, &mut self.buffer, now) {
             Ok(Next::Wait) => {}
@@ -294,12 +295,14 @@ impl<'a> Worker<'a> {
     }
 
     fn send_what_is_due(&mut self) {
-        while let Some(&Reverse((due, key))) = self.due.peek()
-            && due <= self.now()
-        {
+        while let Some(&Reverse((due, key))) = self.due.peek() {
+            let now = self.now();
+            if due > now {
+                break;
+            }
             self.due.pop();
             self.seats[key].is_waiting = false;
-            self.pump(key);
+            self.pump(key, now);
         }
     }
 }

@@ -57,7 +57,7 @@ impl Worker<'_> {
                 if self.stage == Stage::Opening {
                     self.unresolved = self.unresolved.saturating_sub(1);
                 } else {
-                    self.pump(key);
+                    self.pump(key, self.now());
                 }
             }
             Err(error) => self.fail_to_connect(key, error),

@@ -1,5 +1,6 @@
 //! What the user typed, and the one place where it turns into what the library uses.
 
+mod bench;
 mod ping;
 
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
 use echo_client::{Config, Framing};
 use echo_proto::encode;
 
+pub(crate) use self::bench::{BenchOptions, Format};
 pub(crate) use self::ping::PingOptions;
 
 /// TCP echo client: sends messages, reads them back and checks every byte.
@@ -51,6 +53,15 @@ pub(crate) enum Mode {
     /// failover can be watched: the summary tells how long it was away.
     #[command(after_long_help = ping::EXAMPLES)]
     Ping(PingOptions),
+
+    /// Make a load on many connections and measure rate and latency
+    ///
+    /// Every byte of every echo is checked. Without --rate it is a closed loop: each echo sends the next
+    /// message, and the rate is what comes of that. With --rate a message has its time, and latency
+    /// counts from there, however late it could be sent: so a server that stalls cannot hide
+    /// it.
+    #[command(after_long_help = bench::EXAMPLES)]
+    Bench(Box<BenchOptions>),
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The echo-client program: parse, connect, do what the mode says.
 
+mod bench;
 mod cli;
 mod ping;
 mod pipe;
@@ -38,6 +39,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.mode {
         None => send_messages(&config, &cli.messages()),
         Some(Mode::Pipe(options)) => pipe::run(&config, options, cli.framing()),
+        Some(Mode::Bench(options)) => bench::run(&config, &cli.plan(options), options),
         Some(Mode::Ping(options)) => ping::run(config, cli.ping(options), options),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use echo_client::run::Verdict;
 use echo_proto::repr;
 
 /// The longest reply that is shown whole, in bytes.
@@ -59,9 +60,62 @@ pub(crate) fn print_error(error: &anyhow::Error, hint: Option<String>) {
     }
 }
 
+/// What became of a gate, by how much.
+pub(crate) fn gate_line(verdict: &Verdict) -> String {
+    let Verdict { gate, value, limit, failed, is_time } = verdict;
+    let verdict = if *failed { "failed" } else { "passed" };
+    let Some(value) = value else { return format!("{gate} {verdict}: it was not measured") };
+    let shown = match value {
+        us if *is_time => time(*us),
+        count if count.fract() == 0.0 || *count >= 1000.0 => format!("{count:.0}"),
+        ratio => format!("{ratio:.4}"),
+    };
+    if *limit == 0.0 {
+        return format!("{gate} {verdict}: it is {shown}");
+    }
+    format!("{gate} {verdict}: it is {shown}, {:.2} of the limit", value / limit)
+}
+
+/// Three digits and a unit.
+pub(crate) fn time(us: f64) -> String {
+    let (value, unit) = match us {
+        us if us >= 999_500.0 => (us / 1e6, "s"),
+        us if us >= 999.5 => (us / 1e3, "ms"),
+        us => (us, "us"),
+    };
+    let decimals = match value {
+        value if value >= 99.95 => 0,
+        value if value >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{value:.decimals$}{unit}")
+}
+
+/// A failed gate, for whoever does not see the report.
+pub(crate) fn print_gate(verdict: &Verdict) {
+    let _ = writeln!(io::stderr(), "echo-client: gate {}", gate_line(verdict));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_three_digits_and_a_unit() {
+        for (us, shown) in [
+            (0.0, "0.00us"),
+            (9.994, "9.99us"),
+            (9.996, "10.0us"),
+            (99.96, "100us"),
+            (999.4, "999us"),
+            (999.6, "1.00ms"),
+            (45_678.0, "45.7ms"),
+            (999_600.0, "1.00s"),
+            (12_345_678.0, "12.3s"),
+        ] {
+            assert_eq!(time(us), shown, "{us}");
+        }
+    }
 
     fn shown(reply: &[u8]) -> String {
         let mut excerpt = Excerpt::default();

@@ -159,7 +159,9 @@ fn rate(text: &str) -> Result<f64, String> {
 
 fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        interval if interval < Duration::from_millis(10) => Err("it must be 10ms or more".to_owned()),
+        interval if interval < Duration::from_millis(10) => {
+            Err("it must be 10ms or more".to_owned())
+        }
         interval => Ok(interval),
     }
 }

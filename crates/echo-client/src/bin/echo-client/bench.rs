@@ -1,0 +1,199 @@
+//! `echo-client bench`: makes a load and reports what came of it.
+
+mod live;
+mod text;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use echo_client::bench::{self, Event, Plan, Stop};
+use echo_client::hdr_log::LogWriter;
+use echo_client::run::{Interval, Run};
+use echo_client::{Config, Error};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use self::live::Live;
+use crate::cli::{BenchOptions, Format};
+use crate::print::print_gate;
+use crate::signals::on_each_signal;
+
+/// The exit code of a run that failed one of its gates.
+const GATE_FAILED: u8 = 3;
+/// That of a program that was interrupted, by the custom of shells: 128 and the signal's number.
+const INTERRUPTED: i32 = 130;
+
+/// Runs the load. The first Ctrl-C ends it early and still reports; the second one ends the program.
+pub(crate) fn run(
+    config: &Config,
+    plan: &Plan,
+    options: &BenchOptions,
+) -> anyhow::Result<ExitCode> {
+    // Files first: nobody should wait for a run whose results have no place to go.
+    let mut report = Report::open(options)?;
+    let mut log =
+        options.hdr_log.as_deref().map(|path| HdrLog::create(path, config)).transpose()?;
+    let stop = Stop::default();
+    end_on_signal(stop.clone()).context("cannot wait for signals")?;
+    let live = Live::new(plan);
+    // The run goes on when a file is full: its end is still worth reporting.
+    let mut trouble = None;
+    let run = bench::run(config, plan, &stop, |event| {
+        let result = match event {
+            Event::Started(run) => {
+                live.start();
+                report.start(run)
+            }
+            Event::Interval(interval, latency) => {
+                live.tell(interval);
+                let logged = log.as_mut().map_or(Ok(()), |log| log.write(interval, latency));
+                logged.and_then(|()| report.interval(interval, &live))
+            }
+        };
+        if let Err(error) = result {
+            trouble.get_or_insert(error);
+        }
+    });
+    live.finish();
+    let mut run = run?;
+    run.gates = options.fail_if.iter().map(|gate| gate.judge(&run.result)).collect();
+    report.end(&run)?;
+    if let Some(error) = trouble {
+        return Err(error);
+    }
+    Ok(verdict(&run, report.shows_gates()))
+}
+
+/// What the exit code says. Failed gates are told on stderr where the report is not read by a person.
+fn verdict(run: &Run, gates_are_shown: bool) -> ExitCode {
+    let mut failed = run.gates.iter().filter(|verdict| verdict.failed).peekable();
+    if failed.peek().is_some() {
+        if !gates_are_shown {
+            failed.for_each(print_gate);
+        }
+        return ExitCode::from(GATE_FAILED);
+    }
+    let all_came = run.result.loss == 0 && run.result.failed == 0 && run.result.echoes > 0;
+    ExitCode::from(u8::from(!all_came))
+}
+
+fn end_on_signal(stop: Stop) -> io::Result<()> {
+    let mut signalled = false;
+    on_each_signal(move |_| {
+        if std::mem::replace(&mut signalled, true) {
+            std::process::exit(INTERRUPTED);
+        }
+        stop.stop();
+    })
+}
+
+/// Where the report goes, and in what form.
+struct Report {
+    format: Format,
+    output: Box<dyn Write>,
+    /// What the output is called in an error.
+    name: String,
+    is_stdout: bool,
+    /// Whether a report for people has a line for each interval.
+    has_intervals: bool,
+}
+
+/// A line of `jsonl`, as iperf3 has them.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    event: &'static str,
+    data: &'a T,
+}
+
+impl Report {
+    fn open(options: &BenchOptions) -> anyhow::Result<Self> {
+        let (output, name): (Box<dyn Write>, _) = match &options.output {
+            None => (Box::new(io::stdout()), "the report".to_owned()),
+            Some(path) => (Box::new(create(path)?), path.display().to_string()),
+        };
+        let (format, has_intervals) = (options.format, options.interval.is_some());
+        Ok(Self { format, output, name, is_stdout: options.output.is_none(), has_intervals })
+    }
+
+    /// A person who reads the report sees the gates in it.
+    fn shows_gates(&self) -> bool {
+        self.format == Format::Text && self.is_stdout
+    }
+
+    fn start(&mut self, run: &Run) -> anyhow::Result<()> {
+        if self.format != Format::Jsonl {
+            return Ok(());
+        }
+        let mut data = serde_json::to_value(run)?;
+        if let Some(fields) = data.as_object_mut() {
+            // There are none yet.
+            fields.retain(|name, _| !matches!(name.as_str(), "result" | "intervals" | "gates"));
+        }
+        self.line("start", &data)
+    }
+
+    fn interval(&mut self, interval: &Interval, live: &Live) -> anyhow::Result<()> {
+        match self.format {
+            Format::Jsonl => self.line("interval", interval),
+            Format::Text if self.has_intervals => {
+                live.above(|| self.write(&text::interval(interval)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn line(&mut self, event: &'static str, data: &impl Serialize) -> anyhow::Result<()> {
+        let line = serde_json::to_string(&Line { event, data })?;
+        self.write(&line)
+    }
+
+    fn end(&mut self, run: &Run) -> anyhow::Result<()> {
+        match self.format {
+            Format::Text => self.write(text::report(run).trim_end()),
+            Format::Json => self.write(&serde_json::to_string_pretty(run)?),
+            Format::Jsonl => self.line("end", run),
+        }
+    }
+
+    fn write(&mut self, text: &str) -> anyhow::Result<()> {
+        let result = writeln!(self.output, "{text}").and_then(|()| self.output.flush());
+        match result {
+            Ok(()) => Ok(()),
+            // Main knows what to do when the reader of stdout has left.
+            Err(error) if self.is_stdout => Err(Error::Output(error).into()),
+            Err(error) => Err(error).with_context(|| format!("cannot write {}", self.name)),
+        }
+    }
+}
+
+/// The log for HdrHistogram's tools.
+struct HdrLog {
+    log: LogWriter<BufWriter<File>>,
+    name: String,
+}
+
+impl HdrLog {
+    fn create(path: &Path, config: &Config) -> anyhow::Result<Self> {
+        let name = path.display().to_string();
+        let comment =
+            format!("echo-client bench, {} port {}, nanoseconds", config.host, config.port);
+        let log = LogWriter::new(BufWriter::new(create(path)?), SystemTime::now(), &comment);
+        let log = log.with_context(|| format!("cannot write {name}"))?;
+        Ok(Self { log, name })
+    }
+
+    fn write(&mut self, interval: &Interval, latency: &Histogram<u64>) -> anyhow::Result<()> {
+        let start = Duration::from_secs_f64(interval.start_s);
+        let length = Duration::from_secs_f64(interval.seconds);
+        let result = self.log.write(latency, start, length, None);
+        result.with_context(|| format!("cannot write {}", self.name))
+    }
+}
+
+fn create(path: &Path) -> anyhow::Result<File> {
+    File::create(path).with_context(|| format!("cannot create {}", path.display()))
+}

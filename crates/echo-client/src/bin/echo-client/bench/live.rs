@@ -1,0 +1,64 @@
+//! What is seen of a run while it goes on.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use echo_client::bench::{Length, Plan};
+use echo_client::run::Interval;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::print::time;
+
+/// A line on the terminal that is always the latest.
+pub(super) struct Live {
+    bar: Option<ProgressBar>,
+    warmup: Duration,
+    length: Length,
+}
+
+impl Live {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
+            bar.set_style(style.expect("the template is well-formed"));
+            bar.set_message("connecting");
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Self { bar, warmup: plan.warmup, length: plan.length }
+    }
+
+    pub(super) fn start(&self) {
+        if let Some(bar) = &self.bar {
+            let warming = if self.warmup.is_zero() { "running" } else { "warming up" };
+            bar.reset_elapsed();
+            bar.set_message(warming);
+        }
+    }
+
+    pub(super) fn tell(&self, interval: &Interval) {
+        let (rate, p99) = (interval.rate, interval.p99_us.map_or("-".to_owned(), time));
+        if let Some(bar) = &self.bar {
+            let of = match self.length {
+                Length::Duration(duration) => format!("of {:.0} s", duration.as_secs_f64()),
+                Length::Messages(messages) => format!("of {messages} messages"),
+            };
+            bar.set_message(format!("{of}: {rate:.0} echoes/s, p99 {p99}"));
+        }
+    }
+
+    /// Prints something that stays.
+    pub(super) fn above<R>(&self, print: impl FnOnce() -> R) -> R {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

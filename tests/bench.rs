@@ -1,0 +1,246 @@
+//! `echo-client bench` against servers whose behaviour is known, so that its figures can be checked.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use echo_client::run::Run;
+use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
+use echo_test_support::{Finished, Process, command, skipped};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
+
+fn bench(port: u16, arguments: &[&str]) -> Finished {
+    let mut client = command(PROGRAM);
+    client.args(["bench", "--port", &port.to_string()]).args(arguments);
+    Process::run(&mut client, b"").unwrap()
+}
+
+/// The saved run, and the exit code.
+fn run(port: u16, arguments: &[&str]) -> (Run, i32) {
+    let finished = bench(port, &[arguments, &["--format", "json"]].concat());
+    let run = serde_json::from_str(&finished.stdout);
+    (run.unwrap_or_else(|error| panic!("{error}: {finished:?}")), finished.status.code().unwrap())
+}
+
+/// An honest server.
+fn echo_server() -> u16 {
+    serve_each(|_, stream| echo(stream, |_| {}))
+}
+
+#[test]
+fn a_count_of_messages_is_kept_exactly() {
+    let port = echo_server();
+    for more in [&["--depth", "7"][..], &["--reconnect-every", "3"], &["--framing", "length"]] {
+        let (run, code) = run(port, &[&["-n", "1000", "-c", "3", "--threads", "2"], more].concat());
+        assert_eq!(code, 0, "{more:?}");
+        let result = &run.result;
+        assert_eq!((result.sent, result.echoes, result.loss), (1000, 1000, 0), "{more:?}");
+        assert_eq!((result.fairness.min, result.fairness.max), (333, 334), "{more:?}");
+        let made = if more[0] == "--reconnect-every" { 3 * 112 - 1 } else { 3 };
+        assert!(result.connect.count.abs_diff(made) <= 1, "{made}: {}", result.connect.count);
+    }
+}
+
+#[test]
+fn large_messages_and_many_connections_come_back() {
+    let port = echo_server();
+    let (large, code) = run(port, &["-n", "8", "-c", "2", "-s", "5MiB", "--depth", "2"]);
+    assert_eq!((code, large.result.echoes), (0, 8));
+    let (many, code) = run(port, &["-n", "3000", "-c", "300", "-s", "1"]);
+    assert_eq!((code, many.result.echoes, many.result.connect.count), (0, 3000, 300));
+}
+
+/// What a server does to the second connection of three after 1000 bytes, and what it is called.
+type Fault = (&'static str, fn(&mut TcpStream, &[u8]), &'static str);
+
+#[test]
+fn each_fault_is_reported_as_what_it_is_with_connection_and_offset() {
+    let faults: [Fault; 6] = [
+        ("closed", |_, _| {}, "1000 of"),
+        (
+            "changed",
+            |stream, rest| {
+                let mut rest = rest.to_vec();
+                rest[24] ^= 4;
+                stream.write_all(&rest).unwrap();
+                wait_for_its_end(stream.try_clone().unwrap());
+            },
+            "1024",
+        ),
+        (
+            "changed",
+            |stream, rest| {
+                // A chunk again, in the place of what follows.
+                stream.write_all(&rest[..50]).unwrap();
+                stream.write_all(&rest[..50]).unwrap();
+                wait_for_its_end(stream.try_clone().unwrap());
+            },
+            "1050",
+        ),
+        (
+            "surplus",
+            |stream, rest| {
+                stream.write_all(rest).unwrap();
+                stream.write_all(rest).unwrap();
+                wait_for_its_end(stream.try_clone().unwrap());
+            },
+            "",
+        ),
+        ("timeout", |stream, _| wait_for_its_end(stream.try_clone().unwrap()), "1000 of"),
+        (
+            "timeout",
+            |stream, rest| {
+                thread::sleep(Duration::from_secs(2));
+                let _ = stream.write_all(rest);
+            },
+            "1000 of",
+        ),
+    ];
+    for (cause, misbehave, text) in faults {
+        let port = serve_each(move |number, mut stream| {
+            if number != 2 {
+                return echo(stream, |_| {});
+            }
+            let mut message = [0; 2000];
+            stream.read_exact(&mut message).unwrap();
+            stream.write_all(&message[..1000]).unwrap();
+            // The rest must not come in one piece with what was right.
+            thread::sleep(Duration::from_millis(50));
+            misbehave(&mut stream, &message[1000..]);
+        });
+        let arguments =
+            ["-c", "3", "-s", "2000", "-d", "1s", "--warmup", "0s", "--timeout", "500ms"];
+        let (run, code) = run(port, &arguments);
+        assert_eq!(code, 1, "{cause} {text}");
+        let result = &run.result;
+        let causes = serde_json::to_value(result.causes).unwrap();
+        assert_eq!(causes[cause], 1, "{cause} {text}: {result:?}");
+        assert_eq!((result.failed, result.incidents.len()), (1, 1), "{cause} {text}: {result:?}");
+        let incident = &result.incidents[0];
+        assert_eq!((incident.connection, incident.cause.as_str()), (2, cause), "{incident:?}");
+        assert!(incident.text.contains(text), "{incident:?}");
+        let offset = if cause == "surplus" { 2000 } else { 1000 };
+        assert!(incident.offset.abs_diff(offset) <= 50, "{incident:?}");
+        // Behind a surplus the next message may be on its way already, or not.
+        let losses = if cause == "surplus" { 0..=1 } else { 1..=1 };
+        assert!(losses.contains(&result.loss), "{result:?}");
+    }
+}
+
+#[test]
+fn a_reset_is_counted_and_the_connection_made_again() {
+    let port = serve_each(|number, mut stream| {
+        if number == 1 {
+            // Closing with unread bytes sends RST.
+            let _ = stream.read(&mut [0; 1]);
+            return;
+        }
+        echo(stream, |_| {});
+    });
+    let (run, code) = run(port, &["-d", "1s", "--warmup", "0s"]);
+    assert_eq!(code, 1);
+    let causes = run.result.causes;
+    assert_eq!(causes.lost + causes.closed, 1, "{causes:?}");
+    assert_eq!(run.result.connect.count, 2);
+    assert!(run.result.echoes > 0, "it went on");
+}
+
+#[test]
+fn failed_gates_exit_with_3_and_say_which_and_by_how_much() {
+    let port = echo_server();
+    let arguments = ["-n", "1000", "--fail-if", "min>1s", "--fail-if", "p50>1ns,rate<1G"];
+    let finished = bench(port, &arguments);
+    assert_eq!(finished.status.code(), Some(3), "{finished:?}");
+    for line in ["min>1s passed: it is ", "p50>1ns failed: it is ", "rate<1G failed: it is "] {
+        assert!(finished.stdout.contains(line), "{finished:?}");
+    }
+    let finished = bench(port, &[&arguments[..], &["--format", "json"]].concat());
+    assert_eq!(finished.status.code(), Some(3), "{finished:?}");
+    assert!(finished.stderr.contains("echo-client: gate p50>1ns failed"), "{finished:?}");
+    assert!(!finished.stderr.contains("min>1s"), "{finished:?}");
+    let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(run.gates.iter().map(|gate| gate.failed).collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[test]
+fn wrong_usage_is_said_before_anything_is_sent() {
+    // Nobody listens on port 1: whoever tried to connect would exit with 1.
+    for (arguments, message) in [
+        (&["--fail-if", "p98>1ms"][..], "there is no figure \"p98\""),
+        (&["--fail-if", "p99>1"], "\"1\" is no time"),
+        (&["-d", "1s", "-n", "5"], "cannot be used with"),
+        (&["-R", "0"], "more than zero"),
+        (&["-s", "0"], "1 to 1GiB"),
+        (&["-c", "0"], "not in 1.."),
+    ] {
+        let finished = bench(1, arguments);
+        assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(message), "{finished:?}");
+    }
+}
+
+#[test]
+fn without_a_server_there_is_nothing_to_measure() {
+    let finished = bench(1, &["-c", "3"]);
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("cannot connect to 127.0.0.1:1: connection refused"));
+    assert!(finished.stderr.contains("hint: is echo-server running there?"), "{finished:?}");
+    assert_eq!(finished.stdout, "");
+}
+
+#[test]
+fn jsonl_tells_start_intervals_and_end_as_it_goes() {
+    let arguments = ["-d", "500ms", "--warmup", "100ms", "-i", "100ms", "--format", "jsonl"];
+    let finished = bench(echo_server(), &arguments);
+    let lines = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let events: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!((events[0], events[events.len() - 1]), ("start", "end"), "{events:?}");
+    assert_eq!(lines[0]["data"]["settings"]["size"], 64);
+    assert_eq!(lines[0]["data"].get("result"), None);
+    let intervals = &lines[1..lines.len() - 1];
+    assert!((5..=6).contains(&intervals.len()), "{events:?}");
+    let echoes = |line: &serde_json::Value| line["data"]["echoes"].as_u64().unwrap();
+    let end: Run = serde_json::from_value(lines[lines.len() - 1]["data"].clone()).unwrap();
+    assert_eq!(intervals.iter().map(echoes).sum::<u64>(), end.result.echoes);
+}
+
+#[test]
+fn a_run_can_be_ended_early_and_a_second_time_for_good() {
+    let mut client = command(PROGRAM);
+    let port = echo_server().to_string();
+    let process = Process::spawn(client.args(["bench", "--port", &port, "-i", "50ms"])).unwrap();
+    process.wait_for_stdout("echoes/s").unwrap();
+    process.interrupt();
+    let finished = process.wait().unwrap();
+    assert!(finished.status.success(), "{finished:?}");
+    assert!(finished.stdout.contains("loss         0 of"), "{finished:?}");
+
+    // This one waits for an echo that never comes.
+    let port = serve_each(|_, stream| wait_for_its_end(stream)).to_string();
+    let mut client = command(PROGRAM);
+    let process = Process::spawn(client.args(["bench", "--port", &port, "-i", "50ms"])).unwrap();
+    process.wait_for_stdout("echoes/s").unwrap();
+    process.interrupt();
+    thread::sleep(Duration::from_millis(300));
+    process.interrupt();
+    assert_eq!(process.wait().unwrap().status.code(), Some(130));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_an_error() {
+    let port = echo_server();
+    if !std::path::Path::new("/dev/full").exists() {
+        return skipped("reports to a full disk", "there is no /dev/full");
+    }
+    for option in ["-o", "--hdr-log"] {
+        let finished = bench(port, &["-n", "10", option, "/dev/full"]);
+        assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+        assert!(finished.stderr.contains("cannot write /dev/full"), "{finished:?}");
+        let finished = bench(1, &["-n", "10", option, "/nowhere/file"]);
+        assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+        assert!(finished.stderr.contains("cannot create /nowhere/file"), "{finished:?}");
+    }
+}

@@ -1,0 +1,54 @@
+//! Servers for tests of the client: they do what they are told, right or wrong.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+/// A server that does with its one connection whatever it is told. Returns its port.
+pub fn serve_one(behave: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
+    let (listener, port) = listen();
+    thread::spawn(move || behave(listener.accept().unwrap().0));
+    port
+}
+
+/// A server that does the same with each connection, on a thread of its own; it gets the number of the
+/// connection, from 1. Returns its port.
+pub fn serve_each(behave: impl Fn(usize, TcpStream) + Clone + Send + 'static) -> u16 {
+    let (listener, port) = listen();
+    thread::spawn(move || {
+        for (index, stream) in listener.incoming().enumerate() {
+            let (stream, behave) = (stream.unwrap(), behave.clone());
+            stream.set_nodelay(true).unwrap();
+            thread::spawn(move || behave(index + 1, stream));
+        }
+    });
+    port
+}
+
+fn listen() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+/// Echoes until the peer has left; `before` is called before each piece goes back.
+pub fn echo(mut stream: TcpStream, mut before: impl FnMut(&mut [u8])) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(count @ 1..) => {
+                before(&mut buffer[..count]);
+                if stream.write_all(&buffer[..count]).is_err() {
+                    return;
+                }
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Keeps the connection until the peer has left.
+pub fn wait_for_its_end(mut stream: TcpStream) {
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+}
