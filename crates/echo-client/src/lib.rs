@@ -25,6 +25,7 @@ pub mod hdr_log;
 mod lane;
 pub mod ping;
 mod pipe;
+pub mod report;
 pub mod run;
 mod system;
 

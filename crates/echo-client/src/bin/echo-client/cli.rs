@@ -2,6 +2,7 @@
 
 mod bench;
 mod ping;
+mod report;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use echo_proto::encode;
 
 pub(crate) use self::bench::{BenchOptions, Format};
 pub(crate) use self::ping::PingOptions;
+pub(crate) use self::report::{ReportFormat, ReportOptions};
 
 /// TCP echo client: sends messages, reads them back and checks every byte.
 ///
@@ -62,6 +64,12 @@ pub(crate) enum Mode {
     /// it.
     #[command(after_long_help = bench::EXAMPLES)]
     Bench(Box<BenchOptions>),
+
+    /// Put saved runs side by side, add them up, or draw them
+    ///
+    /// It reads what bench has saved, and connects to nothing.
+    #[command(after_long_help = report::EXAMPLES)]
+    Report(ReportOptions),
 }
 
 #[derive(Debug, Args)]

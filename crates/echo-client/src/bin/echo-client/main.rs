@@ -6,6 +6,7 @@ mod ping;
 mod pipe;
 mod print;
 mod progress;
+mod report;
 mod signals;
 mod terminal;
 
@@ -13,6 +14,7 @@ use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use clap::Parser;
+use echo_client::report::Error as ReportError;
 use echo_client::{Config, Connection, Error};
 
 use crate::cli::{Cli, Message, Mode};
@@ -27,7 +29,9 @@ fn main() -> ExitCode {
                 ExitCode::SUCCESS
             }
             known => {
-                print_error(&error, known.and_then(Error::hint));
+                let hint = known.and_then(Error::hint);
+                let of_report = || error.downcast_ref::<ReportError>()?.hint().map(str::to_owned);
+                print_error(&error, hint.or_else(of_report));
                 ExitCode::FAILURE
             }
         },
@@ -41,6 +45,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Some(Mode::Pipe(options)) => pipe::run(&config, options, cli.framing()),
         Some(Mode::Bench(options)) => bench::run(&config, &cli.plan(options), options),
         Some(Mode::Ping(options)) => ping::run(config, cli.ping(options), options),
+        Some(Mode::Report(options)) => report::run(options),
     }
 }
 

@@ -1,0 +1,67 @@
+//! `echo-client report`, as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use echo_client::hdr_log::Unit;
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportOptions {
+    /// Saved runs (bench --format json) or HdrHistogram interval logs (bench --hdr-log FILE); - for stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Add the runs up to one, as the load of several machines at the same time
+    ///
+    /// Rates, counts and histograms add, and percentiles come from the added histograms. Runs that
+    /// differ in size, depth, framing or loop are refused.
+    #[arg(long, env = "ECHO_MERGE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) merge: bool,
+
+    /// text is a table with ratios to the first run, json the same; of merged runs, json is a run again
+    #[arg(long, env = "ECHO_FORMAT", value_name = "FORMAT", default_value = "text", value_enum)]
+    #[arg(hide_possible_values = true)]
+    pub(crate) format: ReportFormat,
+
+    /// Draw latency by percentile, and the rate over time, as a picture in this file
+    #[arg(long, env = "ECHO_SVG", value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+
+    /// What the values of interval logs are; the logs of bench have nanoseconds
+    #[arg(long, env = "ECHO_UNIT", value_name = "UNIT", default_value = "ns", value_enum)]
+    pub(crate) unit: LogUnit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogUnit {
+    Ns,
+    Us,
+    Ms,
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  echo-client bench --format json > a.json       save a run
+  echo-client report a.json b.json               is b better than a?
+  echo-client report a.json b.json --svg ab.svg  the same as a picture
+  echo-client report --merge host1.json host2.json --format json > both.json
+                                                 two machines as one load
+  echo-client report wrk.hlog --unit us          an interval log of another program
+
+Exit code: 0 there is a report, 1 a file is missing, damaged or does not fit, 2 wrong usage.";
+
+impl From<LogUnit> for Unit {
+    fn from(unit: LogUnit) -> Self {
+        match unit {
+            LogUnit::Ns => Self::Nanoseconds,
+            LogUnit::Us => Self::Microseconds,
+            LogUnit::Ms => Self::Milliseconds,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `echo-client report`: saved runs side by side, added up, or as a picture.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use echo_client::report::{Saved, Table, draw, load, merge};
+
+use crate::cli::{ReportFormat, ReportOptions};
+use crate::print::print_line;
+
+/// A longer file is no saved run: an hour in intervals of a second has some 10 MB.
+const LONGEST_FILE: u64 = 256 << 20;
+
+/// Reads all files before it says anything, so that a bad one does not leave half a report.
+pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
+    let mut saved = Vec::new();
+    for (file, name) in options.files.iter().zip(names(&options.files)) {
+        let shown = if is_stdin(file) { "stdin".to_owned() } else { file.display().to_string() };
+        let text = read(file).with_context(|| format!("cannot read {shown}"))?;
+        saved.push(load(&name, &text, options.unit.into()).context(shown)?);
+    }
+    if options.merge {
+        saved = vec![merge(&saved)?];
+    }
+    let report = match (options.format, saved.as_slice()) {
+        (ReportFormat::Text, saved) => Table::of(saved).to_string(),
+        (ReportFormat::Json, [Saved { run: Some(merged), .. }]) if options.merge => {
+            serde_json::to_string_pretty(&merged.run)?
+        }
+        (ReportFormat::Json, saved) => serde_json::to_string_pretty(&Table::of(saved))?,
+    };
+    if let Some(path) = &options.svg {
+        // The picture can be drawn again at any time, so half of it on a full disk does no harm as
+        // long as it is told of.
+        fs::write(path, draw(&saved)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    match print_line(report.trim_end()) {
+        // Whoever was to read it has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        result => result.context("cannot write the report")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let input: Box<dyn Read> =
+        if is_stdin(file) { Box::new(io::stdin()) } else { Box::new(File::open(file)?) };
+    let mut text = Vec::new();
+    input.take(LONGEST_FILE + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            "it has more than 256 MiB, as no saved run has",
+        ));
+    }
+    Ok(text)
+}
+
+/// What the files are called in the report: by the last part of their path without its ending, by
+/// the whole path where that is not enough, and with a number where even that is the same.
+fn names(files: &[impl AsRef<Path>]) -> Vec<String> {
+    let stems: Vec<String> = files.iter().map(|file| stem(file.as_ref())).collect();
+    let mut taken = HashSet::new();
+    let mut names = Vec::new();
+    for (file, stem) in files.iter().zip(&stems) {
+        let alone = stems.iter().filter(|other| *other == stem).count() == 1;
+        let name = if alone { stem.clone() } else { printable(&file.as_ref().to_string_lossy()) };
+        let numbered = (2..).map(|number| format!("{name} ({number})"));
+        let free = [name.clone()].into_iter().chain(numbered).find(|name| !taken.contains(name));
+        let free = free.expect("numbers do not end");
+        taken.insert(free.clone());
+        names.push(free);
+    }
+    names
+}
+
+fn stem(file: &Path) -> String {
+    match file.file_stem() {
+        _ if is_stdin(file) => "stdin".to_owned(),
+        Some(stem) => printable(&stem.to_string_lossy()),
+        None => printable(&file.to_string_lossy()),
+    }
+}
+
+/// A name of a file may have characters that do something to a terminal, or that XML cannot hold.
+fn printable(name: &str) -> String {
+    let stand_in = |letter: char| letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}');
+    name.replace(stand_in, "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_and_unique() {
+        let found = names(&["x/a.json", "b.hlog", "y/b.json", "-", "y/b.json"]);
+        assert_eq!(found, ["a", "b.hlog", "y/b.json", "stdin", "y/b.json (2)"]);
+    }
+
+    #[test]
+    fn a_name_cannot_speak_to_the_terminal() {
+        assert_eq!(names(&["\u{1b}[2Ja.json"]), ["\u{fffd}[2Ja"]);
+    }
+}

@@ -1,0 +1,188 @@
+//! Two plots in one picture: latency by percentile, and the rate over time.
+//!
+//! The percentiles stand on the axis of HdrHistogram, 1/(1-p): each step to the right is a tenth of
+//! the echoes that are slower, so that the tail has as much room as the bulk.
+
+mod axis;
+mod curve;
+mod pen;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use self::axis::Axis;
+use self::curve::{marked, percentiles, rates};
+use self::pen::Pen;
+use super::{Error, Saved};
+
+/// More runs cannot be told apart by colour, dashes and marks.
+pub const MOST_IN_A_PICTURE: usize = 12;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+type Point = (f64, f64);
+
+/// Width of the picture in pixels, and the heights of its parts.
+const WIDTH: u32 = 960;
+const TITLE_HEIGHT: u32 = 40;
+const LEGEND_LINE: u32 = 24;
+const PERCENTILES_HEIGHT: u32 = 420;
+const RATES_HEIGHT: u32 = 300;
+/// Names in a line of the legend, and how much of a name fits there.
+const LEGEND_COLUMNS: usize = 3;
+const NAME_LENGTH: usize = 34;
+
+const FONT: &str = "sans-serif";
+const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
+
+/// Draws the runs as an SVG, whose text is text.
+///
+/// # Errors
+///
+/// There are too many, or not one echo in all of them.
+pub fn draw(saved: &[Saved]) -> Result<String, Error> {
+    if saved.len() > MOST_IN_A_PICTURE {
+        return Err(Error::Crowd { runs: saved.len() });
+    }
+    if saved.iter().all(|saved| saved.latency.is_empty()) {
+        return Err(Error::Blank);
+    }
+    let mut svg = String::new();
+    picture(&mut svg, saved).expect("memory takes what is drawn in it");
+    Ok(svg)
+}
+
+fn picture(svg: &mut String, saved: &[Saved]) -> Drawn {
+    let over_time: Vec<Vec<Point>> = saved.iter().map(|saved| rates(&saved.intervals)).collect();
+    let rates_height = if over_time.iter().all(Vec::is_empty) { 0 } else { RATES_HEIGHT };
+    let legend_height = LEGEND_LINE * saved.len().div_ceil(LEGEND_COLUMNS) as u32;
+    let height = TITLE_HEIGHT + legend_height + PERCENTILES_HEIGHT + rates_height;
+    let whole = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
+    whole.fill(&WHITE)?;
+    let (title, rest) = whole.split_vertically(TITLE_HEIGHT);
+    let (legend, plots) = rest.split_vertically(legend_height);
+    let (upper, lower) = plots.split_vertically(PERCENTILES_HEIGHT);
+    let centre = Pos::new(HPos::Center, VPos::Center);
+    title.draw_text("echo-client report", &font(22).pos(centre), (WIDTH as i32 / 2, 20))?;
+    draw_legend(&legend, saved)?;
+
+    let by_percentile: Vec<Vec<Point>> =
+        saved.iter().map(|saved| percentiles(&saved.latency)).collect();
+    let x = Axis::percentile(by_percentile.iter().flatten().map(|&(nines, _)| nines));
+    let y = Axis::latency(by_percentile.iter().flatten().map(|&(_, us)| us));
+    plot(&upper, [&x, &y], &by_percentile)?;
+    if rates_height > 0 {
+        let x = Axis::time(over_time.iter().flatten().map(|&(seconds, _)| seconds));
+        let y = Axis::rate(over_time.iter().flatten().map(|&(_, rate)| rate));
+        plot(&lower, [&x, &y], &over_time)?;
+    }
+    whole.present()
+}
+
+fn font(size: u32) -> TextStyle<'static> {
+    TextStyle::from((FONT, size).into_font()).color(&INK)
+}
+
+/// A line and its name for each run.
+fn draw_legend(area: &Area, saved: &[Saved]) -> Drawn {
+    let left = Pos::new(HPos::Left, VPos::Center);
+    for (index, saved) in saved.iter().enumerate() {
+        let column = (WIDTH as usize - 90) / LEGEND_COLUMNS * (index % LEGEND_COLUMNS);
+        let (x, y) =
+            (60 + column as i32, 12 + (LEGEND_LINE as usize * (index / LEGEND_COLUMNS)) as i32);
+        let pen = Pen::number(index);
+        for dash in pen.dashes(&[(x, y), (x + 46, y)]) {
+            area.draw(&PathElement::new(dash, pen.stroke()))?;
+        }
+        pen.mark(area, (x + 23, y))?;
+        area.draw_text(&shortened(&saved.name), &font(16).pos(left), (x + 54, y))?;
+    }
+    Ok(())
+}
+
+/// A name that fits into the legend. Its end, too, may be what tells it from others.
+fn shortened(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= NAME_LENGTH {
+        return name.to_owned();
+    }
+    let half = NAME_LENGTH / 2;
+    letters[..half].iter().chain(&['…']).chain(&letters[letters.len() - half + 1..]).collect()
+}
+
+/// A plot of curves, in the terms of the axes.
+fn plot(area: &Area, [x_axis, y_axis]: [&Axis; 2], curves: &[Vec<Point>]) -> Drawn {
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(16)
+        .margin_right(36)
+        .margin_bottom(8)
+        .x_label_area_size(54)
+        .y_label_area_size(96)
+        .build_cartesian_2d(x_axis.clone(), y_axis.clone())?;
+    chart
+        .configure_mesh()
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .axis_style(INK)
+        .label_style(font(15))
+        .axis_desc_style(font(17))
+        .x_desc(x_axis.title)
+        .y_desc(y_axis.title)
+        .draw()?;
+    // Plotters dashes a line, but not in more than one way; so the pens work on pixels.
+    let pixels = area.use_screen_coord();
+    for (index, curve) in curves.iter().enumerate() {
+        let pen = Pen::number(index);
+        let curve: Vec<Point> =
+            curve.iter().map(|&(x, y)| (x_axis.place(x), y_axis.place(y))).collect();
+        let pixel = |place: &Point| chart.plotting_area().map_coordinate(place);
+        for dash in pen.dashes(&curve.iter().map(pixel).collect::<Vec<_>>()) {
+            pixels.draw(&PathElement::new(dash, pen.stroke()))?;
+        }
+        for place in marked(&curve, &x_axis.ticks) {
+            pen.mark(&pixels, pixel(&place))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::{run, saved};
+
+    #[test]
+    fn a_long_name_keeps_its_beginning_and_its_end() {
+        assert_eq!(shortened("short"), "short");
+        let long = shortened(&format!("first-{}-last", "x".repeat(40)));
+        assert_eq!(long.chars().count(), NAME_LENGTH);
+        assert!(long.starts_with("first-") && long.ends_with("-last"), "{long}");
+    }
+
+    #[test]
+    fn an_empty_run_is_in_the_legend_and_nothing_at_all_is_an_error() {
+        let svg = draw(&[saved("full", run(1, 1_000..=2_000)), saved("empty", run(1, []))]);
+        assert!(svg.unwrap().contains("empty"));
+        assert!(matches!(draw(&[saved("empty", run(1, []))]), Err(Error::Blank)));
+    }
+
+    #[test]
+    fn more_runs_than_can_be_told_apart_are_refused() {
+        let many = vec![saved("one", run(1, [1_000])); MOST_IN_A_PICTURE + 1];
+        assert!(draw(&many[1..]).is_ok());
+        assert!(matches!(draw(&many), Err(Error::Crowd { runs: 13 })));
+    }
+
+    #[test]
+    fn without_intervals_there_is_one_plot() {
+        let whole = saved("a", run(1, 1_000..=2_000));
+        let bare = Saved { intervals: Vec::new(), ..whole.clone() };
+        for (saved, plots) in [(whole, 2), (bare, 1)] {
+            let svg = draw(&[saved]).unwrap();
+            let titles = ["percentile of the echoes", "time from the start (s)"];
+            assert_eq!(titles.iter().filter(|title| svg.contains(*title)).count(), plots);
+        }
+    }
+}

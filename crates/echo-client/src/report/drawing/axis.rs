@@ -1,0 +1,202 @@
+//! What an axis goes from and to, where it has ticks, and what they are called.
+
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+
+/// A range of values more than so many fold is shown by its logarithm.
+const LOGARITHMIC: f64 = 20.0;
+/// A logarithmic axis has ticks at 1, 2 and 5 up to so many powers of ten, and else at 1 alone.
+const FINE_DECADES: f64 = 3.0;
+/// About how many ticks a linear axis has.
+const TICKS: f64 = 8.0;
+
+/// An axis. Plotters' own choose their ticks without asking. A place on it is the value, or the value's logarithm to the base 10.
+#[derive(Clone)]
+pub(super) struct Axis {
+    pub(super) title: &'static str,
+    /// Places.
+    pub(super) ticks: Vec<f64>,
+    from: f64,
+    to: f64,
+    logarithmic: bool,
+    name: fn(f64) -> String,
+}
+
+impl Axis {
+    /// Microseconds.
+    pub(super) fn latency(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let most = values.clone().fold(0.0, f64::max);
+        // Zero has no logarithm. It stands in histograms for what is below their resolution.
+        let least = values.filter(|&value| value > 0.0).fold(most, f64::min);
+        if most > LOGARITHMIC * least {
+            return Self::logarithmic("latency", least, most, duration);
+        }
+        Self::linear("latency", rounded_up(most), duration)
+    }
+
+    /// Echoes a second.
+    pub(super) fn rate(values: impl Iterator<Item = f64>) -> Self {
+        Self::linear("rate (echoes/s)", rounded_up(values.fold(0.0, f64::max)), number)
+    }
+
+    /// Seconds.
+    pub(super) fn time(values: impl Iterator<Item = f64>) -> Self {
+        Self::linear("time from the start (s)", values.fold(0.0, f64::max), |it| format!("{it}"))
+    }
+
+    /// Powers of ten that the share of slower echoes is below 1: 3 for 99.9 %.
+    pub(super) fn percentile(values: impl Iterator<Item = f64>) -> Self {
+        let to = values.fold(1.0, f64::max);
+        let median = 2_f64.log10();
+        let nines = (1..=to as u32).map(f64::from);
+        let ticks = [0.0, median].into_iter().chain(nines).collect();
+        let (title, name) = ("percentile of the echoes", percent);
+        Self { title, ticks, from: 0.0, to, logarithmic: false, name }
+    }
+
+    /// From zero: a difference then looks as large as it is.
+    fn linear(title: &'static str, to: f64, name: fn(f64) -> String) -> Self {
+        let to = if to > 0.0 { to } else { 1.0 };
+        let step = step(to);
+        // A little more, lest rounding takes the last one away.
+        let ticks = (0..=(to / step + 1e-6) as u32).map(|tick| round(f64::from(tick) * step));
+        Self { title, ticks: ticks.collect(), from: 0.0, to, logarithmic: false, name }
+    }
+
+    fn logarithmic(title: &'static str, least: f64, most: f64, name: fn(f64) -> String) -> Self {
+        let decades = least.log10().floor() as i32..=most.log10().ceil() as i32;
+        let fine: &[f64] =
+            if (most / least).log10() > FINE_DECADES { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let values = decades.flat_map(|ten| fine.iter().map(move |digit| digit * 10_f64.powi(ten)));
+        let values: Vec<f64> = values.collect();
+        let from = values.iter().copied().filter(|&it| it <= least).fold(f64::MIN, f64::max);
+        let to = values.iter().copied().filter(|&it| it >= most).fold(f64::MAX, f64::min);
+        let ticks = values.iter().filter(|&&it| it >= from && it <= to).map(|it| it.log10());
+        let (from, to) = (from.log10(), to.log10());
+        Self { title, ticks: ticks.collect(), from, to, logarithmic: true, name }
+    }
+
+    pub(super) fn place(&self, value: f64) -> f64 {
+        let place = if self.logarithmic { value.log10() } else { value };
+        place.clamp(self.from, self.to)
+    }
+
+    fn label(&self, place: f64) -> String {
+        (self.name)(if self.logarithmic { round(10_f64.powf(place)) } else { place })
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, &place: &f64, (first, last): (i32, i32)) -> i32 {
+        let share = (place - self.from) / (self.to - self.from);
+        first + (share * f64::from(last - first)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        // Plotters asks once for the ticks and once for fainter lines between them.
+        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.from..self.to
+    }
+}
+
+impl ValueFormatter<f64> for Axis {
+    fn format_ext(&self, &place: &f64) -> String {
+        self.label(place)
+    }
+}
+
+/// The distance of ticks from zero to here: 1, 2 or 5 times a power of ten.
+fn step(to: f64) -> f64 {
+    let least = to / TICKS;
+    let ten = 10_f64.powf(least.log10().floor());
+    let digit = [1.0, 2.0, 5.0].into_iter().find(|digit| digit * ten >= least);
+    digit.unwrap_or(10.0) * ten
+}
+
+/// Up to the next tick, so that the axis ends with one.
+fn rounded_up(to: f64) -> f64 {
+    if to > 0.0 { (to / step(to)).ceil() * step(to) } else { to }
+}
+
+/// Without the dust in the last digits that multiplying leaves.
+fn round(value: f64) -> f64 {
+    format!("{value:.9e}").parse().expect("it was a number before")
+}
+
+fn percent(nines: f64) -> String {
+    // From 90 % on: a digit after the point for each further nine.
+    let decimals = (nines.ceil() as usize).saturating_sub(2);
+    format!("{:.decimals$} %", 100.0 * (1.0 - 10_f64.powf(-nines)))
+}
+
+fn duration(us: f64) -> String {
+    match us {
+        0.0 => "0".to_owned(),
+        us if us < 1.0 => format!("{} ns", round(us * 1e3)),
+        us if us < 1e3 => format!("{us} µs"),
+        us if us < 1e6 => format!("{} ms", round(us / 1e3)),
+        us => format!("{} s", round(us / 1e6)),
+    }
+}
+
+fn number(value: f64) -> String {
+    match value {
+        value if value < 1e4 => format!("{value}"),
+        value if value < 1e6 => format!("{}k", round(value / 1e3)),
+        value => format!("{}M", round(value / 1e6)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(axis: &Axis) -> Vec<String> {
+        axis.ticks.iter().map(|&place| axis.label(place)).collect()
+    }
+
+    #[test]
+    fn a_narrow_range_is_linear_and_a_wide_one_logarithmic() {
+        let narrow = Axis::latency([10.0, 90.0].into_iter());
+        assert_eq!(labels(&narrow)[..3], ["0", "20 µs", "40 µs"]);
+        let wide = Axis::latency([15.0, 900.0].into_iter());
+        let expected = ["10 µs", "20 µs", "50 µs", "100 µs", "200 µs", "500 µs", "1 ms"];
+        assert_eq!(labels(&wide), expected);
+        let wider = Axis::latency([0.5, 3e6].into_iter());
+        assert_eq!(labels(&wider)[..2], ["100 ns", "1 µs"]);
+        assert_eq!(labels(&wider).last().unwrap(), "10 s");
+    }
+
+    #[test]
+    fn percentiles_have_a_tick_for_each_nine() {
+        let axis = Axis::percentile([4.2].into_iter());
+        assert_eq!(labels(&axis), ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
+    }
+
+    #[test]
+    fn every_value_has_its_place_on_the_axis() {
+        for axis in [
+            Axis::latency([0.0, 5.0, 1e9].into_iter()),
+            Axis::latency([0.0].into_iter()),
+            Axis::rate([0.0].into_iter()),
+            Axis::time([0.5, 1e5].into_iter()),
+        ] {
+            assert!(axis.from < axis.to && axis.ticks.len() < 20, "{:?}", axis.ticks);
+            for value in [0.0, 5.0, 1e9] {
+                assert!((axis.from..=axis.to).contains(&axis.place(value)), "{}", axis.title);
+            }
+        }
+    }
+
+    #[test]
+    fn rates_are_short_numbers() {
+        assert_eq!([number(500.0), number(20_000.0), number(1.5e6)], ["500", "20k", "1.5M"]);
+    }
+}

@@ -1,0 +1,115 @@
+//! The points of a curve.
+
+use hdrhistogram::Histogram;
+
+use super::Point;
+use crate::distribution::in_us;
+use crate::run::Interval;
+
+/// The percentiles end with 99.99999 %, however many echoes there are.
+const MOST_NINES: f64 = 7.0;
+/// Points for each power of ten of 1/(1-p): about one a pixel.
+const POINTS_A_NINE: f64 = 100.0;
+/// Points over time. What lies closer together is averaged.
+const MOST_OVER_TIME: usize = 240;
+/// Curves of so few points are marked at each of them.
+const FEW: usize = 12;
+
+/// Latency in microseconds by the logarithm of 1/(1-p). It ends where one echo makes the difference.
+pub(super) fn percentiles(histogram: &Histogram<u64>) -> Vec<Point> {
+    if histogram.is_empty() {
+        return Vec::new();
+    }
+    let end = (histogram.len() as f64).log10().clamp(1.0, MOST_NINES);
+    let steps = (end * POINTS_A_NINE) as u32;
+    let mut curve: Vec<Point> = Vec::new();
+    for nines in (0..=steps).map(|step| f64::from(step) / POINTS_A_NINE).chain([end]) {
+        let us = in_us(histogram.value_at_quantile(1.0 - 10_f64.powf(-nines)));
+        // Of a level piece, its two ends will do.
+        if let [.., (_, before), (last, same)] = &mut curve[..]
+            && *before == us
+            && *same == us
+        {
+            *last = nines;
+        } else {
+            curve.push((nines, us));
+        }
+    }
+    if end < MOST_NINES {
+        curve.push((end, in_us(histogram.max())));
+    }
+    curve
+}
+
+/// Echoes a second by the middle of each interval, in seconds.
+pub(super) fn rates(intervals: &[Interval]) -> Vec<Point> {
+    let together = intervals.len().div_ceil(MOST_OVER_TIME).max(1);
+    intervals
+        .chunks(together)
+        .map(|part| {
+            let seconds: f64 = part.iter().map(|part| part.seconds).sum();
+            let echoes: f64 = part.iter().map(|part| part.rate * part.seconds).sum();
+            let rate = if seconds > 0.0 { echoes / seconds } else { 0.0 };
+            (part[0].start_s + seconds / 2.0, rate)
+        })
+        .collect()
+}
+
+/// Where a curve is marked: where it meets the ticks, so that different ones can be compared there.
+pub(super) fn marked(curve: &[Point], ticks: &[f64]) -> Vec<Point> {
+    if curve.len() <= FEW {
+        return curve.to_vec();
+    }
+    ticks.iter().filter_map(|&tick| Some((tick, height(curve, tick)?))).collect()
+}
+
+/// How high a curve is at `x`; `None` outside of it.
+fn height(curve: &[Point], x: f64) -> Option<f64> {
+    let piece = curve.windows(2).find(|ends| ends[0].0 <= x && x <= ends[1].0)?;
+    let [(left, low), (right, high)] = [piece[0], piece[1]];
+    let share = if right > left { (x - left) / (right - left) } else { 0.0 };
+    Some(low + share * (high - low))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distribution::histogram;
+
+    #[test]
+    fn percentiles_go_from_the_shortest_to_the_longest() {
+        let mut times = histogram();
+        (1..=1_000).for_each(|us| times.record(us * 1_000).unwrap());
+        let curve = percentiles(&times);
+        assert!(curve[0].1 < 1.01 && curve[0].0 == 0.0, "{:?}", curve[0]);
+        assert_eq!(*curve.last().unwrap(), (3.0, in_us(times.max())));
+        let p90 = height(&curve, 1.0).unwrap();
+        assert!((p90 / 900.0 - 1.0).abs() < 2e-3, "{p90}");
+        assert!(percentiles(&histogram()).is_empty());
+    }
+
+    #[test]
+    fn a_level_piece_is_two_points() {
+        let mut times = histogram();
+        times.record_n(5_000, 1_000_000).unwrap();
+        let curve = percentiles(&times);
+        assert!(curve.len() <= 4, "{curve:?}");
+        assert!(curve.iter().all(|&(_, us)| (us / 5.0 - 1.0).abs() < 2e-3), "{curve:?}");
+    }
+
+    #[test]
+    fn many_intervals_are_averaged_and_none_is_lost() {
+        let interval = |index: u32| Interval {
+            start_s: f64::from(index),
+            seconds: 1.0,
+            echoes: 0,
+            rate: f64::from(index % 2) * 100.0,
+            p50_us: None,
+            p99_us: None,
+            max_us: None,
+        };
+        let curve = rates(&(0..480).map(interval).collect::<Vec<_>>());
+        assert_eq!((curve.len(), curve[0], curve[239]), (240, (1.0, 50.0), (479.0, 50.0)));
+        assert_eq!(rates(&[interval(1)]), [(1.5, 100.0)]);
+    }
+}

@@ -1,0 +1,125 @@
+//! Why there is no report.
+
+use std::fmt;
+
+use super::MOST_IN_A_PICTURE;
+use crate::hdr_log::LogError;
+use crate::run::SCHEMA_VERSION;
+
+/// Why there is no report.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is empty.
+    Empty,
+    /// The file has neither of the two formats.
+    Unknown,
+    /// The JSON is damaged, or not a run.
+    Json(serde_json::Error),
+    /// A later version of the program wrote the run.
+    Newer {
+        /// The version of its format.
+        schema_version: u64,
+    },
+    /// A histogram of the run is damaged.
+    Histogram {
+        /// Its field in the result.
+        field: &'static str,
+    },
+    /// The interval log cannot be read.
+    Log(LogError),
+    /// What is to be added up differs in a setting that decides what a latency means.
+    Differ {
+        /// The setting.
+        setting: &'static str,
+        /// The names of two runs, and what the setting is there.
+        runs: [(String, String); 2],
+    },
+    /// A run is to be added to an interval log, which does not tell its settings.
+    Mixed {
+        /// The run's name.
+        run: String,
+        /// The log's name.
+        log: String,
+    },
+    /// The same measurement is to be added twice.
+    Twice {
+        /// The two names of it.
+        names: [String; 2],
+    },
+    /// The histograms together have more than can be counted.
+    TooMuch,
+    /// None has an echo that could be drawn.
+    Blank,
+    /// There are more than can be told apart in a picture.
+    Crowd {
+        /// How many.
+        runs: usize,
+    },
+}
+
+impl Error {
+    /// One line on the way out, where there is one.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Empty | Self::Json(_) | Self::Histogram { .. } | Self::Log(_) => {
+                "was the run that wrote it still going on, or cut off, or the disk full?"
+            }
+            Self::Unknown => {
+                "it reads what `bench --format json` prints and what `bench --hdr-log FILE` writes"
+            }
+            Self::Newer { .. } => "use the echo-client that wrote it, or a later one",
+            Self::Differ { .. } => "without --merge they stand side by side",
+            Self::Mixed { .. } => "merge the runs and the logs apart from each other",
+            Self::Twice { .. } => "name each run once",
+            Self::Crowd { .. } => "name fewer of them, or add them up with --merge",
+            Self::TooMuch | Self::Blank => return None,
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("it is empty"),
+            Self::Unknown => {
+                f.write_str("it is neither a saved run (JSON) nor an HdrHistogram interval log")
+            }
+            Self::Json(error) if error.is_eof() => {
+                write!(f, "the JSON is cut off in line {}", error.line())
+            }
+            Self::Json(error) if error.is_data() => write!(f, "the JSON is not a run: {error}"),
+            Self::Json(error) => write!(f, "the JSON is damaged: {error}"),
+            Self::Newer { schema_version } => write!(
+                f,
+                "it has version {schema_version} of the format, but this program knows only up to \
+                 {SCHEMA_VERSION}"
+            ),
+            Self::Histogram { field } => write!(f, "the histogram of `{field}` is damaged"),
+            Self::Log(error) => error.fmt(f),
+            Self::Differ { setting, runs: [(first, one), (second, other)] } => write!(
+                f,
+                "cannot merge {first} and {second}: {setting} is {one} in the one and {other} in \
+                 the other, so together their latencies mean nothing"
+            ),
+            Self::Mixed { run, log } => write!(
+                f,
+                "cannot merge {run} and {log}: the latter is an interval log, which does not tell \
+                 its settings"
+            ),
+            Self::Twice { names: [first, second] } => {
+                write!(f, "cannot merge {first} and {second}: they are the same run")
+            }
+            Self::TooMuch => f.write_str("cannot merge: the counts are too large to be added"),
+            Self::Blank => f.write_str("there is nothing to draw: not one echo came back"),
+            Self::Crowd { runs } => write!(
+                f,
+                "cannot draw {runs} runs in one picture: more than {MOST_IN_A_PICTURE} cannot be \
+                 told apart"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

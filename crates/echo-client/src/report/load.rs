@@ -1,0 +1,76 @@
+//! What a file holds.
+
+use hdrhistogram::Histogram;
+use serde::Deserialize;
+
+use super::{Error, Measured, Saved};
+use crate::distribution::Distribution;
+use crate::hdr_log::{Log, LogError, Unit};
+use crate::run::{Run, SCHEMA_VERSION};
+
+/// Reads a saved run or an interval log, whichever the text is; `unit` is that of a log's values.
+///
+/// # Errors
+///
+/// It is neither, or damaged, or from a later version of this program.
+pub fn load(name: &str, text: &[u8], unit: Unit) -> Result<Saved, Error> {
+    match text.trim_ascii_start().first() {
+        None => Err(Error::Empty),
+        Some(b'{') => run(name, text),
+        Some(_) => log(name, text, unit),
+    }
+}
+
+fn run(name: &str, text: &[u8]) -> Result<Saved, Error> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema_version: u64,
+    }
+    // The version first: a later format may lack fields, and that would be the wrong complaint.
+    let Version { schema_version } = serde_json::from_slice(text).map_err(Error::Json)?;
+    if schema_version > u64::from(SCHEMA_VERSION) {
+        return Err(Error::Newer { schema_version });
+    }
+    Saved::of_run(name, serde_json::from_slice(text).map_err(Error::Json)?)
+}
+
+fn log(name: &str, text: &[u8], unit: Unit) -> Result<Saved, Error> {
+    let log = Log::read(text, unit).map_err(|error| match error {
+        LogError::Line(1) => Error::Unknown,
+        error => Error::Log(error),
+    })?;
+    let end = log.intervals.iter().map(|part| part.start_s + part.seconds).fold(0.0, f64::max);
+    Ok(Saved {
+        name: name.to_owned(),
+        rate: (end > 0.0).then_some(log.histogram.len() as f64 / end),
+        latency: log.histogram,
+        intervals: log.intervals,
+        run: None,
+    })
+}
+
+impl Saved {
+    /// A run, ready for a report.
+    ///
+    /// # Errors
+    ///
+    /// A histogram in it is damaged.
+    pub fn of_run(name: &str, run: Run) -> Result<Self, Error> {
+        let result = &run.result;
+        Ok(Self {
+            name: name.to_owned(),
+            rate: Some(result.rate),
+            latency: decode("latency", &result.latency)?,
+            intervals: run.intervals.clone(),
+            run: Some(Box::new(Measured {
+                service: decode("service", &result.service)?,
+                connect: decode("connect", &result.connect)?,
+                run,
+            })),
+        })
+    }
+}
+
+fn decode(field: &'static str, distribution: &Distribution) -> Result<Histogram<u64>, Error> {
+    distribution.decode().ok_or(Error::Histogram { field })
+}

@@ -1,0 +1,326 @@
+//! Runs from several machines at the same time, added up to one.
+
+mod figures;
+
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+
+use self::figures::figures;
+use super::{Error, Measured, Saved};
+use crate::distribution::histogram;
+use crate::run::{Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings};
+
+/// The share of the longest run that all runs must have in common before their sum is called a load.
+const TOGETHER: f64 = 0.9;
+
+/// Adds up what was measured from several machines. Rates, counts and histograms add; percentiles
+/// are those of the added histograms, and Jain's index is that of all connections. Of a whole interval
+/// only the longest time is known, since a percentile does not follow from percentiles.
+///
+/// # Errors
+///
+/// They differ in size, depth, framing or loop, or one is a run and another an interval log, or two
+/// are the same.
+///
+/// # Panics
+///
+/// There is nothing to add.
+pub fn merge(parts: &[Saved]) -> Result<Saved, Error> {
+    let [first, others @ ..] = parts else { panic!("there is nothing to add") };
+    for (index, part) in parts.iter().enumerate() {
+        if let Some(same) = parts[..index].iter().find(|other| is_same(other, part)) {
+            return Err(Error::Twice { names: [same.name.clone(), part.name.clone()] });
+        }
+    }
+    if others.is_empty() {
+        return Ok(first.clone());
+    }
+    let runs: Vec<(&str, &Measured)> =
+        parts.iter().filter_map(|part| Some((part.name.as_str(), part.run.as_deref()?))).collect();
+    let log = parts.iter().find(|part| part.run.is_none());
+    let mut whole = Saved {
+        name: parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(" + "),
+        rate: parts.iter().map(|part| part.rate).sum(),
+        latency: sum(parts.iter().map(|part| &part.latency))?,
+        intervals: sum_of_intervals(parts).unwrap_or_default(),
+        run: None,
+    };
+    match (runs.first(), log) {
+        (Some((run, _)), Some(log)) => {
+            return Err(Error::Mixed { run: (*run).to_owned(), log: log.name.clone() });
+        }
+        (Some(_), None) => whole.run = Some(Box::new(sum_of_runs(&runs, &whole)?)),
+        (None, _) => {}
+    }
+    Ok(whole)
+}
+
+/// Whether it is the same measurement, under whatever name.
+fn is_same(one: &Saved, other: &Saved) -> bool {
+    // Two idle logs may well be equal without being the same.
+    !one.latency.is_empty() && *one == Saved { name: one.name.clone(), ..other.clone() }
+}
+
+fn sum<'a>(parts: impl IntoIterator<Item = &'a Histogram<u64>>) -> Result<Histogram<u64>, Error> {
+    let mut sum = histogram();
+    // The histograms of other programs may hold longer times.
+    sum.auto(true);
+    for part in parts {
+        sum.add(part).map_err(|_| Error::TooMuch)?;
+    }
+    Ok(sum)
+}
+
+/// The intervals added by their place; `None` if they do not lie on each other, so that there is no
+/// telling what was echoed when.
+fn sum_of_intervals(parts: &[Saved]) -> Option<Vec<Interval>> {
+    let count = parts.iter().map(|part| part.intervals.len()).max()?;
+    (0..count)
+        .map(|index| {
+            let same_time: Vec<&Interval> =
+                parts.iter().filter_map(|part| part.intervals.get(index)).collect();
+            let seconds = same_time.iter().map(|part| part.seconds).fold(0.0, f64::max);
+            let start_s = same_time[0].start_s;
+            let apart = |part: &&&Interval| (part.start_s - start_s).abs() > seconds / 2.0;
+            if same_time.iter().any(|part| apart(&part)) {
+                return None;
+            }
+            Some(Interval {
+                start_s,
+                seconds,
+                echoes: same_time.iter().map(|part| part.echoes).sum(),
+                rate: same_time.iter().map(|part| part.rate).sum(),
+                p50_us: None,
+                p99_us: None,
+                max_us: same_time.iter().filter_map(|part| part.max_us).reduce(f64::max),
+            })
+        })
+        .collect()
+}
+
+fn sum_of_runs(parts: &[(&str, &Measured)], whole: &Saved) -> Result<Measured, Error> {
+    for &(name, part) in &parts[1..] {
+        let (first_name, first) = parts[0];
+        let both = decisive(&first.run.settings).into_iter().zip(decisive(&part.run.settings));
+        for ((setting, one), (_, other)) in both {
+            if one != other {
+                let runs = [(first_name.to_owned(), one), (name.to_owned(), other)];
+                return Err(Error::Differ { setting, runs });
+            }
+        }
+    }
+    let runs: Vec<&Run> = parts.iter().map(|(_, part)| &part.run).collect();
+    let service = sum(parts.iter().map(|(_, part)| &part.service))?;
+    let connect = sum(parts.iter().map(|(_, part)| &part.connect))?;
+    let warnings = warnings(parts, whole);
+    let started = runs.iter().map(|run| run.started.as_str()).min().unwrap_or_default();
+    let run = Run {
+        schema_version: SCHEMA_VERSION,
+        program: format!("echo-client {} ({} runs merged)", env!("CARGO_PKG_VERSION"), parts.len()),
+        started: started.to_owned(),
+        machine: Machine {
+            os: distinct(runs.iter().map(|run| &run.machine.os)),
+            kernel: distinct(runs.iter().map(|run| &run.machine.kernel)),
+            cpu: distinct(runs.iter().map(|run| &run.machine.cpu)),
+            cpus: runs.iter().map(|run| run.machine.cpus).sum(),
+        },
+        settings: settings(&runs),
+        result: figures(&runs, [&whole.latency, &service, &connect], warnings),
+        intervals: whole.intervals.clone(),
+        // Each judged a part; what they said is among the warnings if it was bad.
+        gates: Vec::new(),
+    };
+    Ok(Measured { run, service, connect })
+}
+
+/// The settings that decide what a latency means, in words.
+fn decisive(settings: &Settings) -> [(&'static str, String); 4] {
+    let pacing = match settings.pacing {
+        Loop::Closed => "closed",
+        Loop::Open => "open",
+    };
+    [
+        ("size", settings.size.to_string()),
+        ("depth", settings.depth.to_string()),
+        ("framing", settings.framing.clone()),
+        ("loop", pacing.to_owned()),
+    ]
+}
+
+/// The different ones among some texts, in the order in which they come.
+fn distinct<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
+    let mut found: Vec<&str> = Vec::new();
+    for text in texts {
+        if !found.contains(&text.as_str()) {
+            found.push(text);
+        }
+    }
+    found.join(", ")
+}
+
+fn settings(runs: &[&Run]) -> Settings {
+    let all = || runs.iter().map(|run| &run.settings);
+    let first = &runs[0].settings;
+    let arrivals = distinct(all().filter_map(|settings| settings.arrivals.as_ref()));
+    Settings {
+        host: distinct(all().map(|settings| &settings.host)),
+        address: distinct(all().map(|settings| &settings.address)),
+        connections: all().map(|settings| settings.connections).sum(),
+        rate: all().map(|settings| settings.rate).sum(),
+        arrivals: (!arrivals.is_empty()).then_some(arrivals),
+        duration_s: all().filter_map(|settings| settings.duration_s).reduce(f64::max),
+        messages: all().map(|settings| settings.messages).sum(),
+        warmup_s: all().map(|settings| settings.warmup_s).fold(0.0, f64::max),
+        threads: all().map(|settings| settings.threads).sum(),
+        busy_poll: all().any(|settings| settings.busy_poll),
+        reconnect_every: all().filter_map(|settings| settings.reconnect_every).min(),
+        timeout_s: all().map(|settings| settings.timeout_s).fold(0.0, f64::max),
+        ..first.clone()
+    }
+}
+
+/// What should be known before the sum is believed: the warnings of the parts, and what makes them
+/// not quite fit together.
+fn warnings(parts: &[(&str, &Measured)], whole: &Saved) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (name, part) in parts {
+        let failed = part.run.gates.iter().filter(|verdict| verdict.failed);
+        warnings.extend(failed.map(|verdict| format!("{name}: it failed {}", verdict.gate)));
+        warnings.extend(part.run.result.warnings.iter().map(|text| format!("{name}: {text}")));
+    }
+    if let Some(share) = together(parts)
+        && share < TOGETHER
+    {
+        warnings.push(format!(
+            "the runs have only {:.0} % of their time in common: the sum of their rates is a load \
+             that was not there all the time",
+            share * 100.0
+        ));
+    }
+    if whole.intervals.is_empty() && parts.iter().any(|(_, part)| !part.run.intervals.is_empty()) {
+        warnings.push("the intervals do not lie on each other, so they are left out".to_owned());
+    }
+    let differ = |setting: fn(&Settings) -> bool| {
+        parts
+            .iter()
+            .any(|(_, part)| setting(&part.run.settings) != setting(&parts[0].1.run.settings))
+    };
+    if differ(|settings| settings.busy_poll) {
+        warnings.push("some of the runs polled without sleeping and others did not".to_owned());
+    }
+    if differ(|settings| settings.reconnect_every.is_some()) {
+        warnings.push("some of the runs replaced their connections and others did not".to_owned());
+    }
+    warnings
+}
+
+/// The share of the longest run's time in which all ran; `None` where a time cannot be read. It is as
+/// exact as the machines' clocks.
+fn together(parts: &[(&str, &Measured)]) -> Option<f64> {
+    let mut began = SystemTime::UNIX_EPOCH;
+    let mut ended: Option<SystemTime> = None;
+    let mut longest = Duration::ZERO;
+    for (_, part) in parts {
+        let start = humantime::parse_rfc3339(&part.run.started).ok()?;
+        let length = Duration::try_from_secs_f64(part.run.result.seconds).ok()?;
+        let end = start.checked_add(length)?;
+        began = began.max(start);
+        ended = Some(ended.map_or(end, |ended| ended.min(end)));
+        longest = longest.max(length);
+    }
+    let common = ended?.duration_since(began).unwrap_or_default();
+    (longest > Duration::ZERO).then(|| common.as_secs_f64() / longest.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::{run, saved};
+    use crate::run::Verdict;
+
+    fn merged(runs: [Run; 2]) -> Result<Saved, Error> {
+        let [first, second] = runs;
+        merge(&[saved("a", first), saved("b", second)])
+    }
+
+    fn warnings_of(runs: [Run; 2]) -> Vec<String> {
+        merged(runs).unwrap().run.unwrap().run.result.warnings
+    }
+
+    #[test]
+    fn the_sum_has_the_percentiles_of_all_samples() {
+        let whole = merged([run(2, 1_000..=2_000), run(3, 500..=9_000)]).unwrap();
+        let all = run(5, (1_000..=2_000).chain(500..=9_000));
+        let sum = whole.run.unwrap().run;
+        assert_eq!(sum.result.latency, all.result.latency);
+        assert_eq!(sum.result.service, all.result.service);
+        assert_eq!((sum.result.echoes, sum.result.sent), (9_502, 9_502));
+        assert_eq!((sum.result.rate, sum.settings.connections), (950.2, 5));
+        assert!(sum.program.ends_with("(2 runs merged)"), "{}", sum.program);
+        assert_eq!(sum.intervals[1].rate, 950.2);
+        assert_eq!((sum.intervals[1].p50_us, sum.intervals[1].max_us), (None, Some(9.007)));
+        assert!(sum.result.warnings.is_empty(), "{:?}", sum.result.warnings);
+    }
+
+    #[test]
+    fn what_decides_the_meaning_of_a_latency_must_not_differ() {
+        type Change = fn(&mut Settings);
+        let changes: [(&str, Change); 4] = [
+            ("size is 64 in the one and 65", |settings| settings.size = 65),
+            ("depth is 1 in the one and 2", |settings| settings.depth = 2),
+            ("framing is raw in the one and line", |settings| settings.framing = "line".to_owned()),
+            ("loop is closed in the one and open", |settings| settings.pacing = Loop::Open),
+        ];
+        for (words, change) in changes {
+            let mut other = run(1, 5..=9);
+            change(&mut other.settings);
+            let error = merged([run(1, 1..=9), other]).err().unwrap().to_string();
+            assert!(
+                error.starts_with("cannot merge a and b: ") && error.contains(words),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_run_twice_and_a_run_with_a_log_are_refused() {
+        let twice = merged([run(1, 1..=9), run(1, 1..=9)]);
+        assert!(matches!(twice, Err(Error::Twice { .. })));
+        let log = Saved { run: None, ..saved("log", run(1, 5..=9)) };
+        let mixed = merge(&[log.clone(), saved("run", run(1, 1..=9))]).err().unwrap();
+        assert!(mixed.to_string().starts_with("cannot merge run and log: "), "{mixed}");
+        let other = Saved { run: None, ..saved("other", run(1, 6..=9)) };
+        let logs = merge(&[log, other]).unwrap();
+        assert_eq!((logs.name.as_str(), logs.latency.len()), ("log + other", 9));
+    }
+
+    #[test]
+    fn runs_at_different_times_are_told_of() {
+        let mut late = run(1, 5..=9);
+        late.started = "2026-01-02T03:04:11Z".to_owned();
+        let found = warnings_of([run(1, 1..=9), late]);
+        assert!(found[0].contains("only 40 % of their time in common"), "{found:?}");
+        let mut in_time = run(1, 5..=9);
+        in_time.started = "2026-01-02T03:04:05.9Z".to_owned();
+        assert_eq!(warnings_of([run(1, 1..=9), in_time]), [""; 0]);
+    }
+
+    #[test]
+    fn intervals_that_do_not_lie_on_each_other_are_left_out() {
+        let mut other = run(1, 5..=9);
+        other.intervals[1].start_s = 1.0;
+        let whole = merged([run(1, 1..=9), other]).unwrap();
+        assert!(whole.intervals.is_empty());
+        assert!(whole.run.unwrap().run.result.warnings[0].contains("do not lie on each other"));
+    }
+
+    #[test]
+    fn warnings_and_failed_gates_of_the_parts_are_kept() {
+        let mut other = run(1, 5..=9);
+        other.result.warnings = vec!["short".to_owned()];
+        let gate = |gate: &str, failed| Verdict { gate: gate.to_owned(), value: None, failed };
+        other.gates = vec![gate("p99>1ms", true), gate("loss>0", false)];
+        assert_eq!(warnings_of([run(1, 1..=9), other]), ["b: it failed p99>1ms", "b: short"]);
+    }
+}

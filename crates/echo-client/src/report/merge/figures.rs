@@ -1,0 +1,152 @@
+//! The figures of several runs, added up.
+
+use hdrhistogram::Histogram;
+
+use crate::distribution::Distribution;
+use crate::run::{Causes, Fairness, Figures, Incident, Run};
+
+/// The sum of what came of the runs. The histograms are those of latency, service and connecting.
+pub(super) fn figures(
+    runs: &[&Run],
+    histograms: [&Histogram<u64>; 3],
+    warnings: Vec<String>,
+) -> Figures {
+    let all = || runs.iter().map(|run| &run.result);
+    let echoes = all().map(|result| result.echoes).sum();
+    let cpu_us: Option<f64> =
+        all().map(|result| Some(result.cpu_us_per_echo? * result.echoes as f64)).sum();
+    let [latency, service, connect] = histograms.map(Distribution::of);
+    Figures {
+        seconds: all().map(|result| result.seconds).fold(0.0, f64::max),
+        echoes,
+        rate: all().map(|result| result.rate).sum(),
+        bytes_per_second: all().map(|result| result.bytes_per_second).sum(),
+        latency,
+        service,
+        connect,
+        sent: all().map(|result| result.sent).sum(),
+        loss: all().map(|result| result.loss).sum(),
+        missing_bytes: all().map(|result| result.missing_bytes).sum(),
+        unsent: all().map(|result| result.unsent).sum(),
+        failed: all().map(|result| result.failed).sum(),
+        causes: all().map(|result| result.causes).fold(Causes::default(), Causes::and),
+        incidents: incidents(runs),
+        fairness: fairness(runs),
+        cpu_us_per_echo: cpu_us.filter(|_| echoes > 0).map(|us| us / echoes as f64),
+        busy: all().filter_map(|result| result.busy).reduce(f64::max),
+        retransmits: all().map(|result| result.retransmits).sum(),
+        warnings,
+    }
+}
+
+impl Causes {
+    fn and(self, other: Self) -> Self {
+        Self {
+            connect: self.connect + other.connect,
+            changed: self.changed + other.changed,
+            surplus: self.surplus + other.surplus,
+            closed: self.closed + other.closed,
+            lost: self.lost + other.lost,
+            timeout: self.timeout + other.timeout,
+        }
+    }
+}
+
+/// All incidents by time; the connections of each run are numbered after those of the one before.
+fn incidents(runs: &[&Run]) -> Vec<Incident> {
+    let mut incidents = Vec::new();
+    let mut before = 0;
+    for run in runs {
+        incidents.extend(
+            run.result
+                .incidents
+                .iter()
+                .cloned()
+                .map(|incident| Incident { connection: before + incident.connection, ..incident }),
+        );
+        before += run.settings.connections;
+    }
+    incidents.sort_by_key(|incident| incident.at_us);
+    incidents
+}
+
+/// Jain's index is (Σx)²/(nΣx²). So each run's Σx² follows from its index, its n and its Σx, which is
+/// the number of its echoes; and these sums add.
+fn fairness(runs: &[&Run]) -> Fairness {
+    let (mut n, mut echoes, mut squares) = (0.0, 0.0, 0.0);
+    for run in runs {
+        let connections = run.settings.connections as f64;
+        let sum = run.result.echoes as f64;
+        n += connections;
+        echoes += sum;
+        if sum > 0.0 {
+            squares += sum * sum / (connections * run.result.fairness.jain);
+        }
+    }
+    let all = || runs.iter().map(|run| run.result.fairness);
+    Fairness {
+        min: all().map(|fairness| fairness.min).min().unwrap_or_default(),
+        max: all().map(|fairness| fairness.max).max().unwrap_or_default(),
+        // Without an echo, each connection has as many as the others.
+        jain: if echoes > 0.0 { echoes * echoes / (n * squares) } else { 1.0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::run;
+
+    /// The index of Jain et al., by its definition.
+    fn jain(echoes: &[f64]) -> f64 {
+        let sum: f64 = echoes.iter().sum();
+        sum * sum / (echoes.len() as f64 * echoes.iter().map(|x| x * x).sum::<f64>())
+    }
+
+    #[test]
+    fn fairness_is_that_of_all_connections() {
+        let parts = [&[10.0, 20.0, 30.0][..], &[100.0, 1.0][..], &[0.0][..]];
+        let runs = parts.map(|echoes| {
+            let mut run = run(echoes.len(), []);
+            run.result.echoes = echoes.iter().sum::<f64>() as u64;
+            // Without an echo the index is 0/0, and whatever was saved must not matter.
+            run.result.fairness = Fairness {
+                min: echoes.iter().copied().fold(f64::MAX, f64::min) as u64,
+                max: echoes.iter().copied().fold(0.0, f64::max) as u64,
+                jain: if run.result.echoes > 0 { jain(echoes) } else { 0.0 },
+            };
+            run
+        });
+        let found = fairness(&runs.each_ref());
+        assert!((found.jain - jain(&parts.concat())).abs() < 1e-12, "{found:?}");
+        assert_eq!((found.min, found.max), (0, 100));
+        assert_eq!(fairness(&[&runs[2], &runs[2]]).jain, 1.0);
+    }
+
+    #[test]
+    fn incidents_are_told_by_time_and_with_the_connection_among_all() {
+        let incident = |connection, at_us| Incident {
+            connection,
+            at_us,
+            offset: 0,
+            cause: "closed".to_owned(),
+            text: String::new(),
+        };
+        let (mut first, mut second) = (run(3, []), run(2, []));
+        first.result.incidents = vec![incident(3, 50)];
+        second.result.incidents = vec![incident(1, 20)];
+        assert_eq!(incidents(&[&first, &second]), [incident(4, 20), incident(3, 50)]);
+    }
+
+    #[test]
+    fn processor_time_is_weighed_by_echoes() {
+        let (mut first, mut second) = (run(1, 1..=30), run(1, 1..=10));
+        first.result.cpu_us_per_echo = Some(2.0);
+        second.result.cpu_us_per_echo = Some(6.0);
+        let empty = crate::distribution::histogram();
+        let cpu = |runs: &[&Run]| figures(runs, [&empty; 3], Vec::new()).cpu_us_per_echo;
+        assert_eq!(cpu(&[&first, &second]), Some(3.0));
+        second.result.cpu_us_per_echo = None;
+        assert_eq!(cpu(&[&first, &second]), None);
+    }
+}

@@ -1,0 +1,294 @@
+//! A row for each figure, a column for each run, and the ratios to the first.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Measured, Saved};
+use crate::distribution::in_us;
+use crate::run::{Figures, Loop, Settings};
+
+/// What distinguishes runs, and what came of them. A figure that a run does not have is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Table {
+    /// The names of the columns.
+    pub runs: Vec<String>,
+    /// What was asked for.
+    pub settings: Vec<Setting>,
+    /// What came of it.
+    pub figures: Vec<Figure>,
+    /// What should be known before the figures are believed, each with the run's name.
+    pub warnings: Vec<String>,
+}
+
+/// A row of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Its name.
+    pub setting: &'static str,
+    /// For each run.
+    pub values: Vec<Option<String>>,
+}
+
+/// A row of what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// Its name; times end in their unit.
+    pub figure: &'static str,
+    /// For each run.
+    pub values: Vec<Option<f64>>,
+    /// The value divided by that of the first run; none where that is zero.
+    pub ratios: Vec<Option<f64>>,
+    #[serde(skip)]
+    label: &'static str,
+    #[serde(skip)]
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    PerSecond,
+    Microseconds,
+    Count,
+}
+
+impl Table {
+    /// The table for these runs. Latencies without an echo are none.
+    #[must_use]
+    pub fn of(saved: &[Saved]) -> Self {
+        let row = |figure, label, kind, value: &dyn Fn(&Saved) -> Option<f64>| {
+            let values: Vec<_> = saved.iter().map(value).collect();
+            let first = values.first().copied().flatten().filter(|&first| first > 0.0);
+            let ratios = values.iter().map(|value| Some((*value)? / first?)).collect();
+            Figure { figure, values, ratios, label, kind }
+        };
+        let latency = |figure, label, quantile| {
+            row(figure, label, Kind::Microseconds, &|saved| at(&saved.latency, quantile))
+        };
+        let of_run = |figure, label, kind, value: fn(&Measured) -> Option<f64>| {
+            row(figure, label, kind, &|saved| value(saved.run.as_ref()?))
+        };
+        let us = Kind::Microseconds;
+        let count = Kind::Count;
+        Self {
+            runs: saved.iter().map(|saved| saved.name.clone()).collect(),
+            settings: settings(saved),
+            figures: vec![
+                row("rate", "rate", Kind::PerSecond, &|saved| saved.rate),
+                latency("p50_us", "p50", 0.5),
+                latency("p90_us", "p90", 0.9),
+                latency("p99_us", "p99", 0.99),
+                latency("p99_9_us", "p99.9", 0.999),
+                latency("p99_99_us", "p99.99", 0.9999),
+                latency("max_us", "max", 1.0),
+                of_run("service_p50_us", "service p50", us, |run| at(&run.service, 0.5)),
+                of_run("service_p99_us", "service p99", us, |run| at(&run.service, 0.99)),
+                of_run("connect_p50_us", "connect p50", us, |run| at(&run.connect, 0.5)),
+                of_run("connect_p99_us", "connect p99", us, |run| at(&run.connect, 0.99)),
+                of_run("loss", "loss", count, |run| Some(figures(run).loss as f64)),
+                of_run("failed", "failed", count, |run| Some(figures(run).failed as f64)),
+                of_run("cpu_us_per_echo", "cpu per echo", us, |run| figures(run).cpu_us_per_echo),
+            ],
+            warnings: saved.iter().flat_map(warnings).collect(),
+        }
+    }
+}
+
+fn figures(measured: &Measured) -> &Figures {
+    &measured.run.result
+}
+
+fn at(histogram: &hdrhistogram::Histogram<u64>, quantile: f64) -> Option<f64> {
+    (!histogram.is_empty()).then(|| in_us(histogram.value_at_quantile(quantile)))
+}
+
+fn warnings(saved: &Saved) -> Vec<String> {
+    let found = saved.run.as_ref().map(|measured| figures(measured).warnings.as_slice());
+    found.unwrap_or_default().iter().map(|text| format!("{}: {text}", saved.name)).collect()
+}
+
+fn settings(saved: &[Saved]) -> Vec<Setting> {
+    let row = |setting, value: fn(&Settings) -> Option<String>| Setting {
+        setting,
+        values: saved.iter().map(|saved| value(&saved.run.as_ref()?.run.settings)).collect(),
+    };
+    vec![
+        row("host", |it| Some(it.host.clone())),
+        row("address", |it| Some(it.address.clone())),
+        row("connections", |it| Some(it.connections.to_string())),
+        row("size", |it| Some(it.size.to_string())),
+        row("depth", |it| Some(it.depth.to_string())),
+        row("framing", |it| Some(it.framing.clone())),
+        row("loop", |it| {
+            Some(if it.pacing == Loop::Closed { "closed" } else { "open" }.to_owned())
+        }),
+        row("rate asked", |it| it.rate.map(|rate| format!("{rate}/s"))),
+        row("arrivals", |it| it.arrivals.clone()),
+        row("duration", |it| it.duration_s.map(|seconds| format!("{seconds}s"))),
+        row("messages", |it| it.messages.map(|messages| messages.to_string())),
+        row("warmup", |it| Some(format!("{}s", it.warmup_s))),
+        row("threads", |it| Some(it.threads.to_string())),
+        row("busy poll", |it| Some(if it.busy_poll { "yes" } else { "no" }.to_owned())),
+        row("reconnect every", |it| it.reconnect_every.map(|messages| messages.to_string())),
+        row("timeout", |it| Some(format!("{}s", it.timeout_s))),
+    ]
+}
+
+impl fmt::Display for Table {
+    /// For people: the settings that all have in common in a line, the others as rows; each column with
+    /// its ratios in parentheses; the warnings below.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (common, different): (Vec<_>, Vec<_>) =
+            self.settings.iter().partition(|row| row.values.windows(2).all(|two| two[0] == two[1]));
+        let common: Vec<String> = common.into_iter().filter_map(Setting::in_words).collect();
+        if !common.is_empty() {
+            writeln!(f, "{}\n", common.join(", "))?;
+        }
+        let mut grid = vec![Line::of("", self.runs.iter().cloned().map(Some))];
+        grid.extend(different.iter().map(|row| Line::of(row.setting, row.values.iter().cloned())));
+        grid.extend(self.figures.iter().filter_map(Figure::line));
+        align(f, &grid)?;
+        for (index, warning) in self.warnings.iter().enumerate() {
+            let gap = if index == 0 { "\n" } else { "" };
+            writeln!(f, "{gap}warning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Setting {
+    /// What all runs have in common; `None` where there is nothing to say.
+    fn in_words(&self) -> Option<String> {
+        Some(format!("{} {}", self.setting, self.values.first()?.as_ref()?))
+    }
+}
+
+impl Figure {
+    /// The row for people; `None` where no run has the figure.
+    fn line(&self) -> Option<Line> {
+        self.values.iter().any(Option::is_some).then_some(())?;
+        let mut line = Line::of(
+            self.label,
+            self.values.iter().map(|value| value.map(|it| self.kind.shown(it))),
+        );
+        // The first is what the others are compared with.
+        for (cell, ratio) in line.cells.iter_mut().zip(&self.ratios).skip(1) {
+            cell.1 = ratio.map(|ratio| format!("({}x)", shown_ratio(ratio))).unwrap_or_default();
+        }
+        Some(line)
+    }
+}
+
+/// A line of text: a label and, for each run, a value and what stands beside it.
+struct Line {
+    label: &'static str,
+    cells: Vec<(String, String)>,
+}
+
+impl Line {
+    fn of(label: &'static str, values: impl IntoIterator<Item = Option<String>>) -> Self {
+        let cell = |value: Option<String>| (value.unwrap_or_else(|| "-".to_owned()), String::new());
+        Self { label, cells: values.into_iter().map(cell).collect() }
+    }
+}
+
+/// Writes the lines with values and ratios below each other, flush right.
+fn align(f: &mut fmt::Formatter<'_>, lines: &[Line]) -> fmt::Result {
+    let width = |text: &str| text.chars().count();
+    let label = lines.iter().map(|line| width(line.label)).max().unwrap_or_default();
+    let columns = lines.first().map_or(0, |line| line.cells.len());
+    let widths: Vec<(usize, usize)> = (0..columns)
+        .map(|column| {
+            let cells = || lines.iter().map(|line| &line.cells[column]);
+            let values = cells().map(|(value, _)| width(value)).max().unwrap_or_default();
+            (values, cells().map(|(_, ratio)| width(ratio)).max().unwrap_or_default())
+        })
+        .collect();
+    for line in lines {
+        let mut text = format!("{:label$}", line.label);
+        for ((value, ratio), &(values, ratios)) in line.cells.iter().zip(&widths) {
+            text += &format!("  {value:>values$}");
+            if ratios > 0 {
+                text += &format!(" {ratio:>ratios$}");
+            }
+        }
+        writeln!(f, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+impl Kind {
+    fn shown(self, value: f64) -> String {
+        match self {
+            Self::PerSecond => format!("{}/s", digits(value)),
+            Self::Count => format!("{value}"),
+            Self::Microseconds if value < 1e3 => format!("{} us", digits(value)),
+            Self::Microseconds if value < 1e6 => format!("{} ms", digits(value / 1e3)),
+            Self::Microseconds => format!("{} s", digits(value / 1e6)),
+        }
+    }
+}
+
+/// Three digits, or as many as stand before the point.
+fn digits(value: f64) -> String {
+    let decimals = if value < 10.0 {
+        2
+    } else if value < 100.0 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.decimals$}")
+}
+
+fn shown_ratio(ratio: f64) -> String {
+    if ratio < 100.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::{run, saved};
+
+    #[test]
+    fn each_column_has_its_ratios_to_the_first() {
+        let (mut first, mut second) = (run(50, 1_000..=1_000), run(500, 1_250..=1_250));
+        (first.result.rate, second.result.rate) = (50_000.0, 40_000.0);
+        second.result.warnings = vec!["the client was busy".to_owned()];
+        let table = Table::of(&[saved("a", first), saved("longer", second)]).to_string();
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[0].contains("size 64, depth 1, framing raw, loop closed"), "{table}");
+        for (row, expected) in [
+            (2, "                    a   longer"),
+            (3, "connections        50      500"),
+            (4, "rate          50000/s  40000/s (0.80x)"),
+            (5, "p50           1.00 us  1.25 us (1.25x)"),
+        ] {
+            assert_eq!(lines[row], expected, "{table}");
+        }
+        assert_eq!(lines[lines.len() - 2..], ["", "warning: longer: the client was busy"]);
+    }
+
+    #[test]
+    fn what_a_run_does_not_have_has_no_value_and_no_ratio() {
+        let log = Saved { run: None, ..saved("log", run(1, 1_000..=1_000)) };
+        let table = Table::of(&[saved("none", run(1, [])), log]);
+        let row = |name| table.figures.iter().find(|row| row.figure == name).unwrap();
+        assert_eq!(
+            (&row("p50_us").values[..], row("p50_us").ratios[1]),
+            (&[None, Some(1.0)][..], None)
+        );
+        assert_eq!(
+            (&row("loss").values[..], row("loss").ratios[0]),
+            (&[Some(0.0), None][..], None)
+        );
+        assert!(!table.to_string().contains("NaN"), "{table}");
+    }
+
+    #[test]
+    fn times_are_shown_in_the_unit_that_suits_them() {
+        let shown = |us| Kind::Microseconds.shown(us);
+        assert_eq!([shown(0.5), shown(12.34), shown(999.4)], ["0.50 us", "12.3 us", "999 us"]);
+        assert_eq!([shown(1_500.0), shown(2_000_000.0)], ["1.50 ms", "2.00 s"]);
+    }
+}

@@ -1,0 +1,395 @@
+//! The built echo-client, reading saved runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use echo_client::distribution::{Distribution, histogram};
+use echo_client::hdr_log::LogWriter;
+use echo_client::run::{
+    Causes, Fairness, Figures, Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings,
+};
+use echo_test_support::{Finished, Process, command, skipped};
+use hdrhistogram::Histogram;
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
+
+/// Reads the log named first with an HdrHistogram that is not ours, and prints percentiles in
+/// nanoseconds.
+const OTHER_READER: &str = "
+import sys
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
+total = HdrHistogram(1, 3600 * 1000 ** 3, 3)
+log = HistogramLogReader(sys.argv[1], total)
+while log.add_next_interval_histogram():
+    pass
+print(total.get_total_count(), *map(total.get_value_at_percentile, (50, 99, 99.9, 100)))
+";
+
+/// A folder of this test's own, which goes with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{test}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.0.join(name), content).unwrap();
+    }
+
+    fn run(&self, name: &str, run: &Run) {
+        self.file(name, serde_json::to_vec(run).unwrap());
+    }
+
+    fn report(&self, arguments: &[&str]) -> Finished {
+        self.report_of(b"", arguments)
+    }
+
+    fn report_of(&self, stdin: &[u8], arguments: &[&str]) -> Finished {
+        let mut client = command(PROGRAM);
+        let client = client.arg("report").args(arguments).current_dir(&self.0);
+        Process::run(client, stdin).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let finished = self.report(&[arguments, &["--format", "json"]].concat());
+        assert!(finished.status.success(), "{finished:?}");
+        serde_json::from_str(&finished.stdout).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn times(ns: impl IntoIterator<Item = u64>) -> Histogram<u64> {
+    let mut times = histogram();
+    ns.into_iter().for_each(|ns| times.record(ns).unwrap());
+    times
+}
+
+/// A run of two seconds with these latencies.
+fn run(latencies: impl IntoIterator<Item = u64>) -> Run {
+    let times = times(latencies);
+    let distribution = Distribution::of(&times);
+    let interval = |start_s| Interval {
+        start_s,
+        seconds: 1.0,
+        echoes: times.len() / 2,
+        rate: times.len() as f64 / 2.0,
+        p50_us: Some(distribution.p50_us),
+        p99_us: Some(distribution.p99_us),
+        max_us: Some(distribution.max_us),
+    };
+    Run {
+        schema_version: SCHEMA_VERSION,
+        program: "echo-client 0.1.0".to_owned(),
+        started: "2026-01-02T03:04:05Z".to_owned(),
+        machine: Machine {
+            os: "Linux".to_owned(),
+            kernel: "6.12".to_owned(),
+            cpu: "a processor".to_owned(),
+            cpus: 2,
+        },
+        settings: settings(),
+        intervals: vec![interval(0.0), interval(1.0)],
+        gates: Vec::new(),
+        result: Figures {
+            seconds: 2.0,
+            echoes: times.len(),
+            rate: times.len() as f64 / 2.0,
+            bytes_per_second: times.len() as f64 * 32.0,
+            service: distribution.clone(),
+            connect: distribution.clone(),
+            latency: distribution,
+            sent: times.len(),
+            loss: 0,
+            missing_bytes: 0,
+            unsent: 0,
+            failed: 0,
+            causes: Causes::default(),
+            incidents: Vec::new(),
+            fairness: Fairness { min: times.len(), max: times.len(), jain: 1.0 },
+            cpu_us_per_echo: Some(2.0),
+            busy: Some(0.5),
+            retransmits: Some(0),
+            warnings: Vec::new(),
+        },
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        host: "example".to_owned(),
+        address: "192.0.2.1:65432".to_owned(),
+        connections: 1,
+        size: 64,
+        depth: 1,
+        framing: "raw".to_owned(),
+        pacing: Loop::Closed,
+        rate: None,
+        arrivals: None,
+        duration_s: Some(2.0),
+        messages: None,
+        warmup_s: 0.0,
+        threads: 1,
+        busy_poll: false,
+        reconnect_every: None,
+        timeout_s: 10.0,
+    }
+}
+
+/// A log of three intervals of a second each.
+fn log(intervals: [Histogram<u64>; 3]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut log = LogWriter::new(&mut bytes, SystemTime::now(), "echo-client to example").unwrap();
+    for (second, times) in (0..).zip(&intervals) {
+        log.write(times, Duration::from_secs(second), Duration::from_secs(1), None).unwrap();
+    }
+    bytes
+}
+
+fn values(json: &Value, figure: &str, key: &str) -> Vec<Option<f64>> {
+    let figures = json["figures"].as_array().unwrap();
+    let row = figures.iter().find(|row| row["figure"] == figure).unwrap();
+    row[key].as_array().unwrap().iter().map(Value::as_f64).collect()
+}
+
+#[test]
+fn runs_stand_side_by_side_with_ratios_to_the_first() {
+    let folder = Folder::new("table");
+    folder.run("a.json", &run(vec![1_000; 100]));
+    let mut other = run(vec![1_500; 50]);
+    other.settings.connections = 7;
+    other.result.warnings = vec!["the machine was busy".to_owned()];
+    folder.run("b.json", &other);
+    let finished = folder.report(&["a.json", "b.json"]);
+    assert!(finished.status.success(), "{finished:?}");
+    let row = |name: &str| {
+        let row = finished.stdout.lines().find(|line| line.starts_with(name)).unwrap();
+        row.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(row("rate"), ["rate", "50.0/s", "25.0/s", "(0.50x)"]);
+    assert_eq!(row("p99 "), ["p99", "1.00", "us", "1.50", "us", "(1.50x)"]);
+    assert_eq!(row("connections"), ["connections", "1", "7"]);
+    assert!(finished.stdout.ends_with("\nwarning: b: the machine was busy\n"), "{finished:?}");
+    let json = folder.json(&["a.json", "b.json"]);
+    assert_eq!(json["runs"], serde_json::json!(["a", "b"]));
+    assert_eq!(values(&json, "rate", "ratios"), [Some(1.0), Some(0.5)]);
+    assert_eq!(values(&json, "p50_us", "values"), [Some(1.0), Some(1.5)]);
+}
+
+#[test]
+fn a_run_may_come_in_on_stdin() {
+    let folder = Folder::new("stdin");
+    let finished = folder.report_of(&serde_json::to_vec(&run([1_000])).unwrap(), &["-"]);
+    assert!(finished.status.success() && finished.stdout.contains("stdin"), "{finished:?}");
+}
+
+#[test]
+fn merged_runs_have_the_percentiles_of_all_their_samples() {
+    let folder = Folder::new("merge");
+    folder.run("a.json", &run(1_000..=3_000));
+    folder.run("b.json", &run(2_000..=90_000));
+    let merged: Run =
+        serde_json::from_value(folder.json(&["--merge", "a.json", "b.json"])).unwrap();
+    let all = Distribution::of(&times((1_000..=3_000).chain(2_000..=90_000)));
+    assert_eq!(merged.result.latency, all);
+    assert_eq!((merged.result.sent, merged.settings.connections), (all.count, 2));
+    assert_eq!(merged.result.rate, all.count as f64 / 2.0);
+    // Each connection had other work to do, by the numbers of the echoes.
+    let (a, b) = (2_001.0_f64, 88_001.0_f64);
+    let jain = (a + b).powi(2) / (2.0 * (a * a + b * b));
+    assert!((merged.result.fairness.jain - jain).abs() < 1e-9, "{:?}", merged.result.fairness);
+    assert!(merged.program.contains("2 runs merged"), "{}", merged.program);
+    // What was merged is a run like others, and can be merged again.
+    folder.run("ab.json", &merged);
+    folder.run("c.json", &run([5]));
+    let more: Run = serde_json::from_value(folder.json(&["--merge", "ab.json", "c.json"])).unwrap();
+    assert_eq!(more.result.latency.count, all.count + 1);
+    let table = folder.report(&["--merge", "a.json", "b.json"]);
+    assert!(table.status.success() && table.stdout.contains("a + b"), "{table:?}");
+}
+
+#[test]
+fn what_cannot_be_reported_is_named_with_its_cause_and_the_way_out() {
+    let folder = Folder::new("refused");
+    let good = run([1_000]);
+    folder.run("good.json", &good);
+    let mut larger = run([2_000]);
+    larger.settings.size = 4096;
+    folder.run("larger.json", &larger);
+    let text = serde_json::to_string(&good).unwrap();
+    folder.file("newer.json", text.replace("\"schema_version\":1", "\"schema_version\":2"));
+    folder.file("cut.json", &text[..text.len() - 40]);
+    folder.file("other.json", "{\"answer\": 42}");
+    folder.file("damaged.json", text.replacen("\"histogram\":\"HIST", "\"histogram\":\"HITS", 1));
+    folder.file("words.txt", "Hello, world\n");
+    folder.file("empty", "");
+    folder.file("bare.hlog", "#[Histogram log format version 1.2]\n");
+    let mut cut = log([times([1]), times([2]), times([3])]);
+    cut.truncate(cut.len() - 30);
+    folder.file("cut.hlog", cut);
+    for (arguments, code, message) in [
+        (&["missing.json"][..], 1, "cannot read missing.json: No such file"),
+        (
+            &["newer.json"],
+            1,
+            "newer.json: it has version 2 of the format, but this program knows only",
+        ),
+        (&["cut.json"], 1, "cut.json: the JSON is cut off in line 1\nhint: "),
+        (&["other.json"], 1, "other.json: the JSON is not a run: missing field `schema_version`"),
+        (&["damaged.json"], 1, "damaged.json: the histogram of `latency` is damaged"),
+        (&["words.txt"], 1, "words.txt: it is neither a saved run (JSON) nor an HdrHistogram"),
+        (&["empty"], 1, "empty: it is empty"),
+        (&["bare.hlog"], 1, "bare.hlog: the interval log has no interval"),
+        (&["cut.hlog"], 1, "cut.hlog: the histogram of interval 3 is cut off"),
+        (
+            &["good.json", "larger.json", "--merge"],
+            1,
+            "size is 64 in the one and 4096 in the other",
+        ),
+        (
+            &["good.json", "good.json", "--merge"],
+            1,
+            "they are the same run\nhint: name each run once",
+        ),
+        (&["good.json", "--svg", "no/such/folder.svg"], 1, "cannot write no/such/folder.svg: "),
+        (&[], 2, "required arguments were not provided"),
+        (&["good.json", "--format", "xml"], 2, "invalid value 'xml'"),
+    ] {
+        let finished = folder.report(arguments);
+        assert_eq!(finished.status.code(), Some(code), "{finished:?}");
+        assert!(finished.stderr.contains(message), "{arguments:?}: {finished:?}");
+        assert_eq!(finished.stdout, "", "a bad file leaves no half report");
+    }
+}
+
+#[test]
+fn a_run_without_an_echo_has_no_percentiles_and_no_curve() {
+    let folder = Folder::new("empty");
+    folder.run("empty.json", &run([]));
+    let json = folder.json(&["empty.json"]);
+    assert_eq!(values(&json, "p50_us", "values"), [None]);
+    assert_eq!(values(&json, "rate", "ratios"), [None]);
+    let finished = folder.report(&["empty.json", "--svg", "empty.svg"]);
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("there is nothing to draw: not one echo"), "{finished:?}");
+    assert!(!folder.0.join("empty.svg").exists());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_told_of() {
+    let folder = Folder::new("full");
+    folder.run("a.json", &run([1_000]));
+    let finished = folder.report(&["a.json", "--svg", "/dev/full"]);
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("cannot write /dev/full: No space left"), "{finished:?}");
+    let mut client = command(PROGRAM);
+    client.args(["report", "a.json"]).current_dir(&folder.0);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = client.stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("cannot write the report: No space left"), "{stderr}");
+}
+
+#[test]
+fn the_picture_has_the_curves_and_says_what_they_are() {
+    let folder = Folder::new("svg");
+    folder.run("a&b.json", &run((0..5_000).map(|index| 10_000 + 3 * index)));
+    folder.run("slow.json", &run((0..5_000).map(|index| 20_000 + index * index)));
+    let finished = folder.report(&["a&b.json", "slow.json", "--svg", "picture.svg"]);
+    assert!(finished.status.success(), "{finished:?}");
+    let svg = fs::read_to_string(folder.0.join("picture.svg")).unwrap();
+    let texts = texts_of_well_formed(&svg);
+    for text in [
+        "latency",
+        "percentile of the echoes",
+        "rate (echoes/s)",
+        "time from the start (s)",
+        "50 %",
+        "99.9 %",
+        "100 µs",
+        "a&b",
+        "slow",
+    ] {
+        assert!(texts.iter().any(|found| found == text), "no {text:?} in {texts:?}");
+    }
+    // The first run's colour and the second's, in paths long enough for a curve.
+    for (colour, points) in [("#0072B2", 20), ("#D55E00", 20)] {
+        let lines = svg.lines().filter(|line| line.contains("polyline") && line.contains(colour));
+        let found: usize = lines.map(|line| line.matches(',').count()).sum();
+        assert!(found > points, "{colour} has {found} points");
+    }
+}
+
+/// Checks that each element ends, in order, and that text is escaped; returns the texts.
+fn texts_of_well_formed(xml: &str) -> Vec<String> {
+    let (mut open, mut texts) = (Vec::new(), Vec::new());
+    for piece in xml.trim().split('<').skip(1) {
+        let (tag, text) = piece.split_once('>').expect("a tag ends");
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        match (tag.strip_prefix('/'), tag.ends_with('/')) {
+            (Some(name), _) => assert_eq!(open.pop(), Some(name)),
+            (None, true) => {}
+            (None, false) => open.push(tag.split_whitespace().next().unwrap()),
+        }
+        let text = text.trim().replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
+        let bare = text.replace("&amp;", "").replace("&apos;", "");
+        assert!(!bare.contains('&'), "{text}");
+        texts.extend(
+            Some(text.replace("&apos;", "'").replace("&amp;", "&")).filter(|it| !it.is_empty()),
+        );
+    }
+    assert_eq!(open, [""; 0]);
+    texts
+}
+
+#[test]
+fn an_interval_log_stands_beside_a_run() {
+    let folder = Folder::new("log");
+    folder.run("run.json", &run(vec![4_000_000; 4]));
+    folder.file("log.hlog", log([times([2_000]), times([2_000]), times([2_000; 10])]));
+    let json = folder.json(&["run.json", "log.hlog", "--unit", "us"]);
+    assert_eq!(values(&json, "rate", "values"), [Some(2.0), Some(4.0)]);
+    let found = values(&json, "p50_us", "values")[1].unwrap();
+    assert!((found / 2_000.0 - 1.0).abs() < 2e-3, "{found}");
+    assert_eq!(values(&json, "loss", "values"), [Some(0.0), None]);
+    let finished = folder.report(&["--merge", "run.json", "log.hlog"]);
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("the latter is an interval log"), "{finished:?}");
+}
+
+#[test]
+fn another_hdrhistogram_reads_our_log_to_the_same_percentiles() {
+    let installed = Command::new("python3").args(["-c", "import hdrh.log"]).output();
+    if !installed.is_ok_and(|output| output.status.success()) {
+        skipped("our interval log in another HdrHistogram", "no python3 with PyPI's hdrhistogram");
+        return;
+    }
+    let folder = Folder::new("python");
+    // 40 000 in all: where a percentile lies between two, that library rounds to the nearest.
+    let parts = [times(1_000..=40_096), times([9; 3]), times((0..900).map(|it| it * 1_000_000))];
+    let mut all = histogram();
+    parts.iter().for_each(|part| all.add(part).unwrap());
+    folder.file("run.hlog", log(parts));
+    let mut python = command("python3");
+    let python = python.args(["-c", OTHER_READER, "run.hlog"]).current_dir(&folder.0);
+    let finished = Process::run(python, b"").unwrap();
+    assert!(finished.status.success(), "{finished:?}");
+    let found: Vec<u64> =
+        finished.stdout.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    let ours = [0.5, 0.99, 0.999, 1.0].map(|quantile| all.value_at_quantile(quantile));
+    assert_eq!(found, [&[all.len()], &ours[..]].concat());
+}
