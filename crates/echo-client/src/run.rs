@@ -219,7 +219,7 @@ pub struct Interval {
     pub echoes: u64,
     /// The same a second.
     pub rate: f64,
-    /// Median latency; none without an echo.
+    /// Median latency; none without an echo, and in a merged run: percentiles do not add.
     pub p50_us: Option<f64>,
     /// 99th percentile.
     pub p99_us: Option<f64>,

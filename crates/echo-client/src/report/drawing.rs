@@ -31,7 +31,7 @@ const PERCENTILES_HEIGHT: u32 = 420;
 const RATES_HEIGHT: u32 = 300;
 /// Names in a line of the legend, and how much of a name fits there.
 const LEGEND_COLUMNS: usize = 3;
-const NAME_LENGTH: usize = 34;
+const NAME_LENGTH: usize = 28;
 
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
@@ -65,7 +65,8 @@ fn picture(svg: &mut String, saved: &[Saved]) -> Drawn {
     let (legend, plots) = rest.split_vertically(legend_height);
     let (upper, lower) = plots.split_vertically(PERCENTILES_HEIGHT);
     let centre = Pos::new(HPos::Center, VPos::Center);
-    title.draw_text("echo-client report", &font(22).pos(centre), (WIDTH as i32 / 2, 20))?;
+    let heading = "Latency by percentile, and rate over time";
+    title.draw_text(heading, &font(22).pos(centre), (WIDTH as i32 / 2, 20))?;
     draw_legend(&legend, saved)?;
 
     let by_percentile: Vec<Vec<Point>> =
@@ -74,7 +75,8 @@ fn picture(svg: &mut String, saved: &[Saved]) -> Drawn {
     let y = Axis::latency(by_percentile.iter().flatten().map(|&(_, us)| us));
     plot(&upper, [&x, &y], &by_percentile)?;
     if rates_height > 0 {
-        let x = Axis::time(over_time.iter().flatten().map(|&(seconds, _)| seconds));
+        let intervals = saved.iter().flat_map(|saved| &saved.intervals);
+        let x = Axis::time(intervals.map(|part| part.start_s + part.seconds));
         let y = Axis::rate(over_time.iter().flatten().map(|&(_, rate)| rate));
         plot(&lower, [&x, &y], &over_time)?;
     }
@@ -116,10 +118,11 @@ fn shortened(name: &str) -> String {
 fn plot(area: &Area, [x_axis, y_axis]: [&Axis; 2], curves: &[Vec<Point>]) -> Drawn {
     let mut chart = ChartBuilder::on(area)
         .margin_top(16)
+        .margin_left(12)
         .margin_right(36)
         .margin_bottom(8)
         .x_label_area_size(54)
-        .y_label_area_size(96)
+        .y_label_area_size(88)
         .build_cartesian_2d(x_axis.clone(), y_axis.clone())?;
     chart
         .configure_mesh()

@@ -65,14 +65,17 @@ impl Axis {
     }
 
     fn logarithmic(title: &'static str, least: f64, most: f64, name: fn(f64) -> String) -> Self {
-        let decades = least.log10().floor() as i32..=most.log10().ceil() as i32;
-        let fine: &[f64] =
-            if (most / least).log10() > FINE_DECADES { &[1.0] } else { &[1.0, 2.0, 5.0] };
-        let values = decades.flat_map(|ten| fine.iter().map(move |digit| digit * 10_f64.powi(ten)));
-        let values: Vec<f64> = values.collect();
-        let from = values.iter().copied().filter(|&it| it <= least).fold(f64::MIN, f64::max);
-        let to = values.iter().copied().filter(|&it| it >= most).fold(f64::MAX, f64::min);
-        let ticks = values.iter().filter(|&&it| it >= from && it <= to).map(|it| it.log10());
+        let powers = least.log10().floor() as i32..=most.log10().ceil() as i32;
+        let steps = |digits: &'static [f64]| {
+            let values = |ten| digits.iter().map(move |digit| digit * 10_f64.powi(ten));
+            powers.clone().flat_map(values)
+        };
+        let fine = || steps(&[1.0, 2.0, 5.0]);
+        let from = fine().filter(|&it| it <= least).fold(f64::MIN, f64::max);
+        let to = fine().filter(|&it| it >= most).fold(f64::MAX, f64::min);
+        let few = (most / least).log10() > FINE_DECADES;
+        let ticks = if few { steps(&[1.0]).collect::<Vec<_>>() } else { fine().collect() };
+        let ticks = ticks.into_iter().filter(|it| (from..=to).contains(it)).map(f64::log10);
         let (from, to) = (from.log10(), to.log10());
         Self { title, ticks: ticks.collect(), from, to, logarithmic: true, name }
     }
@@ -170,8 +173,9 @@ mod tests {
         let expected = ["10 µs", "20 µs", "50 µs", "100 µs", "200 µs", "500 µs", "1 ms"];
         assert_eq!(labels(&wide), expected);
         let wider = Axis::latency([0.5, 3e6].into_iter());
-        assert_eq!(labels(&wider)[..2], ["100 ns", "1 µs"]);
-        assert_eq!(labels(&wider).last().unwrap(), "10 s");
+        assert_eq!(labels(&wider)[..2], ["1 µs", "10 µs"]);
+        assert_eq!(labels(&wider).last().unwrap(), "1 s");
+        assert_eq!((wider.from, wider.to), (0.5_f64.log10(), 5e6_f64.log10()));
     }
 
     #[test]
