@@ -29,9 +29,9 @@ const TITLE_HEIGHT: u32 = 40;
 const LEGEND_LINE: u32 = 24;
 const PERCENTILES_HEIGHT: u32 = 420;
 const RATES_HEIGHT: u32 = 300;
-/// Names in a line of the legend, and how much of a name fits there.
-const LEGEND_COLUMNS: usize = 3;
-const NAME_LENGTH: usize = 28;
+/// How many names are in a line of the legend, and how many letters have room there. Where one name
+/// is longer, each has a line to itself: cut shorter, names often look the same.
+const LEGENDS: [(usize, usize); 2] = [(3, 28), (1, 100)];
 
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
@@ -57,7 +57,8 @@ pub fn draw(saved: &[Saved]) -> Result<String, Error> {
 fn picture(svg: &mut String, saved: &[Saved]) -> Drawn {
     let over_time: Vec<Vec<Point>> = saved.iter().map(|saved| rates(&saved.intervals)).collect();
     let rates_height = if over_time.iter().all(Vec::is_empty) { 0 } else { RATES_HEIGHT };
-    let legend_height = LEGEND_LINE * saved.len().div_ceil(LEGEND_COLUMNS) as u32;
+    let (columns, _) = legend_of(saved);
+    let legend_height = LEGEND_LINE * saved.len().div_ceil(columns) as u32;
     let height = TITLE_HEIGHT + legend_height + PERCENTILES_HEIGHT + rates_height;
     let whole = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
     whole.fill(&WHITE)?;
@@ -87,30 +88,36 @@ fn font(size: u32) -> TextStyle<'static> {
     TextStyle::from((FONT, size).into_font()).color(&INK)
 }
 
+fn legend_of(saved: &[Saved]) -> (usize, usize) {
+    let longest = saved.iter().map(|saved| saved.name.chars().count()).max().unwrap_or_default();
+    LEGENDS[usize::from(longest > LEGENDS[0].1)]
+}
+
 /// A line and its name for each run.
 fn draw_legend(area: &Area, saved: &[Saved]) -> Drawn {
     let left = Pos::new(HPos::Left, VPos::Center);
+    let (columns, room) = legend_of(saved);
     for (index, saved) in saved.iter().enumerate() {
-        let column = (WIDTH as usize - 90) / LEGEND_COLUMNS * (index % LEGEND_COLUMNS);
-        let (x, y) =
-            (60 + column as i32, 12 + (LEGEND_LINE as usize * (index / LEGEND_COLUMNS)) as i32);
+        let column = (WIDTH as usize - 90) / columns * (index % columns);
+        let line = LEGEND_LINE as usize * (index / columns);
+        let (x, y) = (60 + column as i32, 12 + line as i32);
         let pen = Pen::number(index);
         for dash in pen.dashes(&[(x, y), (x + 46, y)]) {
             area.draw(&PathElement::new(dash, pen.stroke()))?;
         }
         pen.mark(area, (x + 23, y))?;
-        area.draw_text(&shortened(&saved.name), &font(16).pos(left), (x + 54, y))?;
+        area.draw_text(&shortened(&saved.name, room), &font(16).pos(left), (x + 54, y))?;
     }
     Ok(())
 }
 
 /// A name that fits into the legend. Its end, too, may be what tells it from others.
-fn shortened(name: &str) -> String {
+fn shortened(name: &str, room: usize) -> String {
     let letters: Vec<char> = name.chars().collect();
-    if letters.len() <= NAME_LENGTH {
+    if letters.len() <= room {
         return name.to_owned();
     }
-    let half = NAME_LENGTH / 2;
+    let half = room / 2;
     letters[..half].iter().chain(&['…']).chain(&letters[letters.len() - half + 1..]).collect()
 }
 
@@ -158,10 +165,18 @@ mod tests {
 
     #[test]
     fn a_long_name_keeps_its_beginning_and_its_end() {
-        assert_eq!(shortened("short"), "short");
-        let long = shortened(&format!("first-{}-last", "x".repeat(40)));
-        assert_eq!(long.chars().count(), NAME_LENGTH);
+        assert_eq!(shortened("short", 28), "short");
+        let long = shortened(&format!("first-{}-last", "x".repeat(40)), 28);
+        assert_eq!(long.chars().count(), 28);
         assert!(long.starts_with("first-") && long.ends_with("-last"), "{long}");
+    }
+
+    #[test]
+    fn names_that_differ_in_the_middle_alone_stay_different() {
+        let name = |middle| format!("a-rather-long-{middle}-name-of-a-run");
+        let both = ["one", "two"].map(|middle| saved(&name(middle), run(1, 1_000..=2_000)));
+        let svg = draw(&both).unwrap();
+        assert!(svg.contains(&name("one")) && svg.contains(&name("two")));
     }
 
     #[test]

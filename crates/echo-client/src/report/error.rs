@@ -63,6 +63,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
+            Self::Json(error) if error.is_data() => return Self::Unknown.hint(),
             Self::Empty | Self::Json(_) | Self::Histogram { .. } | Self::Log(_) => {
                 "was the run that wrote it still going on, or cut off, or the disk full?"
             }

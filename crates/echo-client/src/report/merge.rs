@@ -293,6 +293,7 @@ mod tests {
         let other = Saved { run: None, ..saved("other", run(1, 6..=9)) };
         let logs = merge(&[log, other]).unwrap();
         assert_eq!((logs.name.as_str(), logs.latency.len()), ("log + other", 9));
+        assert_eq!(logs.rate, Some(0.9));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::run::{Figures, Loop, Settings};
 pub struct Table {
     /// The names of the columns.
     pub runs: Vec<String>,
-    /// What was asked for.
+    /// What was asked for, where any run tells.
     pub settings: Vec<Setting>,
     /// What came of it.
     pub figures: Vec<Figure>,
@@ -112,7 +112,7 @@ fn settings(saved: &[Saved]) -> Vec<Setting> {
         setting,
         values: saved.iter().map(|saved| value(&saved.run.as_ref()?.run.settings)).collect(),
     };
-    vec![
+    let mut rows = vec![
         row("host", |it| Some(it.host.clone())),
         row("address", |it| Some(it.address.clone())),
         row("connections", |it| Some(it.connections.to_string())),
@@ -131,7 +131,9 @@ fn settings(saved: &[Saved]) -> Vec<Setting> {
         row("busy poll", |it| Some(if it.busy_poll { "yes" } else { "no" }.to_owned())),
         row("reconnect every", |it| it.reconnect_every.map(|messages| messages.to_string())),
         row("timeout", |it| Some(format!("{}s", it.timeout_s))),
-    ]
+    ];
+    rows.retain(|row| row.values.iter().any(Option::is_some));
+    rows
 }
 
 impl fmt::Display for Table {
@@ -283,6 +285,7 @@ mod tests {
             (&[Some(0.0), None][..], None)
         );
         assert!(!table.to_string().contains("NaN"), "{table}");
+        assert!(table.settings.iter().all(|row| row.setting != "arrivals"), "{table}");
     }
 
     #[test]

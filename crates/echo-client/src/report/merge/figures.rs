@@ -139,6 +139,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_adds_up() {
+        let counted = |times: u64| {
+            let mut run = run(1, []);
+            let result = &mut run.result;
+            result.bytes_per_second = 64.0 * times as f64;
+            (result.sent, result.loss, result.missing_bytes) = (times, 2 * times, 3 * times);
+            (result.unsent, result.failed) = (4 * times, 5 * times);
+            result.retransmits = Some(6 * times);
+            result.causes = Causes {
+                connect: times,
+                changed: 2 * times,
+                surplus: 3 * times,
+                closed: 4 * times,
+                lost: 5 * times,
+                timeout: 6 * times,
+            };
+            run
+        };
+        let (first, second, both) = (counted(1), counted(10), counted(11));
+        let empty = crate::distribution::histogram();
+        let mut found = figures(&[&first, &second], [&empty; 3], Vec::new());
+        // These have tests of their own.
+        (found.fairness, found.cpu_us_per_echo) =
+            (both.result.fairness, both.result.cpu_us_per_echo);
+        assert_eq!(found, both.result);
+    }
+
+    #[test]
     fn processor_time_is_weighed_by_echoes() {
         let (mut first, mut second) = (run(1, 1..=30), run(1, 1..=10));
         first.result.cpu_us_per_echo = Some(2.0);
