@@ -171,14 +171,16 @@ impl Causes {
         }
     }
 
-    /// Adds those of another run, or of a part of this one.
-    pub fn add(&mut self, other: &Self) {
-        self.connect += other.connect;
-        self.changed += other.changed;
-        self.surplus += other.surplus;
-        self.closed += other.closed;
-        self.lost += other.lost;
-        self.timeout += other.timeout;
+    /// Together with those of another run, or of another part of this one.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            connect: self.connect + other.connect,
+            changed: self.changed + other.changed,
+            surplus: self.surplus + other.surplus,
+            closed: self.closed + other.closed,
+            lost: self.lost + other.lost,
+            timeout: self.timeout + other.timeout,
+        }
     }
 }
 

@@ -121,7 +121,7 @@ impl Tally {
         self.unsent += other.unsent;
         self.connect.add(&other.connect).expect("all histograms have the same bounds");
         self.failed += other.failed;
-        self.causes.add(&other.causes);
+        self.causes = self.causes.and(other.causes);
         self.incidents.extend(other.incidents);
         self.incidents.sort_by_key(|incident| incident.at_us);
         self.incidents.truncate(INCIDENTS);

@@ -320,7 +320,13 @@ mod tests {
     fn warnings_and_failed_gates_of_the_parts_are_kept() {
         let mut other = run(1, 5..=9);
         other.result.warnings = vec!["short".to_owned()];
-        let gate = |gate: &str, failed| Verdict { gate: gate.to_owned(), value: None, failed };
+        let gate = |gate: &str, failed| Verdict {
+            gate: gate.to_owned(),
+            value: None,
+            limit: 0.0,
+            is_time: false,
+            failed,
+        };
         other.gates = vec![gate("p99>1ms", true), gate("loss>0", false)];
         assert_eq!(warnings_of([run(1, 1..=9), other]), ["b: it failed p99>1ms", "b: short"]);
     }

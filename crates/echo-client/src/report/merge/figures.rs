@@ -39,19 +39,6 @@ pub(super) fn figures(
     }
 }
 
-impl Causes {
-    fn and(self, other: Self) -> Self {
-        Self {
-            connect: self.connect + other.connect,
-            changed: self.changed + other.changed,
-            surplus: self.surplus + other.surplus,
-            closed: self.closed + other.closed,
-            lost: self.lost + other.lost,
-            timeout: self.timeout + other.timeout,
-        }
-    }
-}
-
 /// All incidents by time; the connections of each run are numbered after those of the one before.
 fn incidents(runs: &[&Run]) -> Vec<Incident> {
     let mut incidents = Vec::new();
