@@ -48,6 +48,11 @@ pub enum Event {
         /// What it ends, if it is not the first.
         outage: Option<Outage>,
     },
+    /// A message is about to be sent. What is done about it delays it.
+    Sending {
+        /// The number of the message, from 1.
+        seq: u64,
+    },
     /// An echo came back right.
     Reply {
         /// The number of the message, from 1.
@@ -96,6 +101,7 @@ pub fn run(
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let sent_at = Instant::now();
         due = sent_at + ping.interval;
+        let _ = observe(Event::Sending { seq });
         let result = match &mut link {
             Some(link) => link.round_trip(config.timeout),
             None => Link::open(config, ping, seq, outage, &mut observe).and_then(|mut opened| {
@@ -236,6 +242,7 @@ impl Summary {
                 self.times.saturating_record(ns(*time));
             }
             Event::Failed { .. } => self.transmitted += 1,
+            Event::Sending { .. } => {}
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,7 +31,8 @@ enum News {
 /// back right.
 pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(&ping, options);
-    let news = start(config, ping)?;
+    let under_way = Arc::new(UnderWay::default());
+    let news = start(config, ping, Arc::clone(&under_way))?;
     let deadline = options.deadline().map(|deadline| Instant::now() + deadline);
     loop {
         let next = match deadline {
@@ -45,27 +47,49 @@ pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::
             Ok(News::Signal(_) | News::End(Ok(()))) | Err(_) => break,
         }
     }
+    report.give_up(under_way.message());
     report.conclude().map_err(Error::Output)?;
     let all_came = report.summary.received > 0 && report.summary.lost() == 0;
     Ok(ExitCode::from(u8::from(!all_came)))
 }
 
 /// Pings on a thread of its own, so that a signal need not wait for a connection or an echo.
-fn start(config: Config, ping: Ping) -> anyhow::Result<Receiver<News>> {
+fn start(config: Config, ping: Ping, under_way: Arc<UnderWay>) -> anyhow::Result<Receiver<News>> {
     let (sender, news) = mpsc::channel();
     let signals = sender.clone();
     on_each_signal(move |signal| drop(signals.send(News::Signal(signal))))
         .context("cannot wait for signals")?;
     let pinging = move || {
-        let result = ping::run(&config, &ping, |event| match sender.send(News::Event(event)) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+        let result = ping::run(&config, &ping, |event| {
+            if let Event::Sending { seq } = event {
+                under_way.set(seq);
+                return ControlFlow::Continue(());
+            }
+            match sender.send(News::Event(event)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
         });
         // If nobody listens any more, the program is at its end.
         let _ = sender.send(News::End(result));
     };
     thread::Builder::new().name("ping".to_owned()).spawn(pinging).map_err(Error::Setup)?;
     Ok(news)
+}
+
+/// The latest message and when it was sent. It is not told through the channel, which would wake the
+/// terminal's thread just when the echo is to be timed.
+#[derive(Default)]
+struct UnderWay(Mutex<Option<(u64, Instant)>>);
+
+impl UnderWay {
+    fn set(&self, seq: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((seq, Instant::now()));
+    }
+
+    fn message(&self) -> Option<(u64, Instant)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What was seen, and how to tell it.
@@ -117,6 +141,7 @@ impl Report {
                 let size = self.size;
                 self.line(&format!("{size} bytes from {peer}: seq={seq} time={} ms", ms(*time)))
             }
+            Event::Sending { .. } => Ok(()),
             Event::Failed { .. } if self.quiet => Ok(()),
             Event::Failed { seq, error } => self.line(&format!("seq={seq} lost: {error}")),
         }
@@ -128,6 +153,15 @@ impl Report {
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         print_line(&format!("[{}.{:06}] {line}", now.as_secs(), now.subsec_micros()))
+    }
+
+    /// At the end, counts a message as lost that is under way for longer than any echo took.
+    fn give_up(&mut self, latest: Option<(u64, Instant)>) {
+        let Some((seq, sent_at)) = latest else { return };
+        let longest = Duration::from_nanos(self.summary.times.max());
+        if seq > self.summary.transmitted && sent_at.elapsed() > longest {
+            self.summary.transmitted += 1;
+        }
     }
 
     /// One line on stderr, as ping(8) answers SIGQUIT.

@@ -1,0 +1,216 @@
+//! `echo-client ping` against servers that answer, and servers that do not.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+#[cfg(unix)]
+use echo_test_support::Signal;
+use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
+use echo_test_support::{Finished, Process, command};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
+
+fn echo_server() -> u16 {
+    serve_each(|_, stream| echo(stream, |_| {}))
+}
+
+fn ping(port: u16, arguments: &[&str]) -> Finished {
+    let mut client = command(PROGRAM);
+    client.args(["ping", "--port", &port.to_string()]).args(arguments);
+    Process::run(&mut client, b"").unwrap()
+}
+
+#[test]
+fn each_reply_has_its_line_and_the_end_a_summary() {
+    let port = echo_server();
+    let finished = ping(port, &["-c", "3", "-i", "0.01"]);
+    assert_eq!(finished.status.code(), Some(0), "{finished:?}");
+    let lines: Vec<_> = finished.stdout.lines().collect();
+    assert!(lines[0].starts_with(&format!("PING 127.0.0.1:{port}: 64 bytes, connected in ")));
+    for (line, seq) in lines[1..].iter().zip(1..=3) {
+        let start = format!("64 bytes from 127.0.0.1:{port}: seq={seq} time=");
+        assert!(line.starts_with(&start) && line.ends_with(" ms"), "{finished:?}");
+    }
+    assert_eq!(lines[4..6], ["", &format!("--- 127.0.0.1:{port} ping statistics ---")]);
+    assert!(lines[6].starts_with("3 messages transmitted, 3 received, 0% loss, time "));
+    assert!(lines[7].starts_with("rtt min/avg/max/mdev = "), "{finished:?}");
+    assert!(lines[8].starts_with("connect = "), "too few for percentiles: {finished:?}");
+    assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn quiet_leaves_the_summary_and_a_hundred_replies_give_percentiles() {
+    let finished = ping(echo_server(), &["-c", "100", "-i", "0", "-q", "-s", "1k"]);
+    assert!(finished.stdout.contains("100 messages transmitted, 100 received"), "{finished:?}");
+    assert!(finished.stdout.contains("\nrtt p50/p99 = "), "{finished:?}");
+    assert!(!finished.stdout.contains("seq="), "{finished:?}");
+}
+
+#[test]
+fn a_message_larger_than_the_socket_buffers_and_a_framed_one_come_back() {
+    let port = echo_server();
+    for arguments in [["-s", "20MiB"], ["--framing", "line"], ["--framing", "length"]] {
+        let finished = ping(port, &[&["-c", "2", "-i", "0"][..], &arguments].concat());
+        assert!(finished.stdout.contains("2 received, 0% loss"), "{finished:?}");
+    }
+}
+
+#[test]
+fn timestamps_stand_before_each_line() {
+    let finished = ping(echo_server(), &["-c", "1", "-D"]);
+    for line in finished.stdout.lines().take(2) {
+        let (seconds, rest) = line.strip_prefix('[').unwrap().split_once('.').unwrap();
+        assert!(seconds.parse::<u64>().unwrap() > 1_700_000_000, "{line}");
+        assert_eq!(rest.find("] "), Some(6), "{line}");
+    }
+}
+
+#[test]
+fn a_deadline_ends_the_run() {
+    let finished = ping(echo_server(), &["-w", "300ms", "-i", "50ms"]);
+    assert_eq!(finished.status.code(), Some(0), "{finished:?}");
+    assert!(finished.stdout.contains(" 0% loss, time 3"), "300 ms and some: {finished:?}");
+}
+
+/// What a server does to the second message on its first connection, and what is said of it.
+type Fault = (fn(&mut TcpStream, &[u8]), &'static str);
+
+#[test]
+fn each_fault_is_called_what_it_is_and_the_connection_made_again() {
+    let faults: [Fault; 5] = [
+        (
+            |stream, bytes| drop(stream.write_all(&bytes[..10])),
+            "seq=2 lost: the reply was cut short",
+        ),
+        (
+            |stream, bytes| {
+                let mut bytes = bytes.to_vec();
+                bytes[5] ^= 1;
+                stream.write_all(&bytes).unwrap();
+                wait_for_its_end(stream.try_clone().unwrap());
+            },
+            "seq=2 lost: the reply differs",
+        ),
+        (
+            |stream, bytes| {
+                stream.write_all(&[bytes, bytes].concat()).unwrap();
+                wait_for_its_end(stream.try_clone().unwrap());
+            },
+            "lost: the reply is too long",
+        ),
+        (|stream, _| wait_for_its_end(stream.try_clone().unwrap()), "seq=2 lost: timed out"),
+        (
+            |stream, bytes| {
+                thread::sleep(Duration::from_millis(600));
+                let _ = stream.write_all(bytes);
+            },
+            "seq=2 lost: timed out",
+        ),
+    ];
+    for (misbehave, text) in faults {
+        let port = serve_each(move |number, mut stream| {
+            if number > 1 {
+                return echo(stream, |_| {});
+            }
+            let mut message = [0; 64];
+            stream.read_exact(&mut message).unwrap();
+            stream.write_all(&message).unwrap();
+            stream.read_exact(&mut message).unwrap();
+            misbehave(&mut stream, &message);
+        });
+        let finished = ping(port, &["-c", "4", "-i", "10ms", "-W", "300ms"]);
+        assert_eq!(finished.status.code(), Some(1), "{text}: {finished:?}");
+        assert!(finished.stdout.contains(text), "{text}: {finished:?}");
+        assert!(
+            finished.stdout.contains("4 messages transmitted, 3 received, 25% loss"),
+            "{text}: {finished:?}"
+        );
+        assert!(finished.stdout.contains(" again, 0."), "{text}: {finished:?}");
+        assert!(finished.stdout.contains("\noutage 0."), "{text}: {finished:?}");
+    }
+}
+
+#[test]
+fn an_outage_is_told_with_its_length_and_what_was_lost_in_it() {
+    // A real server's place is empty for a while.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut message = [0; 64];
+        stream.read_exact(&mut message).unwrap();
+        stream.write_all(&message).unwrap();
+        // The client is the one that has to wait with its port, so that this one is free again.
+        drop(listener);
+        wait_for_its_end(stream.try_clone().unwrap());
+    });
+    let mut client = command(PROGRAM);
+    let port = address.port().to_string();
+    let arguments = ["ping", "--port", &port, "-i", "100ms", "-W", "200ms"];
+    let process = Process::spawn(client.args(arguments)).unwrap();
+    process.wait_for_stdout("seq=2 lost: timed out").unwrap();
+    serving.join().unwrap();
+    process.wait_for_stdout("seq=4 lost: cannot connect").unwrap();
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    thread::spawn(move || echo(listener.accept().unwrap().0, |_| {}));
+    process.wait_for_stdout(" again, ").unwrap();
+    let output = process.wait_for_stdout_times("bytes from", 2).unwrap();
+    process.interrupt();
+    let finished = process.wait().unwrap();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    let away = output.split(" again, ").nth(1).unwrap().split(" s away").next().unwrap();
+    let away: f64 = away.parse().unwrap();
+    assert!(away > 0.2, "at the least the time until it was noticed: {output}");
+    let outage = finished.stdout.lines().find(|line| line.starts_with("outage ")).unwrap();
+    assert!(outage.contains("Z, seq 2 to "), "{outage}");
+}
+
+#[test]
+fn without_reconnect_the_first_loss_ends_the_run() {
+    let port = serve_each(|_, stream| drop(stream));
+    let finished = ping(port, &["--reconnect=false", "-i", "0"]);
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(
+        finished.stdout.contains("1 messages transmitted, 0 received, 100% loss"),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn without_a_server_there_is_nothing_to_ping() {
+    let finished = ping(1, &["-c", "3"]);
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert_eq!(finished.stdout, "");
+    assert!(finished.stderr.contains("connection refused"), "{finished:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_status_can_be_asked_for_and_ctrl_c_ends_with_the_summary() {
+    let port = echo_server().to_string();
+    let mut client = command(PROGRAM);
+    let process = Process::spawn(client.args(["ping", "--port", &port, "-i", "20ms"])).unwrap();
+    process.wait_for_stdout("seq=3 ").unwrap();
+    process.signal(Signal::QUIT);
+    process.wait_for_stderr(" messages, 0% loss, min/avg/max = ").unwrap();
+    // It goes on, also in the middle of a pause.
+    process.wait_for_stdout("seq=6 ").unwrap();
+    process.interrupt();
+    let finished = process.wait().unwrap();
+    assert_eq!(finished.status.code(), Some(0), "{finished:?}");
+    assert!(finished.stdout.contains(" messages transmitted, "), "{finished:?}");
+}
+
+#[test]
+fn ctrl_c_does_not_wait_for_an_echo_that_does_not_come() {
+    let port = serve_each(|_, stream| wait_for_its_end(stream)).to_string();
+    let mut client = command(PROGRAM);
+    let process = Process::spawn(client.args(["ping", "--port", &port])).unwrap();
+    process.wait_for_stdout("PING").unwrap();
+    process.interrupt();
+    let finished = process.wait().unwrap();
+    assert_eq!(finished.status.code(), Some(1), "nothing came: {finished:?}");
+    assert!(finished.stdout.contains("1 messages transmitted, 0 received, 100%"), "{finished:?}");
+}
