@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use echo_client::hdr_log::{Log, Unit};
 use echo_client::run::Run;
 use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
 use echo_test_support::{Finished, Process, command, skipped};
@@ -198,7 +199,7 @@ fn jsonl_tells_start_intervals_and_end_as_it_goes() {
     let lines: Vec<serde_json::Value> = lines.collect();
     let events: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
     assert_eq!((events[0], events[events.len() - 1]), ("start", "end"), "{events:?}");
-    assert_eq!(lines[0]["data"]["settings"]["size"], 64);
+    assert_eq!(lines[0]["data"]["settings"]["size_bytes"], 64);
     assert_eq!(lines[0]["data"].get("result"), None);
     let intervals = &lines[1..lines.len() - 1];
     assert!((5..=6).contains(&intervals.len()), "{events:?}");
@@ -243,4 +244,17 @@ fn a_report_that_cannot_be_written_is_an_error() {
         assert_eq!(finished.status.code(), Some(1), "{finished:?}");
         assert!(finished.stderr.contains("cannot create /nowhere/file"), "{finished:?}");
     }
+}
+
+#[test]
+fn the_log_for_other_tools_holds_the_same_samples() {
+    let path = std::env::temp_dir().join(format!("echo-bench-{}.hdr", std::process::id()));
+    let arguments = ["-d", "400ms", "--warmup", "0s", "-i", "100ms", "--hdr-log"];
+    let (run, code) = run(echo_server(), &[&arguments[..], &[path.to_str().unwrap()]].concat());
+    let log = Log::read(&std::fs::read(&path).unwrap(), Unit::Nanoseconds);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(code, 0);
+    let log = log.unwrap();
+    assert_eq!(Some(log.histogram), run.result.latency.decode());
+    assert_eq!(log.intervals.len(), run.intervals.len());
 }

@@ -19,6 +19,7 @@ pub fn histogram() -> Histogram<u64> {
 
 /// How times are distributed, in microseconds. Without a sample all is zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Distribution {
     /// Samples.
     pub count: u64,

@@ -13,8 +13,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// A run and all that is needed to know what it measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Run {
-    /// [`SCHEMA_VERSION`] of the program that wrote it.
+    /// The version of this format: 1.
     pub schema_version: u32,
     /// Name and version of the program that measured.
     pub program: String,
@@ -34,6 +35,7 @@ pub struct Run {
 
 /// The machine that the load came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Machine {
     /// Operating system.
     pub os: String,
@@ -47,6 +49,7 @@ pub struct Machine {
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Settings {
     /// The host as given.
     pub host: String,
@@ -55,6 +58,7 @@ pub struct Settings {
     /// Connections.
     pub connections: usize,
     /// Bytes of a message, without what the framing adds.
+    #[serde(rename = "size_bytes")]
     pub size: u32,
     /// Messages in flight on each connection, at the most.
     pub depth: usize,
@@ -85,6 +89,7 @@ pub struct Settings {
 
 /// When messages are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Loop {
     /// When the echo of an earlier one has come.
@@ -95,6 +100,7 @@ pub enum Loop {
 
 /// What came of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Figures {
     /// How long it was measured.
     pub seconds: f64,
@@ -139,6 +145,7 @@ pub struct Figures {
 
 /// Failed connections by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Causes {
     /// It was not there to begin with.
     pub connect: u64,
@@ -186,6 +193,7 @@ impl Causes {
 
 /// One failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Incident {
     /// The connection's number, from 1.
     pub connection: usize,
@@ -193,7 +201,7 @@ pub struct Incident {
     pub at_us: u64,
     /// Bytes that had come back right on this connection.
     pub offset: u64,
-    /// One of the names in [`Causes`].
+    /// One of the names of the causes.
     pub cause: String,
     /// What happened.
     pub text: String,
@@ -201,6 +209,7 @@ pub struct Incident {
 
 /// How evenly the echoes fall on the connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Fairness {
     /// Echoes of the connection with the fewest.
     pub min: u64,
@@ -212,6 +221,7 @@ pub struct Fairness {
 
 /// A part of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Interval {
     /// Its beginning, from the beginning of the measurement.
     pub start_s: f64,
@@ -231,6 +241,7 @@ pub struct Interval {
 
 /// What became of a condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// The condition as given.
     pub gate: String,
@@ -242,4 +253,28 @@ pub struct Verdict {
     pub is_time: bool,
     /// Whether the run failed it.
     pub failed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the schema stands for those who read the files.
+    const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/bench-1.json");
+
+    #[test]
+    fn the_published_schema_is_that_of_the_data() {
+        let schema = schemars::schema_for!(Run);
+        let schema = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if std::env::var_os("ECHO_WRITE_SCHEMA").is_some() {
+            std::fs::write(SCHEMA, &schema).unwrap();
+        }
+        let published = std::fs::read_to_string(SCHEMA).unwrap();
+        assert!(
+            schema == published,
+            "the format has changed: look at the difference with  ECHO_WRITE_SCHEMA=1 cargo test -p \
+             echo-client schema; git diff docs/schema  and if something was taken away or means \
+             something else, raise SCHEMA_VERSION and write another file"
+        );
+    }
 }
