@@ -258,3 +258,11 @@ fn the_log_for_other_tools_holds_the_same_samples() {
     assert_eq!(Some(log.histogram), run.result.latency.decode());
     assert_eq!(log.intervals.len(), run.intervals.len());
 }
+
+#[cfg(unix)]
+#[test]
+fn connections_that_the_limit_does_not_allow_are_refused_before_the_run() {
+    let finished = bench(1, &["-c", "4000000000"]);
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("descriptors allows: raise it"), "{finished:?}");
+}

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use self::live::Live;
 use crate::cli::{BenchOptions, Format};
+use crate::descriptors::make_room_for;
 use crate::print::print_gate;
 use crate::signals::on_each_signal;
 
@@ -33,6 +34,7 @@ pub(crate) fn run(
     plan: &Plan,
     options: &BenchOptions,
 ) -> anyhow::Result<ExitCode> {
+    make_room_for(plan.connections)?;
     // Files first: nobody should wait for a run whose results have no place to go.
     let mut report = Report::open(options)?;
     let mut log =

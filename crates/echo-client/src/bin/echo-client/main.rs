@@ -2,6 +2,7 @@
 
 mod bench;
 mod cli;
+mod descriptors;
 mod ping;
 mod pipe;
 mod print;
