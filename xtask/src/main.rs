@@ -1,6 +1,7 @@
 //! What cargo alone cannot say about the pair. Run it as `cargo xtask`.
 
 mod e2e;
+mod pair;
 mod socket_table;
 
 use clap::{Parser, Subcommand};

@@ -10,7 +10,8 @@ use echo_proto::Pattern;
 use echo_test_support::{Process, Server, command, connect};
 
 use super::Outcome::{Passed, Skipped};
-use super::{Check, Outcome, Pair, ensure_seen};
+use super::{Check, Outcome, ensure_seen};
+use crate::pair::Pair;
 use crate::socket_table;
 
 /// In the order in which they are reported.
