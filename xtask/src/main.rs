@@ -1,5 +1,6 @@
 //! What cargo alone cannot say about the pair. Run it as `cargo xtask`.
 
+mod bench;
 mod e2e;
 mod pair;
 mod socket_table;
@@ -21,10 +22,13 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
+    /// Run the same loads on every engine of the server, side by side, and print a table
+    Bench(bench::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::E2e { release } => e2e::run(release),
+        Task::Bench(options) => bench::run(&options),
     }
 }

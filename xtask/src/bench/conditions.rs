@@ -1,0 +1,45 @@
+//! Where, when and of what the figures are: without that, they are worth nothing.
+
+use std::process::Command;
+
+use echo_client::run::Run;
+
+use super::pinning::Pinning;
+
+/// As a list in Markdown; the machine and the date are those of the first run.
+pub(super) fn describe(first: &Run, pinning: Pinning) -> String {
+    let machine = &first.machine;
+    // The run knows only of the processors that the load was allowed to use.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    format!(
+        "- machine: {}, {processors} processors, {} {}; {}\n- commit: {}\n- date: {}\n- command: `{}`\n",
+        machine.cpu,
+        machine.os,
+        machine.kernel,
+        pinning.description(),
+        commit(),
+        first.started,
+        command_line(),
+    )
+}
+
+/// Its short name, with `-dirty` if a file differs from it.
+fn commit() -> String {
+    let git = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--exclude", "*"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    match git {
+        Ok(git) if git.status.success() => String::from_utf8_lossy(&git.stdout).trim().to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn command_line() -> String {
+    let arguments = std::env::args().skip(1);
+    ["cargo".to_owned(), "xtask".to_owned()]
+        .into_iter()
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

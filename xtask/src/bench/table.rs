@@ -1,0 +1,123 @@
+//! The figures as a table in Markdown, aligned so that it can be read as it stands.
+
+use super::Measured;
+use super::repetitions::{median, median_ratio};
+use super::sample::Sample;
+
+/// A figure that has a column.
+struct Figure {
+    heading: &'static str,
+    of: fn(&Sample) -> Option<f64>,
+    /// Whether the servers are compared by it.
+    compared: bool,
+}
+
+const FIGURES: [Figure; 5] = [
+    Figure { heading: "echoes/s", of: |sample| Some(sample.run.result.rate), compared: true },
+    Figure { heading: "server CPU µs/echo", of: Sample::server_cpu_us_per_echo, compared: true },
+    Figure {
+        heading: "p50 µs",
+        of: |sample| Some(sample.run.result.latency.p50_us),
+        compared: true,
+    },
+    Figure {
+        heading: "p99 µs",
+        of: |sample| Some(sample.run.result.latency.p99_us),
+        compared: true,
+    },
+    // Where the load generator has no time left, it is what was measured.
+    Figure {
+        heading: "load busy %",
+        of: |sample| sample.run.result.busy.map(|share| share * 100.0),
+        compared: false,
+    },
+];
+
+/// A line for each server under each load.
+pub(super) fn render(measured: &[Measured]) -> String {
+    let headings = ["load", "server"].into_iter().chain(FIGURES.iter().map(|it| it.heading));
+    let mut lines = vec![headings.map(str::to_owned).collect()];
+    lines.extend(measured.iter().flat_map(lines_of));
+    align(&lines)
+}
+
+fn lines_of(measured: &Measured) -> impl Iterator<Item = Vec<String>> {
+    let first = measured.servers.first().map_or(&[][..], |(_, samples)| samples);
+    measured.servers.iter().enumerate().map(move |(index, (contender, samples))| {
+        // The eye finds where the next load begins by what is not repeated.
+        let load = if index == 0 { measured.scenario.title } else { "" };
+        let mut line = vec![load.to_owned(), contender.name().to_owned()];
+        line.extend(FIGURES.iter().map(|figure| cell(figure, samples, first)));
+        line
+    })
+}
+
+/// The median, and how many times the first server's it is.
+fn cell(figure: &Figure, samples: &[Sample], first: &[Sample]) -> String {
+    let of = |samples: &[Sample]| samples.iter().map(figure.of).collect::<Vec<_>>();
+    let own = of(samples);
+    let Some(value) = median(own.iter().copied().flatten()) else {
+        return "–".to_owned();
+    };
+    match median_ratio(&own, &of(first)).filter(|_| figure.compared) {
+        Some(ratio) => format!("{} ×{ratio:.2}", number(value)),
+        None => number(value),
+    }
+}
+
+/// Three digits or more; further ones are noise.
+fn number(value: f64) -> String {
+    let decimals = match value {
+        ..10.0 => 2,
+        ..100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$}")
+}
+
+/// A table of the lines, the first of which is the heading: names to the left, figures to the right.
+fn align(lines: &[Vec<String>]) -> String {
+    const NAMES: usize = 2;
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+
+    let cells = |line: &[String]| {
+        let cell = |(column, text): (usize, &String)| match widths[column] {
+            width if column < NAMES => format!(" {text:<width$} |"),
+            width => format!(" {text:>width$} |"),
+        };
+        format!("|{}\n", line.iter().enumerate().map(cell).collect::<String>())
+    };
+    let rule = |(column, width): (usize, &usize)| match "-".repeat(*width) {
+        dashes if column < NAMES => format!(" {dashes} |"),
+        dashes => format!(" {dashes}:|"),
+    };
+    let rule: String = widths.iter().enumerate().map(rule).collect();
+    let mut table: Vec<_> = lines.iter().map(|line| cells(line)).collect();
+    table.insert(1, format!("|{rule}\n"));
+    table.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let lines = [["load", "server", "µs"], ["1 × 64", "a", "12345"], ["", "b", "–"]];
+        let lines = lines.map(|line| line.map(str::to_owned).to_vec());
+        let expected = "\
+            | load   | server |    µs |\n\
+            | ------ | ------ | -----:|\n\
+            | 1 × 64 | a      | 12345 |\n\
+            |        | b      |     – |\n";
+        assert_eq!(align(&lines), expected);
+    }
+
+    #[test]
+    fn numbers_have_three_digits_or_more() {
+        let numbers = [0.5, 9.876, 12.34, 123.4, 123_456.7].map(number);
+        assert_eq!(numbers, ["0.50", "9.88", "12.3", "123", "123457"]);
+    }
+}
