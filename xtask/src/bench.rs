@@ -205,12 +205,16 @@ impl Bench {
 
     /// What the table shows, for those who did not run it.
     fn explanation(&self) -> String {
-        let Self { repetitions, length: Length { measured, warmup }, .. } = self;
+        let Length { measured, warmup } = self.length;
+        let runs = match self.repetitions {
+            1 => "of one run".to_owned(),
+            count => format!("medians of {count} repetitions, in which the servers took turns"),
+        };
         format!(
-            "Loads are connections × bytes of a message. Figures are medians of {repetitions} repetitions of \
-             {measured:?} after {warmup:?} of warm-up,\nin which the servers took turns; behind × stands how \
-             many times the figure of the load's first server it is: the\nmedian of the ratios within a \
-             repetition. One thread for the load; for the server one event loop, where it has any.\n"
+            "Loads are connections × bytes of a message. Figures are {runs}:\n\
+             {measured:?} after {warmup:?} of warm-up, the client with one thread, our server with one event loop.\n\
+             Behind × stands how many times the figure of the load's first server it is: the median of the\n\
+             ratios within a repetition. Latency is that of echoes; connecting is not part of it.\n"
         )
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use echo_client::run::Run;
-use echo_test_support::{Process, Server};
+use echo_test_support::{Finished, Process, Server};
 
 use super::contender::Contender;
 use super::pinning::Pinning;
@@ -39,9 +39,7 @@ impl Sample {
         let client = Process::run(&mut pinning.load(&load), b"")?;
         let after = cpu_time::of_process(id);
 
-        let said = client.stderr.trim_end();
-        ensure!(client.status.success(), "echo-client ended with {}\n{said}", client.status);
-        let run = serde_json::from_str(&client.stdout).context("echo-client wrote no run")?;
+        let run = read(&client)?;
         Ok(Self { run, server_cpu: after.zip(before).map(|(after, before)| after - before) })
     }
 
@@ -50,4 +48,23 @@ impl Sample {
     pub(super) fn server_cpu_us_per_echo(&self) -> Option<f64> {
         Some(self.server_cpu?.as_secs_f64() * 1e6 / self.run.result.sent as f64)
     }
+}
+
+/// The run that the client saved, unless it failed.
+fn read(client: &Finished) -> Result<Run> {
+    let run: serde_json::Result<Run> = serde_json::from_str(&client.stdout);
+    if client.status.success() {
+        return run.context("echo-client wrote no run");
+    }
+    // What went wrong on a connection is in the report, all else on stderr.
+    let said = client.stderr.trim_end();
+    let incident = run.ok().and_then(|run| {
+        let (failed, loss) = (run.result.failed, run.result.loss);
+        let first = run.result.incidents.into_iter().next()?;
+        let (connection, text) = (first.connection, first.text);
+        Some(format!(
+            "{failed} failed, {loss} messages lost; first connection {connection}: {text}"
+        ))
+    });
+    bail!("echo-client ended with {}\n{said}{}", client.status, incident.unwrap_or_default())
 }

@@ -27,7 +27,7 @@ const FIGURES: [Figure; 5] = [
     },
     // Where the load generator has no time left, it is what was measured.
     Figure {
-        heading: "load busy %",
+        heading: "client busy %",
         of: |sample| sample.run.result.busy.map(|share| share * 100.0),
         compared: false,
     },
