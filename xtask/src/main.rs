@@ -3,6 +3,7 @@
 mod bench;
 mod e2e;
 mod pair;
+mod soak;
 mod socket_table;
 
 use clap::{Parser, Subcommand};
@@ -24,11 +25,14 @@ enum Task {
     },
     /// Run the same loads on every engine of the server, side by side, and print a table
     Bench(bench::Options),
+    /// Let peers of all kinds visit every engine for a time, with stops and kills in between
+    Soak(soak::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::E2e { release } => e2e::run(release),
         Task::Bench(options) => bench::run(&options),
+        Task::Soak(options) => soak::run(&options),
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 #[cfg(unix)]
 pub use rustix::process::Signal;
@@ -104,6 +104,12 @@ pub fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     bytes
+}
+
+/// Ends a connection with RST: whatever is on its way, either way, is lost.
+pub fn reset(stream: TcpStream) {
+    // It fails only on a connection that is broken already.
+    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Waits until nobody listens at `address`. What was queued there until then is reset.

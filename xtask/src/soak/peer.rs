@@ -1,0 +1,222 @@
+//! A peer that visits a server again and again, each time in another manner. What it sends is a pattern, so it
+//! knows each byte that may come back.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use echo_proto::Pattern;
+use echo_test_support::{connect_with_little_room, reset};
+use fastrand::Rng;
+
+/// How long a peer waits for the next byte before it says that the server has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a peer's visits amount to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ending {
+    pub(super) visits: u64,
+    /// Bytes that came back, all of them right.
+    pub(super) bytes: u64,
+}
+
+/// The manners of a visit.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    /// Sends pieces of any size while it reads, then half-closes and expects the rest and the end.
+    Converse,
+    /// The same, byte by byte.
+    Drip,
+    /// The same with little room to receive, reading slowly.
+    Dawdle,
+    /// One message, its echo, and away; a few times in a row.
+    Storm,
+    /// As much as goes through.
+    Flood,
+    /// Sends until nothing more is taken, and leaves without having read.
+    NeverRead,
+    /// Resets the connection in the middle.
+    Reset,
+}
+
+const MANNERS: [Manner; 7] = [
+    Manner::Converse,
+    Manner::Drip,
+    Manner::Dawdle,
+    Manner::Storm,
+    Manner::Flood,
+    Manner::NeverRead,
+    Manner::Reset,
+];
+
+/// Visits until told to leave. Once the server is `over`, a connection may end at any time.
+pub(super) fn visit(
+    server: SocketAddr,
+    mut random: Rng,
+    leaving: &AtomicBool,
+    over: &AtomicBool,
+) -> Result<Ending> {
+    let mut ending = Ending::default();
+    while !leaving.load(Ordering::SeqCst) {
+        let manner = MANNERS[random.usize(..MANNERS.len())];
+        let stream = random.u64(..);
+        match once(server, manner, &mut random, Pattern::new(stream)) {
+            Ok(bytes) => ending.bytes += bytes,
+            // A wrong byte is one at any time; the rest is what the end of a server looks like.
+            Err(error) if over.load(Ordering::SeqCst) && !is_wrong(&error) => break,
+            Err(error) => return Err(error.context(format!("{manner:?}, stream {stream}"))),
+        }
+        ending.visits += 1;
+    }
+    Ok(ending)
+}
+
+/// A byte that is not what was sent, as opposed to one that did not come.
+fn is_wrong(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<echo_proto::Mismatch>().is_some()
+}
+
+/// One visit. Returns how many bytes came back.
+fn once(server: SocketAddr, manner: Manner, random: &mut Rng, pattern: Pattern) -> Result<u64> {
+    match manner {
+        Manner::Converse => {
+            let total = any_size(random);
+            converse(&connect(server)?, pattern, total, random, 64 * 1024, Duration::ZERO)
+        }
+        Manner::Drip => converse(&connect(server)?, pattern, 300, random, 1, Duration::ZERO),
+        Manner::Dawdle => {
+            let stream = connect_with_little_room(server);
+            converse(&stream, pattern, 40_000, random, 9_000, Duration::from_millis(1))
+        }
+        Manner::Storm => {
+            let mut bytes = 0;
+            for _ in 0..20 {
+                let total = 1 + random.u64(..2000);
+                bytes += converse(&connect(server)?, pattern, total, random, 2000, Duration::ZERO)?;
+            }
+            Ok(bytes)
+        }
+        Manner::Flood => {
+            let total = 8 * 1024 * 1024;
+            converse(&connect(server)?, pattern, total, random, 256 * 1024, Duration::ZERO)
+        }
+        Manner::NeverRead => {
+            let stream = connect_with_little_room(server);
+            never_read(&stream, pattern)?;
+            Ok(0)
+        }
+        Manner::Reset => {
+            let stream = connect(server)?;
+            let length = 1 + random.usize(..100_000);
+            let bytes = make(pattern, 0, length);
+            (&stream).write_all(&bytes)?;
+            let mut some = vec![0; 1 + random.usize(..length)];
+            let count = (&stream).read(&mut some)?;
+            ensure!(count > 0, "the server ended the connection after {length} bytes");
+            pattern.check(0, &some[..count])?;
+            reset(stream);
+            Ok(count as u64)
+        }
+    }
+}
+
+fn connect(server: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(server).context("cannot connect")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// From one byte to a MiB, each order of magnitude as likely as the others.
+fn any_size(random: &mut Rng) -> u64 {
+    let most = 1_u64 << random.u32(..=20);
+    1 + random.u64(..most)
+}
+
+fn make(pattern: Pattern, offset: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    pattern.fill(offset, &mut bytes);
+    bytes
+}
+
+/// Sends `total` bytes in pieces of up to `piece` and half-closes, while another thread reads, in the same
+/// pieces and with a pause after each, and expects all of it and then the end.
+fn converse(
+    stream: &TcpStream,
+    pattern: Pattern,
+    total: u64,
+    random: &mut Rng,
+    piece: usize,
+    pause: Duration,
+) -> Result<u64> {
+    let mut pieces = random.fork();
+    let mut sender = stream;
+    thread::scope(|scope| {
+        let sending = scope.spawn(move || -> io::Result<()> {
+            let mut sent = 0;
+            while sent < total {
+                let length = 1 + pieces.usize(..piece);
+                let length = length.min((total - sent) as usize);
+                sender.write_all(&make(pattern, sent, length))?;
+                sent += length as u64;
+            }
+            sender.shutdown(Shutdown::Write)
+        });
+        let received = receive_all(stream, pattern, random, piece, pause);
+        if received.is_err() {
+            // The sender must not wait for a server that is of no more use.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        let sent = sending.join().expect("it does not panic");
+        let received = received?;
+        sent.context("cannot send")?;
+        ensure!(received == total, "{received} of {total} bytes came back before the end");
+        Ok(received)
+    })
+}
+
+fn receive_all(
+    mut stream: &TcpStream,
+    pattern: Pattern,
+    random: &mut Rng,
+    piece: usize,
+    pause: Duration,
+) -> Result<u64> {
+    let mut buffer = vec![0; piece];
+    let mut received = 0;
+    loop {
+        let room = 1 + random.usize(..piece);
+        match stream.read(&mut buffer[..room]) {
+            Ok(0) => return Ok(received),
+            Ok(count) => {
+                pattern.check(received, &buffer[..count])?;
+                received += count as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(anyhow!("nothing came for {PATIENCE:?} after {received} bytes"));
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("after {received} bytes"));
+            }
+        }
+        thread::sleep(pause);
+    }
+}
+
+/// Sends until nothing was taken for a moment, or for as long as a moment.
+fn never_read(mut stream: &TcpStream, pattern: Pattern) -> io::Result<()> {
+    stream.set_write_timeout(Some(Duration::from_millis(100)))?;
+    let (started, piece) = (Instant::now(), make(pattern, 0, 64 * 1024));
+    while started.elapsed() < Duration::from_secs(1) {
+        match stream.write_all(&piece) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
