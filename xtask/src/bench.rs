@@ -211,10 +211,10 @@ impl Bench {
             count => format!("medians of {count} repetitions, in which the servers took turns"),
         };
         format!(
-            "Loads are connections × bytes of a message. Figures are {runs}:\n\
-             {measured:?} after {warmup:?} of warm-up, the client with one thread, our server with one event loop.\n\
-             Behind × stands how many times the figure of the load's first server it is: the median of the\n\
-             ratios within a repetition. Latency is that of echoes; connecting is not part of it.\n"
+            "Loads are connections × bytes of a message. Figures are {runs}: {measured:?}\n\
+             after {warmup:?} of warm-up, client and server with `--threads 1`. Behind × stands how many times the\n\
+             figure of the load's first server it is: the median of the ratios within a repetition. Latency is\n\
+             that of echoes; connecting is not part of it.\n"
         )
     }
 }
