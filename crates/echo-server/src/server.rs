@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use crate::accept::Acceptor;
 use crate::admission::Admission;
@@ -30,9 +30,30 @@ impl Server {
     /// does not have is passed over as long as another one is left; see [`skipped`](Self::skipped).
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let Bound { listeners, skipped } = bind(&config)?;
+        Self::new(config, listeners, skipped)
+    }
+
+    /// Serves on sockets that somebody else has bound and that listen, instead of the configured host and
+    /// port.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be waited for.
+    pub fn on(config: Config, listeners: Vec<TcpListener>) -> Result<Self, BindError> {
+        for listener in &listeners {
+            listener.set_nonblocking(true).map_err(BindError::Setup)?;
+        }
+        Self::new(config, listeners, Vec::new())
+    }
+
+    fn new(
+        config: Config,
+        listeners: Vec<TcpListener>,
+        skipped: Vec<BindError>,
+    ) -> Result<Self, BindError> {
         let addresses = listeners
             .iter()
-            .map(std::net::TcpListener::local_addr)
+            .map(TcpListener::local_addr)
             .collect::<Result<_, _>>()
             .map_err(BindError::Setup)?;
         let (acceptor, waker) =

@@ -5,6 +5,7 @@ mod diagnostics;
 mod limits;
 mod print;
 mod signals;
+mod systemd;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,7 +50,11 @@ fn run(
     stdout: &Lines,
     diagnostics: &Arc<Diagnostics>,
 ) -> anyhow::Result<Option<Summary>> {
-    let server = Server::bind(cli.config(limits::raise(cli.threads())))?;
+    let config = cli.config(limits::raise(cli.threads()));
+    let server = match systemd::sockets()? {
+        handed_over if !handed_over.is_empty() => Server::on(config, handed_over)?,
+        _ => Server::bind(config)?,
+    };
     for passed_over in server.skipped() {
         diagnostics.note("skipped", &format!("{passed_over}; going on without it"));
     }
@@ -62,6 +67,7 @@ fn run(
     for address in server.local_addrs() {
         stdout.print(format!("Listening on {address}"));
     }
+    systemd::ready();
     let summary = server.run(|event| match event {
         Event::Connected { peer } if !cli.quiet => {
             stdout.print(format!("Connected by {}", peer_name(peer)));

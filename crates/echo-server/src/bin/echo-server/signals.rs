@@ -11,6 +11,7 @@ use signal_hook::consts::SIGUSR1;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::diagnostics::Diagnostics;
+use crate::systemd;
 
 /// Acts on signals from now on. The flag that it returns is set when the server was told to stop.
 pub(crate) fn watch(server: &Server, diagnostics: Arc<Diagnostics>) -> io::Result<Arc<AtomicBool>> {
@@ -42,6 +43,7 @@ impl Reaction {
         if self.signalled.swap(true, Ordering::Relaxed) {
             self.handle.cut();
         } else {
+            systemd::stopping();
             self.handle.stop();
         }
     }

@@ -1,0 +1,89 @@
+//! The built echo-server under what takes the place of systemd.
+#![cfg(unix)]
+
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use echo_test_support::{DEADLINE, Process, Server, command, connect, exchange};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
+
+/// A command line that hands over `listener` as systemd does: as descriptor 3, with the process's own number in
+/// LISTEN_PID. A shell can do both without unsafe code.
+fn activated(listener: &impl AsRawFd, script: &str) -> std::process::Command {
+    let mut shell = command("sh");
+    let fd = listener.as_raw_fd();
+    let script = format!("exec 3<&{fd}; LISTEN_FDS=1 LISTEN_PID=$$ {script}");
+    shell.args(["-c", &script, "sh", PROGRAM]);
+    shell
+}
+
+/// std opens sockets so that other programs do not get them; this one is to get it.
+fn inheritable(listener: TcpListener) -> TcpListener {
+    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).unwrap();
+    listener
+}
+
+#[test]
+fn a_socket_that_was_handed_over_is_served_instead_of_host_and_port() {
+    let listener = inheritable(TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = listener.local_addr().unwrap();
+    // Before the server is there, its peers can connect: the socket has a queue.
+    let early = connect(address);
+    let mut shell = activated(&listener, "exec \"$1\" --host 192.0.2.1 --port 1");
+    let server = Server::start_with(&mut shell).unwrap();
+    assert_eq!(server.address, address);
+    drop(listener);
+    exchange(&early, b"early");
+    exchange(&connect(address), b"late");
+    server.process.terminate();
+    assert!(server.process.wait().unwrap().status.success());
+}
+
+#[test]
+fn a_socket_that_is_not_one_that_listens_is_named() {
+    let (socket, _other) = UnixDatagram::pair().unwrap();
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
+    let finished = Process::run(&mut activated(&socket, "exec \"$1\""), b"").unwrap();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("socket 0 that was handed over"), "{finished:?}");
+}
+
+#[test]
+fn sockets_for_another_process_are_left_alone() {
+    let listener = inheritable(TcpListener::bind("127.0.0.1:0").unwrap());
+    let mut shell = activated(&listener, "LISTEN_PID=1 exec \"$1\" --port 0");
+    let server = Server::start_with(&mut shell).unwrap();
+    assert_ne!(server.address, listener.local_addr().unwrap());
+}
+
+#[test]
+fn it_says_when_it_is_ready_and_when_it_stops() {
+    let path = PathBuf::from(format!(
+        "{}/echo-notify-{}",
+        std::env::temp_dir().display(),
+        std::process::id()
+    ));
+    let _ = std::fs::remove_file(&path);
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let next = || {
+        let mut message = [0; 100];
+        let count = socket.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..count]).into_owned()
+    };
+    let mut program = command(PROGRAM);
+    let server =
+        Server::start_with(program.args(["--port", "0"]).env("NOTIFY_SOCKET", &path)).unwrap();
+    assert_eq!(next().trim_end(), "READY=1");
+    exchange(&connect(server.address), b"it is");
+    server.process.terminate();
+    assert_eq!(next().trim_end(), "STOPPING=1");
+    assert!(server.process.wait().unwrap().status.success());
+    socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    assert!(socket.recv(&mut [0; 100]).is_err(), "nothing else");
+    std::fs::remove_file(&path).unwrap();
+}
