@@ -127,7 +127,7 @@ fn each_fault_is_called_what_it_is_and_the_connection_made_again() {
             finished.stdout.contains("4 messages transmitted, 3 received, 25% loss"),
             "{text}: {finished:?}"
         );
-        assert!(finished.stdout.contains(" again, 0."), "{text}: {finished:?}");
+        assert!(finished.stdout.contains(" echoes again, 0."), "{text}: {finished:?}");
         assert!(finished.stdout.contains("\noutage 0."), "{text}: {finished:?}");
     }
 }
@@ -155,7 +155,7 @@ fn an_outage_is_told_with_its_length_and_what_was_lost_in_it() {
     process.wait_for_stdout("seq=4 lost: cannot connect").unwrap();
     let listener = std::net::TcpListener::bind(address).unwrap();
     thread::spawn(move || echo(listener.accept().unwrap().0, |_| {}));
-    process.wait_for_stdout(" again, ").unwrap();
+    process.wait_for_stdout(" echoes again, ").unwrap();
     let output = process.wait_for_stdout_times("bytes from", 2).unwrap();
     process.interrupt();
     let finished = process.wait().unwrap();
@@ -213,4 +213,72 @@ fn ctrl_c_does_not_wait_for_an_echo_that_does_not_come() {
     let finished = process.wait().unwrap();
     assert_eq!(finished.status.code(), Some(1), "nothing came: {finished:?}");
     assert!(finished.stdout.contains("1 messages transmitted, 0 received, 100%"), "{finished:?}");
+}
+
+#[test]
+fn a_server_that_takes_connections_and_closes_them_is_away_all_the_time() {
+    // What a load balancer does whose backend is away, for a while.
+    let port = serve_each(|number, mut stream| match number {
+        1 => {
+            let mut message = [0; 64];
+            stream.read_exact(&mut message).unwrap();
+            stream.write_all(&message).unwrap();
+        }
+        2..=4 => {}
+        _ => echo(stream, |_| {}),
+    });
+    let finished = ping(port, &["-c", "8", "-i", "50ms"]);
+    assert_eq!(finished.stdout.matches(" echoes again, ").count(), 1, "{finished:?}");
+    assert_eq!(finished.stdout.matches("\noutage ").count(), 1, "{finished:?}");
+    assert!(finished.stdout.contains("Z, seq 2 to "), "{finished:?}");
+}
+
+#[test]
+fn an_outage_that_has_not_ended_is_in_the_summary() {
+    let port = serve_each(|number, mut stream| {
+        if number == 1 {
+            let mut message = [0; 64];
+            stream.read_exact(&mut message).unwrap();
+            stream.write_all(&message).unwrap();
+        }
+    });
+    let finished = ping(port, &["-c", "4", "-i", "10ms"]);
+    assert!(finished.stdout.contains("seq 2 to 4, and not at its end"), "{finished:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stdout_that_nobody_reads_does_not_hold_up_ctrl_c() {
+    let port = echo_server().to_string();
+    let mut client = command(PROGRAM);
+    let (reader, writer) = std::io::pipe().unwrap();
+    client.args(["ping", "-i", "0", "--port", &port]).stdout(writer);
+    let mut child = client.spawn().unwrap();
+    drop(client);
+    let id = rustix::process::Pid::from_child(&child);
+    // Long enough for the pipe to be full.
+    thread::sleep(Duration::from_secs(1));
+    for _ in 0..2 {
+        rustix::process::kill_process(id, Signal::INT).unwrap();
+        thread::sleep(Duration::from_millis(100));
+    }
+    let started = std::time::Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(started.elapsed() < Duration::from_secs(10), "it does not end");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(reader);
+}
+
+#[test]
+fn durations_beyond_a_year_are_wrong_usage() {
+    for arguments in [["-w", "1.8e19"], ["-i", "1e19"], ["-W", "2years"]] {
+        let finished = ping(1, &arguments);
+        assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+        assert!(
+            finished.stderr.contains("a year at the most") || finished.stderr.contains("too large"),
+            "{finished:?}"
+        );
+    }
 }

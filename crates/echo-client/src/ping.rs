@@ -39,14 +39,17 @@ pub struct Ping {
 /// Something that happened.
 #[derive(Debug)]
 pub enum Event {
-    /// There is a connection.
+    /// There is a connection. Whether it echoes is another matter.
     Connected {
         /// The server.
         peer: SocketAddr,
         /// How long it took to get.
         took: Duration,
-        /// What it ends, if it is not the first.
-        outage: Option<Outage>,
+    },
+    /// After messages that failed, one has its echo.
+    Recovered {
+        /// What is over with it.
+        outage: Outage,
     },
     /// A message is about to be sent. What is done about it delays it.
     Sending {
@@ -67,15 +70,17 @@ pub enum Event {
         seq: u64,
         /// What happened, or why there is no connection.
         error: Error,
+        /// The messages that failed since the last echo.
+        outage: Outage,
     },
 }
 
-/// A time without a connection.
+/// A time without an echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// When the first message was sent, or due, that had no echo.
     pub since: Instant,
-    /// From then until there was a connection again.
+    /// From then until there was an echo again, or as far as it has come.
     pub away: Duration,
     /// The number of that message.
     pub first: u64,
@@ -94,7 +99,7 @@ pub fn run(
     ping: &Ping,
     mut observe: impl FnMut(Event) -> ControlFlow<()>,
 ) -> Result<(), Error> {
-    let mut link = Some(Link::open(config, ping, 0, None, &mut observe)?);
+    let mut link = Some(Link::open(config, ping, 0, &mut observe)?);
     let mut outage: Option<Outage> = None;
     let mut due = Instant::now();
     for seq in 1..=ping.count.unwrap_or(u64::MAX) {
@@ -104,26 +109,23 @@ pub fn run(
         let _ = observe(Event::Sending { seq });
         let result = match &mut link {
             Some(link) => link.round_trip(config.timeout),
-            None => Link::open(config, ping, seq, outage, &mut observe).and_then(|mut opened| {
-                outage = None;
-                let result = opened.round_trip(config.timeout);
-                link = Some(opened);
-                result
-            }),
+            None => Link::open(config, ping, seq, &mut observe)
+                .and_then(|opened| link.insert(opened).round_trip(config.timeout)),
         };
         let flow = match result {
-            Ok(time) => observe(Event::Reply { seq, time }),
+            Ok(time) => {
+                if let Some(outage) = outage.take() {
+                    let away = outage.since.elapsed();
+                    let _ = observe(Event::Recovered { outage: Outage { away, ..outage } });
+                }
+                observe(Event::Reply { seq, time })
+            }
             Err(error) => {
                 link = None;
-                let Outage { since, first, .. } = outage.unwrap_or(Outage {
-                    since: sent_at,
-                    away: Duration::ZERO,
-                    first: seq,
-                    last: seq,
-                });
-                outage = Some(Outage { since, away: since.elapsed(), first, last: seq });
                 due = due.max(sent_at + RETRY);
-                let flow = observe(Event::Failed { seq, error });
+                let so_far = outage.get_or_insert(Outage::of(seq, sent_at));
+                (so_far.last, so_far.away) = (seq, so_far.since.elapsed());
+                let flow = observe(Event::Failed { seq, error, outage: *so_far });
                 if ping.reconnect { flow } else { ControlFlow::Break(()) }
             }
         };
@@ -132,6 +134,13 @@ pub fn run(
         }
     }
     Ok(())
+}
+
+impl Outage {
+    /// One that begins with the message `seq`.
+    fn of(seq: u64, since: Instant) -> Self {
+        Self { since, away: Duration::ZERO, first: seq, last: seq }
+    }
 }
 
 /// A connection, and the wait for something to happen on it.
@@ -144,12 +153,11 @@ struct Link {
 }
 
 impl Link {
-    /// Connects and says so; `outage` is what that ends. `number` tells the connections apart.
+    /// Connects and says so. `number` tells the connections apart.
     fn open(
         config: &Config,
         ping: &Ping,
         number: u64,
-        outage: Option<Outage>,
         observe: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Self, Error> {
         let started = Instant::now();
@@ -158,9 +166,8 @@ impl Link {
         let messages = TestStream::new(number, ping.framing, ping.size);
         let link = Self::new(stream, messages).map_err(Error::Setup)?;
         let peer = link.lane.stream.peer_addr().map_err(Error::Setup)?;
-        let outage = outage.map(|outage| Outage { away: outage.since.elapsed(), ..outage });
         // Whether to go on is asked again with the first reply.
-        let _ = observe(Event::Connected { peer, took, outage });
+        let _ = observe(Event::Connected { peer, took });
         Ok(link)
     }
 
@@ -216,14 +223,22 @@ pub struct Summary {
     pub times: Histogram<u64>,
     /// The time it took to connect, for each connection in nanoseconds.
     pub connects: Histogram<u64>,
-    /// The times without a connection that have ended.
+    /// The times without an echo, but no more than the first hundred of them.
     pub outages: Vec<Outage>,
+    /// How many there were in all.
+    pub outages_in_all: u64,
+    /// The one that has not ended.
+    pub outage: Option<Outage>,
 }
+
+/// Outages that a summary keeps.
+const OUTAGES: usize = 100;
 
 impl Default for Summary {
     fn default() -> Self {
         let (times, connects) = (histogram(), histogram());
-        Self { transmitted: 0, received: 0, times, connects, outages: Vec::new() }
+        let (outages, outages_in_all, outage) = (Vec::new(), 0, None);
+        Self { transmitted: 0, received: 0, times, connects, outages, outages_in_all, outage }
     }
 }
 
@@ -232,16 +247,23 @@ impl Summary {
     pub fn note(&mut self, event: &Event) {
         let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         match event {
-            Event::Connected { took, outage, .. } => {
-                self.connects.saturating_record(ns(*took));
-                self.outages.extend(*outage);
+            Event::Connected { took, .. } => self.connects.saturating_record(ns(*took)),
+            Event::Recovered { outage } => {
+                self.outage = None;
+                self.outages_in_all += 1;
+                if self.outages.len() < OUTAGES {
+                    self.outages.push(*outage);
+                }
             }
             Event::Reply { time, .. } => {
                 self.transmitted += 1;
                 self.received += 1;
                 self.times.saturating_record(ns(*time));
             }
-            Event::Failed { .. } => self.transmitted += 1,
+            Event::Failed { outage, .. } => {
+                self.transmitted += 1;
+                self.outage = Some(*outage);
+            }
             Event::Sending { .. } => {}
         }
     }

@@ -21,12 +21,10 @@ use self::live::Live;
 use crate::cli::{BenchOptions, Format};
 use crate::descriptors::make_room_for;
 use crate::print::print_gate;
-use crate::signals::on_each_signal;
+use crate::signals::{INTERRUPTED, on_each_signal};
 
 /// The exit code of a run that failed one of its gates.
 const GATE_FAILED: u8 = 3;
-/// That of a program that was interrupted, by the custom of shells: 128 and the signal's number.
-const INTERRUPTED: i32 = 130;
 
 /// Runs the load. The first Ctrl-C ends it early and still reports; the second one ends the program.
 pub(crate) fn run(

@@ -224,7 +224,13 @@ fn message_size(text: &str) -> Result<u32, String> {
 fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("it must be more than zero".to_owned()),
-        Ok(duration) => Ok(duration),
+        Ok(duration) => at_most_a_year(duration),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Longer ones are mistakes, and some would be beyond the clock's end.
+fn at_most_a_year(duration: Duration) -> Result<Duration, String> {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    if duration <= YEAR { Ok(duration) } else { Err("it must be a year at the most".to_owned()) }
 }

@@ -1,9 +1,10 @@
 //! `echo-client ping`: a line for each round trip, and a summary.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -15,15 +16,20 @@ use echo_client::{Config, Error};
 
 use crate::cli::PingOptions;
 use crate::print::print_line;
-use crate::signals::{SIGQUIT, on_each_signal};
+use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
 
 /// Replies from which on percentiles are shown.
 const ENOUGH: u64 = 100;
+/// Events that may wait to be printed.
+const EVENTS: usize = 1024;
 
 /// What the terminal hears of.
 enum News {
     Event(Event),
-    Signal(i32),
+    /// SIGQUIT.
+    Status,
+    /// Ctrl-C or SIGTERM. There is a flag for it too, because it must not wait for a place here.
+    Interrupted,
     End(Result<(), Error>),
 }
 
@@ -31,34 +37,58 @@ enum News {
 /// back right.
 pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(&ping, options);
-    let under_way = Arc::new(UnderWay::default());
-    let news = start(config, ping, Arc::clone(&under_way))?;
+    let (under_way, interrupted) = (Arc::new(UnderWay::default()), Arc::default());
+    let news = start(config, ping, Arc::clone(&under_way), Arc::clone(&interrupted))?;
     let deadline = options.deadline().map(|deadline| Instant::now() + deadline);
-    loop {
+    // Both are looked at before each event, of which there may be more than can be printed.
+    while !interrupted.load(Ordering::Relaxed)
+        && deadline.is_none_or(|deadline| Instant::now() < deadline)
+    {
         let next = match deadline {
             Some(deadline) => news.recv_timeout(deadline.saturating_duration_since(Instant::now())),
             None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match next {
-            Ok(News::Event(event)) => report.tell(&event).map_err(Error::Output)?,
-            Ok(News::Signal(SIGQUIT)) => report.status(),
+            Ok(News::Event(event)) => {
+                if let Err(error) = report.tell(&event) {
+                    return report.without_reader(error);
+                }
+            }
+            Ok(News::Status) => report.status(),
             // Without a connection to begin with there is nothing to sum up.
             Ok(News::End(Err(error))) => return Err(error.into()),
-            Ok(News::Signal(_) | News::End(Ok(()))) | Err(_) => break,
+            Ok(News::Interrupted | News::End(Ok(()))) | Err(_) => break,
         }
     }
     report.give_up(under_way.message());
-    report.conclude().map_err(Error::Output)?;
-    let all_came = report.summary.received > 0 && report.summary.lost() == 0;
-    Ok(ExitCode::from(u8::from(!all_came)))
+    match report.conclude() {
+        Ok(()) => Ok(report.verdict()),
+        Err(error) => report.without_reader(error),
+    }
 }
 
 /// Pings on a thread of its own, so that a signal need not wait for a connection or an echo.
-fn start(config: Config, ping: Ping, under_way: Arc<UnderWay>) -> anyhow::Result<Receiver<News>> {
-    let (sender, news) = mpsc::channel();
+fn start(
+    config: Config,
+    ping: Ping,
+    under_way: Arc<UnderWay>,
+    interrupted: Arc<AtomicBool>,
+) -> anyhow::Result<Receiver<News>> {
+    // Where lines cannot be printed as fast as echoes come, the next message waits, as with ping(8).
+    let (sender, news) = mpsc::sync_channel(EVENTS);
     let signals = sender.clone();
-    on_each_signal(move |signal| drop(signals.send(News::Signal(signal))))
-        .context("cannot wait for signals")?;
+    let on_signal = move |signal| {
+        let told = if signal == SIGQUIT {
+            News::Status
+        } else if interrupted.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED)
+        } else {
+            News::Interrupted
+        };
+        // Where there is no place for it, whoever takes the events away is awake.
+        let _ = signals.try_send(told);
+    };
+    on_each_signal(on_signal).context("cannot wait for signals")?;
     let pinging = move || {
         let result = ping::run(&config, &ping, |event| {
             if let Event::Sending { seq } = event {
@@ -120,20 +150,17 @@ impl Report {
     fn tell(&mut self, event: &Event) -> io::Result<()> {
         self.summary.note(event);
         match event {
-            Event::Connected { peer, took, outage: None } => {
-                self.peer = Some(*peer);
-                self.line(&format!(
-                    "PING {peer}: {} bytes, connected in {} ms",
-                    self.size,
-                    ms(*took)
-                ))
+            // One that is made again is told of when it echoes.
+            Event::Connected { peer, .. } if self.peer.replace(*peer).is_some() => Ok(()),
+            Event::Connected { peer, took } => {
+                let (size, took) = (self.size, ms(*took));
+                self.line(&format!("PING {peer}: {size} bytes, connected in {took} ms"))
             }
-            Event::Connected { peer, outage: Some(outage), .. } => {
-                self.peer = Some(*peer);
+            Event::Recovered { outage } => {
                 let Outage { away, first, last, .. } = outage;
-                let away = away.as_secs_f64();
-                let lost = last + 1 - first;
-                self.line(&format!("connected to {peer} again, {away:.3} s away, {lost} lost"))
+                let (away, lost) = (away.as_secs_f64(), last + 1 - first);
+                let peer = self.peer.expect("an echo comes on a connection");
+                self.line(&format!("{peer} echoes again, {away:.3} s away, {lost} lost"))
             }
             Event::Reply { .. } if self.quiet => Ok(()),
             Event::Reply { seq, time } => {
@@ -144,10 +171,10 @@ impl Report {
             Event::Sending { .. } => Ok(()),
             Event::Failed { .. } if self.quiet => Ok(()),
             // That it had not sent all goes without saying: it never would have.
-            Event::Failed { seq, error: Error::Closed { .. } } => {
+            Event::Failed { seq, error: Error::Closed { .. }, .. } => {
                 self.line(&format!("seq={seq} lost: the server closed the connection"))
             }
-            Event::Failed { seq, error } => self.line(&format!("seq={seq} lost: {error}")),
+            Event::Failed { seq, error, .. } => self.line(&format!("seq={seq} lost: {error}")),
         }
     }
 
@@ -181,7 +208,7 @@ impl Report {
     }
 
     fn conclude(&self) -> io::Result<()> {
-        let Summary { transmitted, received, times, connects, outages } = &self.summary;
+        let Summary { transmitted, received, times, connects, .. } = &self.summary;
         if let Some(peer) = self.peer {
             print_line("")?;
             print_line(&format!("--- {peer} ping statistics ---"))?;
@@ -208,10 +235,38 @@ impl Report {
                 print_line(&format!("connect min/avg/max = {times} ms, {count} connections"))?;
             }
         }
+        self.conclude_outages()
+    }
+
+    fn conclude_outages(&self) -> io::Result<()> {
+        let Summary { outages, outages_in_all, outage, .. } = &self.summary;
         for outage in outages {
             print_line(&self.outage(outage))?;
         }
+        let untold = outages_in_all - outages.len() as u64;
+        if untold > 0 {
+            print_line(&format!("and {untold} more"))?;
+        }
+        if let Some(outage) = outage {
+            let so_far = Outage { away: outage.since.elapsed(), ..*outage };
+            print_line(&format!("{}, and not at its end", self.outage(&so_far)))?;
+        }
         Ok(())
+    }
+
+    /// What the exit code says.
+    fn verdict(&self) -> ExitCode {
+        let all_came = self.summary.received > 0 && self.summary.lost() == 0;
+        ExitCode::from(u8::from(!all_came))
+    }
+
+    /// The end of a run of which nobody can be told. That the reader of stdout has left is no failure of
+    /// the echo.
+    fn without_reader(&self, error: io::Error) -> anyhow::Result<ExitCode> {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Ok(self.verdict()),
+            _ => Err(error).context("cannot write to stdout"),
+        }
     }
 
     fn outage(&self, outage: &Outage) -> String {

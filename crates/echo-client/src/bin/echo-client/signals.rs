@@ -6,6 +6,10 @@ use std::io;
 pub(crate) use signal_hook::consts::SIGQUIT;
 pub(crate) use signal_hook::consts::{SIGINT, SIGTERM};
 
+/// The exit code of a program that was interrupted twice, by the custom of shells: 128 and the number of
+/// SIGINT.
+pub(crate) const INTERRUPTED: i32 = 130;
+
 /// Calls `act` for each SIGINT, SIGTERM and SIGQUIT from now on, on a thread of its own.
 #[cfg(unix)]
 pub(crate) fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {

@@ -6,7 +6,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
 use echo_client::ping::Ping;
 
-use super::{Cli, message_size};
+use super::{Cli, at_most_a_year, message_size};
 
 /// The letters are those of ping(8).
 #[derive(Debug, Args)]
@@ -60,7 +60,7 @@ Examples:
 Ctrl-\\ (SIGQUIT) prints the figures so far on stderr and goes on.
 Durations: 50us, 200ms, 10s; a bare number is seconds, as ping has it.
 
-Exit code: 0 every message came back as sent, 1 not so, 2 wrong usage.";
+Exit code: 0 every message came back as sent, 1 not so, 2 wrong usage, 130 interrupted twice.";
 
 impl PingOptions {
     pub(crate) fn deadline(&self) -> Option<Duration> {
@@ -87,10 +87,11 @@ impl Cli {
 
 /// A duration, or a bare number of seconds.
 fn seconds(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
-    }
-    humantime::parse_duration(text).map_err(|error| error.to_string())
+    let duration = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+    };
+    at_most_a_year(duration)
 }
 
 fn some_seconds(text: &str) -> Result<Duration, String> {
