@@ -141,6 +141,7 @@ fn settings() -> Settings {
         duration_s: Some(2.0),
         messages: None,
         warmup_s: 0.0,
+        engine: "readiness".to_owned(),
         threads: 1,
         busy_poll: false,
         reconnect_every: None,

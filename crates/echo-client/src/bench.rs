@@ -8,15 +8,19 @@
 //! it is due, and its latency is counted from there even where it could not be sent in time, as it
 //! would be for a user who came at that time ("coordinated omission", G. Tene).
 
+mod engine;
 mod figures;
 mod pacing;
 mod plan;
 mod record;
+#[cfg_attr(not(target_os = "linux"), path = "bench/ring_absent.rs")]
+mod ring;
 mod seat;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -27,6 +31,7 @@ use std::time::{Instant, SystemTime};
 use echo_proto::TestStream;
 use hdrhistogram::Histogram;
 
+pub use self::engine::{Engine, UnknownEngine};
 use self::figures::{figures, interval, settings};
 pub use self::plan::{Arrivals, Length, Plan, UnknownArrivals};
 use self::record::{Record, Tally};
@@ -69,6 +74,8 @@ struct Shared<'a> {
     threads: usize,
     /// Bytes of a message on the wire.
     wire_size: u64,
+    /// Which one is used: never [`Engine::Auto`].
+    engine: Engine,
     stop: &'a Stop,
     gate: Gate,
 }
@@ -107,9 +114,16 @@ pub fn run(
     let server = server(config)?;
     let threads = plan.threads.clamp(1, plan.connections);
     let wire_size = TestStream::new(0, plan.framing, plan.size).wire_size();
-    let shared = Shared { config, plan, server, threads, wire_size, stop, gate: Gate::default() };
+    let (seats, in_flight) =
+        (plan.connections.div_ceil(threads), wire_size.saturating_mul(plan.depth as u64));
+    let rings = engine::rings(plan.engine, threads, seats, in_flight)?;
+    let engine = if rings.is_empty() { Engine::Readiness } else { Engine::Uring };
+    let gate = Gate::default();
+    let shared = Shared { config, plan, server, threads, wire_size, engine, stop, gate };
     let (sender, messages) = mpsc::channel();
-    let workers = (0..threads).map(|index| Worker::new(&shared, index, sender.clone()));
+    let rings = rings.into_iter().map(Some).chain(iter::repeat_with(|| None));
+    let workers = (0..threads).zip(rings);
+    let workers = workers.map(|(index, ring)| Worker::new(&shared, index, sender.clone(), ring));
     let workers = workers.collect::<io::Result<Vec<_>>>().map_err(Error::Setup)?;
     drop(sender);
     thread::scope(|scope| {

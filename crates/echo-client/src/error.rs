@@ -80,6 +80,8 @@ pub enum Error {
     Output(io::Error),
     /// The system refused what it takes to exchange bytes: a thread, or a socket option.
     Setup(io::Error),
+    /// io_uring was asked for, and the system has none, or not all that it takes, or forbids it.
+    Uring(io::Error),
 }
 
 /// Why one address could not be connected to.
@@ -125,6 +127,19 @@ impl Error {
                 "each message is a 4-byte big-endian count and as many bytes; --framing raw sends \
                  any bytes"
             }
+            Self::Uring(source) => match source.kind() {
+                ErrorKind::PermissionDenied => {
+                    "is it switched off (sysctl kernel.io_uring_disabled), or forbidden to this \
+                     container (seccomp)? --engine readiness does without"
+                }
+                ErrorKind::OutOfMemory => {
+                    "is the limit of locked memory too low (ulimit -l)? --engine readiness does without"
+                }
+                _ => {
+                    "it takes Linux 6.1 or later, and a container that allows it (seccomp); --engine \
+                     readiness does without"
+                }
+            },
             Self::Input(_) | Self::Output(_) | Self::Setup(_) => return None,
         };
         Some(hint.to_owned())
@@ -206,6 +221,7 @@ impl fmt::Display for Error {
             ),
             Self::Input(source) => write!(f, "cannot read the message: {source}"),
             Self::Output(source) => write!(f, "cannot write the echo: {source}"),
+            Self::Uring(source) => write!(f, "cannot use io_uring: {source}"),
             Self::Setup(source) => write!(f, "cannot start the exchange: {source}"),
         }
     }

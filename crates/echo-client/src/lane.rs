@@ -75,7 +75,25 @@ impl Lane {
         }
     }
 
-    fn check(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    /// Writes what is to be sent next; with that it counts as sent.
+    pub(crate) fn fill(&mut self, piece: &mut [u8]) {
+        self.stream_of_messages.fill(self.sent, piece);
+        self.sent += piece.len() as u64;
+    }
+
+    /// The last so many bytes were not sent after all.
+    pub(crate) fn take_back(&mut self, count: u64) {
+        // Only who guesses what is to come sends back more than was sent; it is not sent again then, and
+        // the guess has no echo.
+        self.sent = self.sent.saturating_sub(count).max(self.received);
+    }
+
+    /// Checks what was received.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Reply`] if it is not what was sent.
+    pub(crate) fn check(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let owed = (self.sent - self.received).min(bytes.len() as u64) as usize;
         let fault = match self.stream_of_messages.check(self.received, &bytes[..owed]) {
             Err(mismatch) => ReplyError::Differs(mismatch),
@@ -97,7 +115,7 @@ impl Lane {
     }
 
     /// The server has ended the connection.
-    fn ended(&self) -> Error {
+    pub(crate) fn ended(&self) -> Error {
         let (received, sent) = (self.received, self.sent);
         if received == sent {
             return Error::Closed { bytes: sent };
@@ -105,7 +123,8 @@ impl Lane {
         Error::Reply { fault: ReplyError::Short { received, sent }, beginning: None }
     }
 
-    fn lost(&self, source: io::Error) -> Error {
+    /// The connection broke.
+    pub(crate) fn lost(&self, source: io::Error) -> Error {
         Error::Lost { received: self.received, sent: self.sent, source }
     }
 }

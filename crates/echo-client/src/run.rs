@@ -77,6 +77,8 @@ pub struct Settings {
     pub messages: Option<u64>,
     /// How long messages were sent before measuring began.
     pub warmup_s: f64,
+    /// How bytes were sent and received: `readiness` or `uring`.
+    pub engine: String,
     /// Threads.
     pub threads: usize,
     /// Whether the threads polled without sleeping.

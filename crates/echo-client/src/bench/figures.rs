@@ -35,6 +35,7 @@ pub(super) fn settings(shared: &Shared<'_>) -> Settings {
         duration_s,
         messages,
         warmup_s: plan.warmup.as_secs_f64(),
+        engine: shared.engine.to_string(),
         threads: shared.threads,
         busy_poll: plan.busy_poll,
         reconnect_every: plan.reconnect_every.map(Into::into),

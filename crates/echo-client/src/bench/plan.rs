@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use echo_proto::Framing;
 
+use super::engine::Engine;
+
 /// A load, and how to measure it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -25,6 +27,8 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// When messages are due, with a rate.
     pub arrivals: Arrivals,
+    /// How bytes are sent and received.
+    pub engine: Engine,
     /// Event loops, a thread each; at least one. There are never more than connections.
     pub threads: usize,
     /// How long messages are sent before anything is measured.
@@ -112,6 +116,7 @@ pub(super) mod tests {
             depth: 1,
             rate: None,
             arrivals: Arrivals::Constant,
+            engine: Engine::Auto,
             threads: 1,
             warmup: Duration::ZERO,
             busy_poll: false,

@@ -13,7 +13,6 @@ use mio::net::TcpStream;
 use super::pacing::Schedule;
 use super::plan::{Length, Plan};
 use super::record::Record;
-use crate::Error;
 use crate::lane::{Lane, leads_to_itself};
 
 /// A place in the load. Times are nanoseconds since the run began to send.
@@ -135,21 +134,16 @@ impl Seat {
         Ok(Some(since))
     }
 
-    /// Starts the messages whose time has come, as far as the depth allows, and sends what there is room
-    /// for.
-    pub(super) fn pump(
-        &mut self,
-        plan: &Plan,
-        wire_size: u64,
-        buffer: &mut [u8],
-        now: u64,
-    ) -> Result<Next, Error> {
-        let Link::Up(lane) = &mut self.link else { return Ok(Next::Wait) };
+    /// Starts the messages whose time has come, as far as the depth allows.
+    pub(super) fn start(&mut self, plan: &Plan, now: u64) -> Next {
+        if !matches!(self.link, Link::Up(_)) {
+            return Next::Wait;
+        }
         let mut next = Next::Wait;
         while self.in_flight.len() < plan.depth && self.started < self.quota {
             if self.started_here == self.most_here {
                 if self.in_flight.is_empty() {
-                    return Ok(Next::Replace);
+                    return Next::Replace;
                 }
                 break;
             }
@@ -168,8 +162,15 @@ impl Seat {
             self.started += 1;
             self.started_here += 1;
         }
-        lane.send(self.started_here * wire_size, buffer)?;
-        Ok(next)
+        next
+    }
+
+    /// The connection, and how many bytes are to be sent on it for what was started.
+    pub(super) fn to_send(&mut self, wire_size: u64) -> Option<(&mut Lane, u64)> {
+        match &mut self.link {
+            Link::Up(lane) => Some((lane, self.started_here * wire_size)),
+            _ => None,
+        }
     }
 
     /// Takes the messages that are back off those in flight; `record` is for their times. Returns how many.

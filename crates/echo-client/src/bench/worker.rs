@@ -1,10 +1,11 @@
 //! One event loop of the load: makes connections, keeps messages in flight on them, and measures.
 
 mod connecting;
+mod turn;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use mio::{Events, Poll, Token};
 use super::pacing::Alarm;
 use super::plan::Length;
 use super::record::{Record, Tally};
-use super::seat::{Link, Next, Seat};
+use super::ring::Ring;
+use super::seat::{Link, Seat};
 use super::{Message, Shared};
 use crate::Error;
 use crate::system::thread_cpu_time;
@@ -33,6 +35,8 @@ pub(super) struct Worker<'a> {
     index: usize,
     messages: Sender<Message>,
     poll: Poll,
+    /// What connections that are made send and receive through, unless by readiness.
+    ring: Option<Ring>,
     alarm: Alarm,
     /// What the alarm is set to.
     alarm_set_to: Option<u64>,
@@ -75,6 +79,7 @@ impl<'a> Worker<'a> {
         shared: &'a Shared<'a>,
         index: usize,
         messages: Sender<Message>,
+        ring: Option<Ring>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(&poll, ALARM)?;
@@ -86,6 +91,7 @@ impl<'a> Worker<'a> {
             index,
             messages,
             poll,
+            ring,
             alarm,
             alarm_set_to: None,
             opening: VecDeque::new(),
@@ -107,6 +113,9 @@ impl<'a> Worker<'a> {
     /// The whole run. The last message that it sends is [`Message::Done`].
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
+        if let Some(Err(error)) = self.ring.as_mut().map(|ring| ring.begin(&self.poll)) {
+            self.give_up(error);
+        }
         (0..self.seats.len()).for_each(|key| self.open(key));
         while self.unresolved > 0 && !self.shared.stop.is_stopped() {
             self.turn(&mut events, SWEEP);
@@ -123,6 +132,13 @@ impl<'a> Worker<'a> {
         let record = std::mem::replace(&mut self.record, Record::new(false));
         let (worker, tally) = (self.index, Box::new(std::mem::take(&mut self.tally)));
         self.say(Message::Done { worker, record, tally });
+    }
+
+    /// Nothing can be sent or received.
+    fn give_up(&mut self, error: io::Error) {
+        self.seats.clear();
+        self.unresolved = 0;
+        self.first_failure = Some(error);
     }
 
     /// Nobody listens only where the run is given up.
@@ -197,8 +213,9 @@ impl<'a> Worker<'a> {
         while !self.seats.iter().all(Seat::is_through) {
             self.turn(events, SWEEP);
         }
+        // What has come since the last echo is none: too many bytes.
+        self.turn(events, Duration::ZERO);
         for key in 0..self.seats.len() {
-            // What has come since the last echo is none: too many bytes.
             if let Link::Up(lane) = &mut self.seats[key].link
                 && let Err(error @ Error::Reply { .. }) = lane.receive(&mut self.buffer)
             {
@@ -208,101 +225,5 @@ impl<'a> Worker<'a> {
         }
         self.tally.sent = self.seats.iter().map(|seat| seat.started).sum();
         self.tally.shares = self.seats.iter().map(|seat| seat.echoes).collect();
-    }
-
-    /// Waits for events, `limit` at the most, and acts on them.
-    fn turn(&mut self, events: &mut Events, limit: Duration) {
-        self.open_more();
-        let mut limit = limit;
-        if self.shared.plan.busy_poll && self.stage != Stage::Opening {
-            limit = Duration::ZERO;
-        } else if let Some(Reverse((due, _))) = self.due.peek() {
-            let due = *due;
-            if self.alarm_set_to != Some(due) {
-                self.alarm_set_to = Some(due);
-                let after = Duration::from_nanos(due.saturating_sub(self.now()));
-                limit = self.alarm.set(after, limit);
-                if limit.is_zero() || after >= limit {
-                    self.alarm_set_to = None;
-                }
-            }
-        }
-        if let Err(error) = self.poll.poll(events, Some(limit))
-            && error.kind() != ErrorKind::Interrupted
-        {
-            // It cannot be told what is ready: like a while without news, and then another try.
-            std::thread::sleep(SWEEP);
-        }
-        for event in &*events {
-            let Token(key) = event.token();
-            if event.token() == ALARM {
-                self.alarm_set_to = None;
-                continue;
-            }
-            match self.seats[key].link {
-                Link::Up(_) => self.serve(key, event.is_read_closed() || event.is_error()),
-                Link::Connecting(..) => self.connect_on(key),
-                Link::Down => {}
-            }
-        }
-        self.sweep();
-    }
-
-    /// Reads what has come and sends what there is to send. `ended` says that a `recv` which leaves room
-    /// in the buffer was not the last: there is an end or an error behind it.
-    fn serve(&mut self, key: usize, ended: bool) {
-        // One look at the clock for an echo: the next message is sent as soon as it is there.
-        let mut now = None;
-        loop {
-            let seat = &mut self.seats[key];
-            let Link::Up(lane) = &mut seat.link else { return };
-            let count = match lane.receive(&mut self.buffer) {
-                Ok(None) => break,
-                Ok(Some(count)) => count,
-                Err(error) => return self.fail(key, &error),
-            };
-            let now = *now.insert(self.epoch.elapsed().as_nanos() as u64);
-            let record = (self.stage >= Stage::Measuring).then_some(&mut self.record);
-            let whole = seat.complete(self.wire_size, now, record);
-            self.tally.received += whole;
-            if self.stage == Stage::Measuring {
-                seat.echoes += whole;
-                self.record.echoes += whole;
-            }
-            if count < BUFFER && !ended {
-                break;
-            }
-        }
-        self.pump(key, now.unwrap_or_else(|| self.now()));
-    }
-
-    /// Sends what a seat may send now.
-    fn pump(&mut self, key: usize, now: u64) {
-        let seat = &mut self.seats[key];
-        match seat.pump(self.shared.plan, self.wire_size, &mut self.buffer, now) {
-            Ok(Next::Wait) => {}
-            Ok(Next::Due(due)) => {
-                if !std::mem::replace(&mut seat.is_waiting, true) {
-                    self.due.push(Reverse((due, key)));
-                }
-            }
-            Ok(Next::Replace) => {
-                self.take_down(key);
-                self.open(key);
-            }
-            Err(error) => self.fail(key, &error),
-        }
-    }
-
-    fn send_what_is_due(&mut self) {
-        while let Some(&Reverse((due, key))) = self.due.peek() {
-            let now = self.now();
-            if due > now {
-                break;
-            }
-            self.due.pop();
-            self.seats[key].is_waiting = false;
-            self.pump(key, now);
-        }
     }
 }

@@ -172,6 +172,7 @@ fn settings(runs: &[&Run]) -> Settings {
         duration_s: all().filter_map(|settings| settings.duration_s).reduce(f64::max),
         messages: all().map(|settings| settings.messages).sum(),
         warmup_s: all().map(|settings| settings.warmup_s).fold(0.0, f64::max),
+        engine: distinct(all().map(|settings| &settings.engine)),
         threads: all().map(|settings| settings.threads).sum(),
         busy_poll: all().any(|settings| settings.busy_poll),
         reconnect_every: all().filter_map(|settings| settings.reconnect_every).min(),

@@ -78,6 +78,7 @@ fn settings(connections: usize) -> Settings {
         duration_s: Some(10.0),
         messages: None,
         warmup_s: 1.0,
+        engine: "readiness".to_owned(),
         threads: 1,
         busy_poll: false,
         reconnect_every: None,

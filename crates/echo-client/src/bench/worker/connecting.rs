@@ -1,6 +1,7 @@
 //! The connections of a worker: making them, giving them up, and making them again.
 
 use std::io::{self, ErrorKind};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
@@ -54,6 +55,7 @@ impl Worker<'_> {
                 let took = since.elapsed().as_nanos() as u64;
                 self.tally.connect.saturating_record(took);
                 self.connecting -= 1;
+                self.hand_to_ring(key);
                 if self.stage == Stage::Opening {
                     self.unresolved = self.unresolved.saturating_sub(1);
                 } else {
@@ -61,6 +63,15 @@ impl Worker<'_> {
                 }
             }
             Err(error) => self.fail_to_connect(key, error),
+        }
+    }
+
+    /// From now on the ring, if there is one, says what happens to a connection.
+    fn hand_to_ring(&mut self, key: usize) {
+        if let (Some(ring), Link::Up(lane)) = (&mut self.ring, &mut self.seats[key].link) {
+            // If it fails, the events are passed over.
+            let _ = self.poll.registry().deregister(&mut lane.stream);
+            ring.add(key, &lane.stream);
         }
     }
 
@@ -96,6 +107,11 @@ impl Worker<'_> {
         self.tally.received_bytes += received;
         self.tally.sent_bytes += sent;
         if let Link::Up(lane) = self.seats[key].take_down(now) {
+            if let Some(ring) = &mut self.ring {
+                ring.remove(key);
+                // What is in flight keeps the connection until it ends. Where it has, this fails.
+                let _ = lane.stream.shutdown(Shutdown::Both);
+            }
             self.tally.retransmits = sum(self.tally.retransmits, retransmits(&lane.stream));
         }
     }

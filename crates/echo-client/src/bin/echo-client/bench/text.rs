@@ -77,7 +77,7 @@ pub(super) fn interval(interval: &Interval) -> String {
 
 /// What was done, in a line.
 fn headline(settings: &Settings) -> String {
-    let Settings { address, connections, size, depth, threads, .. } = settings;
+    let Settings { address, connections, size, depth, threads, engine, .. } = settings;
     let connections = counted(*connections, "connection");
     let mut parts = vec![format!("{address}: {connections} x {size} bytes, depth {depth}")];
     if settings.framing != "raw" {
@@ -87,7 +87,7 @@ fn headline(settings: &Settings) -> String {
         (Some(rate), Some(arrivals)) => parts.push(format!("{rate}/s {arrivals}")),
         _ => parts.push("closed loop".to_owned()),
     }
-    parts.push(counted(*threads, "thread"));
+    parts.push(format!("{} by {engine}", counted(*threads, "thread")));
     if settings.busy_poll {
         parts.push("busy-polling".to_owned());
     }

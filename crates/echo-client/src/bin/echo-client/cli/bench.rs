@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
-use echo_client::bench::{Arrivals, Length, Plan};
+use echo_client::bench::{Arrivals, Engine, Length, Plan};
 use echo_client::gates::Gate;
 
 use super::{Cli, duration, message_size};
@@ -48,6 +48,12 @@ pub(crate) struct BenchOptions {
     #[arg(long, env = "ECHO_ARRIVALS", value_name = "ARRIVALS", default_value_t)]
     #[arg(value_parser = PossibleValuesParser::new(Arrivals::NAMES).try_map(|name| name.parse::<Arrivals>()))]
     arrivals: Arrivals,
+
+    /// How to send and receive: readiness, with a system call for each; uring, with one for all that is
+    /// ready (io_uring of Linux 6.1 and later); auto, uring where it works
+    #[arg(long, env = "ECHO_ENGINE", value_name = "ENGINE", default_value_t)]
+    #[arg(value_parser = PossibleValuesParser::new(Engine::NAMES).try_map(|name| name.parse::<Engine>()))]
+    engine: Engine,
 
     /// Threads, an event loop each
     #[arg(long, env = "ECHO_THREADS", value_name = "N", default_value_t = 1)]
@@ -135,6 +141,7 @@ impl Cli {
             depth: options.depth as usize,
             rate: options.rate,
             arrivals: options.arrivals,
+            engine: options.engine,
             threads: options.threads.into(),
             warmup: options.warmup.unwrap_or(warmup),
             busy_poll: options.busy_poll,

@@ -1,0 +1,32 @@
+//! How much memory a ring takes.
+
+use super::PIECE;
+
+/// Memory of the buffers, about, unless a few of the longest need more.
+const POOL: usize = 1024 * 1024;
+
+/// How large the parts of a ring are.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::bench) struct Sizes {
+    pub(super) slots: usize,
+    /// Requests handed over at once.
+    pub(super) requests: u32,
+    /// Buffers, a power of two, and how long they are.
+    pub(super) buffers: u16,
+    pub(super) buffer: usize,
+    pub(super) outbox: usize,
+}
+
+impl Sizes {
+    /// For so many connections, with so many bytes in flight on each.
+    pub(in crate::bench) fn of(slots: usize, bytes: u64) -> Self {
+        // Twice as long as what is to come, so that more than that shows in one piece.
+        let bytes = usize::try_from(bytes).unwrap_or(PIECE).clamp(128, PIECE / 2);
+        let buffer = (2 * bytes).next_power_of_two();
+        // What comes in a turn should fit; the memory should fit into the processor's cache.
+        let wanted = (2 * slots).next_power_of_two();
+        let buffers = wanted.clamp(16, (POOL / buffer).clamp(16, 4096)) as u16;
+        let requests = wanted.clamp(64, 1024) as u32;
+        Self { slots, requests, buffers, buffer, outbox: 4 * PIECE }
+    }
+}

@@ -1,0 +1,203 @@
+//! A turn of the event loop: what has happened, and what is done about it.
+
+use std::cmp::Reverse;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use mio::{Events, Token};
+
+use super::{ALARM, BUFFER, SWEEP, Stage, Worker};
+use crate::Error;
+use crate::bench::ring::{Completion, Ring};
+use crate::bench::seat::{Link, Next};
+
+impl Worker<'_> {
+    /// Waits for events, `limit` at the most, and acts on them.
+    pub(super) fn turn(&mut self, events: &mut Events, limit: Duration) {
+        self.open_more();
+        let is_polling = self.shared.plan.busy_poll && self.stage != Stage::Opening;
+        let limit = if is_polling { Duration::ZERO } else { limit };
+        match self.ring {
+            None => self.turn_by_readiness(events, limit),
+            Some(_) => self.turn_of_ring(events, limit),
+        }
+        self.sweep();
+    }
+
+    fn turn_by_readiness(&mut self, events: &mut Events, mut limit: Duration) {
+        if let Some(after) = self.until_due()
+            && !limit.is_zero()
+        {
+            limit = self.set_alarm(after, limit);
+        }
+        if let Err(error) = self.poll.poll(events, Some(limit))
+            && error.kind() != ErrorKind::Interrupted
+        {
+            // It cannot be told what is ready: like a while without news, and then another try.
+            std::thread::sleep(SWEEP);
+        }
+        self.act_on(events);
+    }
+
+    /// Returns how long to poll at the most, so that the next message is in time.
+    fn set_alarm(&mut self, after: Duration, limit: Duration) -> Duration {
+        let due = self.due.peek().map(|Reverse((due, _))| *due);
+        if self.alarm_set_to == due {
+            return limit;
+        }
+        let limit = self.alarm.set(after, limit);
+        let is_set = !limit.is_zero() && after < limit;
+        self.alarm_set_to = due.filter(|_| is_set);
+        limit
+    }
+
+    fn turn_of_ring(&mut self, events: &mut Events, limit: Duration) {
+        // This timeout is as fine as the alarm.
+        let limit = self.until_due().map_or(limit, |after| after.min(limit));
+        let Some(ring) = &mut self.ring else { return };
+        if ring.wait(limit).is_err() {
+            std::thread::sleep(SWEEP);
+        }
+        while let Some(completion) = self.ring.as_mut().and_then(Ring::next) {
+            self.complete(completion, events);
+        }
+    }
+
+    /// How long until the next message is due.
+    fn until_due(&self) -> Option<Duration> {
+        let Reverse((due, _)) = self.due.peek()?;
+        Some(Duration::from_nanos(due.saturating_sub(self.now())))
+    }
+
+    /// What the poll tells.
+    fn act_on(&mut self, events: &Events) {
+        for event in events {
+            let Token(key) = event.token();
+            if event.token() == ALARM {
+                self.alarm_set_to = None;
+                continue;
+            }
+            match self.seats[key].link {
+                Link::Up(_) if self.ring.is_some() => {}
+                Link::Up(_) => self.serve(key, event.is_read_closed() || event.is_error()),
+                Link::Connecting(..) => self.connect_on(key),
+                Link::Down => {}
+            }
+        }
+    }
+
+    /// What the ring tells.
+    fn complete(&mut self, completion: Completion, events: &mut Events) {
+        let (key, result) = match completion {
+            Completion::Noticed => {
+                // What it cannot tell now, it tells when it is asked again: the notice is still there.
+                if self.poll.poll(events, Some(Duration::ZERO)).is_ok() {
+                    self.act_on(events);
+                }
+                return;
+            }
+            Completion::Writable(key) => return self.pump(key, self.now()),
+            Completion::Received(key)
+            | Completion::Ended(key)
+            | Completion::Failed(key, _)
+            | Completion::Unsent(key, _) => {
+                let (Link::Up(lane), Some(ring)) = (&mut self.seats[key].link, &self.ring) else {
+                    return;
+                };
+                let result = match completion {
+                    Completion::Received(_) => lane.check(ring.bytes()),
+                    Completion::Failed(_, source) => Err(lane.lost(source)),
+                    Completion::Unsent(_, count) => return lane.take_back(count as u64),
+                    _ => Err(lane.ended()),
+                };
+                (key, result)
+            }
+        };
+        match result {
+            Ok(()) => {
+                let now = self.now();
+                self.count(key, now);
+                self.pump(key, now);
+            }
+            Err(error) => self.fail(key, &error),
+        }
+    }
+
+    /// Reads what has come and sends what there is to send. `ended` says that a `recv` which leaves room
+    /// in the buffer was not the last: there is an end or an error behind it.
+    fn serve(&mut self, key: usize, ended: bool) {
+        // One look at the clock for an echo: the next message is sent as soon as it is there.
+        let mut now = None;
+        loop {
+            let Link::Up(lane) = &mut self.seats[key].link else { return };
+            let count = match lane.receive(&mut self.buffer) {
+                Ok(None) => break,
+                Ok(Some(count)) => count,
+                Err(error) => return self.fail(key, &error),
+            };
+            let now = *now.insert(self.now());
+            self.count(key, now);
+            if count < BUFFER && !ended {
+                break;
+            }
+        }
+        self.pump(key, now.unwrap_or_else(|| self.now()));
+    }
+
+    /// Counts the messages that are back.
+    fn count(&mut self, key: usize, now: u64) {
+        let seat = &mut self.seats[key];
+        let record = (self.stage >= Stage::Measuring).then_some(&mut self.record);
+        let whole = seat.complete(self.wire_size, now, record);
+        self.tally.received += whole;
+        if self.stage == Stage::Measuring {
+            seat.echoes += whole;
+            self.record.echoes += whole;
+        }
+    }
+
+    /// Sends what a seat may send now.
+    pub(super) fn pump(&mut self, key: usize, now: u64) {
+        let next = self.seats[key].start(self.shared.plan, now);
+        if let Err(error) = self.transmit(key) {
+            return self.fail(key, &error);
+        }
+        match next {
+            Next::Wait => {}
+            Next::Due(due) => {
+                if !std::mem::replace(&mut self.seats[key].is_waiting, true) {
+                    self.due.push(Reverse((due, key)));
+                }
+            }
+            Next::Replace => {
+                self.take_down(key);
+                self.open(key);
+            }
+        }
+    }
+
+    /// Sends what was started, as far as there is room.
+    fn transmit(&mut self, key: usize) -> Result<(), Error> {
+        let Some((lane, end)) = self.seats[key].to_send(self.wire_size) else { return Ok(()) };
+        let Some(ring) = &mut self.ring else { return lane.send(end, &mut self.buffer) };
+        while lane.sent() < end {
+            let left = usize::try_from(end - lane.sent()).unwrap_or(usize::MAX);
+            if ring.send(key, left, |piece| lane.fill(piece)) == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_what_is_due(&mut self) {
+        while let Some(&Reverse((due, key))) = self.due.peek() {
+            let now = self.now();
+            if due > now {
+                break;
+            }
+            self.due.pop();
+            self.seats[key].is_waiting = false;
+            self.pump(key, now);
+        }
+    }
+}
