@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,45 @@ use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
 use echo_test_support::{Finished, Process, command, skipped};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
+
+/// Whether this machine lacks an engine; if so, says that it was not tested.
+fn lacks(engine: &str) -> bool {
+    static WITHOUT: OnceLock<Option<String>> = OnceLock::new();
+    let missing = match engine {
+        "uring" => WITHOUT.get_or_init(|| {
+            let finished = bench(echo_server(), &["-n", "1", "--engine", engine]);
+            (!finished.status.success()).then_some(finished.stderr)
+        }),
+        _ => &None,
+    };
+    if let Some(why) = missing {
+        skipped(&format!("bench --engine {engine}"), why.lines().next().unwrap_or_default());
+    }
+    missing.is_some()
+}
+
+/// Makes each function, which takes the name of an engine, a test for every engine.
+macro_rules! on_every_engine {
+    ($($test:ident,)*) => {
+        mod readiness {
+            $(#[test] fn $test() { super::$test("readiness"); })*
+        }
+        mod uring {
+            $(#[test] fn $test() { if !super::lacks("uring") { super::$test("uring"); } })*
+        }
+    };
+}
+
+on_every_engine! {
+    a_count_of_messages_is_kept_exactly,
+    large_messages_and_many_connections_come_back,
+    each_fault_is_reported_as_what_it_is_with_connection_and_offset,
+    a_reset_is_counted_and_the_connection_made_again,
+    without_a_server_there_is_nothing_to_measure,
+    jsonl_tells_start_intervals_and_end_as_it_goes,
+    a_run_can_be_ended_early_and_a_second_time_for_good,
+    a_loop_that_never_sleeps_does_the_same,
+}
 
 fn bench(port: u16, arguments: &[&str]) -> Finished {
     let mut client = command(PROGRAM);
@@ -30,11 +70,13 @@ fn echo_server() -> u16 {
     serve_each(|_, stream| echo(stream, |_| {}))
 }
 
-#[test]
-fn a_count_of_messages_is_kept_exactly() {
+fn a_count_of_messages_is_kept_exactly(engine: &str) {
     let port = echo_server();
     for more in [&["--depth", "7"][..], &["--reconnect-every", "3"], &["--framing", "length"]] {
-        let (run, code) = run(port, &[&["-n", "1000", "-c", "3", "--threads", "2"], more].concat());
+        let (run, code) = run(
+            port,
+            &[&["--engine", engine, "-n", "1000", "-c", "3", "--threads", "2"], more].concat(),
+        );
         assert_eq!(code, 0, "{more:?}");
         let result = &run.result;
         assert_eq!((result.sent, result.echoes, result.loss), (1000, 1000, 0), "{more:?}");
@@ -44,20 +86,20 @@ fn a_count_of_messages_is_kept_exactly() {
     }
 }
 
-#[test]
-fn large_messages_and_many_connections_come_back() {
+fn large_messages_and_many_connections_come_back(engine: &str) {
     let port = echo_server();
-    let (large, code) = run(port, &["-n", "8", "-c", "2", "-s", "5MiB", "--depth", "2"]);
+    let (large, code) =
+        run(port, &["--engine", engine, "-n", "8", "-c", "2", "-s", "5MiB", "--depth", "2"]);
     assert_eq!((code, large.result.echoes), (0, 8));
-    let (many, code) = run(port, &["-n", "3000", "-c", "300", "-s", "1"]);
+    assert_eq!(large.settings.engine, engine);
+    let (many, code) = run(port, &["--engine", engine, "-n", "3000", "-c", "300", "-s", "1"]);
     assert_eq!((code, many.result.echoes, many.result.connect.count), (0, 3000, 300));
 }
 
 /// What a server does to the second connection of three after 1000 bytes, and what it is called.
 type Fault = (&'static str, fn(&mut TcpStream, &[u8]), &'static str);
 
-#[test]
-fn each_fault_is_reported_as_what_it_is_with_connection_and_offset() {
+fn each_fault_is_reported_as_what_it_is_with_connection_and_offset(engine: &str) {
     let faults: [Fault; 6] = [
         ("closed", |_, _| {}, "1000 of"),
         (
@@ -113,7 +155,7 @@ fn each_fault_is_reported_as_what_it_is_with_connection_and_offset() {
         });
         let arguments =
             ["-c", "3", "-s", "2000", "-d", "1s", "--warmup", "0s", "--timeout", "500ms"];
-        let (run, code) = run(port, &arguments);
+        let (run, code) = run(port, &[&arguments[..], &["--engine", engine]].concat());
         assert_eq!(code, 1, "{cause} {text}");
         let result = &run.result;
         let causes = serde_json::to_value(result.causes).unwrap();
@@ -130,8 +172,7 @@ fn each_fault_is_reported_as_what_it_is_with_connection_and_offset() {
     }
 }
 
-#[test]
-fn a_reset_is_counted_and_the_connection_made_again() {
+fn a_reset_is_counted_and_the_connection_made_again(engine: &str) {
     let port = serve_each(|number, mut stream| {
         if number == 1 {
             // Closing with unread bytes sends RST.
@@ -140,12 +181,18 @@ fn a_reset_is_counted_and_the_connection_made_again() {
         }
         echo(stream, |_| {});
     });
-    let (run, code) = run(port, &["-d", "1s", "--warmup", "0s"]);
+    let (run, code) = run(port, &["-d", "1s", "--warmup", "0s", "--engine", engine]);
     assert_eq!(code, 1);
     let causes = run.result.causes;
     assert_eq!(causes.lost + causes.closed, 1, "{causes:?}");
     assert_eq!(run.result.connect.count, 2);
     assert!(run.result.echoes > 0, "it went on");
+}
+
+fn a_loop_that_never_sleeps_does_the_same(engine: &str) {
+    let arguments = ["--engine", engine, "-n", "1000", "-c", "3", "--busy-poll", "--depth", "3"];
+    let (run, code) = run(echo_server(), &arguments);
+    assert_eq!((code, run.result.echoes), (0, 1000));
 }
 
 #[test]
@@ -175,6 +222,7 @@ fn wrong_usage_is_said_before_anything_is_sent() {
         (&["-R", "0"], "more than zero"),
         (&["-s", "0"], "1 to 1GiB"),
         (&["-c", "0"], "not in 1.."),
+        (&["--engine", "epoll"], "possible values: auto, readiness, uring"),
     ] {
         let finished = bench(1, arguments);
         assert_eq!(finished.status.code(), Some(2), "{finished:?}");
@@ -182,19 +230,17 @@ fn wrong_usage_is_said_before_anything_is_sent() {
     }
 }
 
-#[test]
-fn without_a_server_there_is_nothing_to_measure() {
-    let finished = bench(1, &["-c", "3"]);
+fn without_a_server_there_is_nothing_to_measure(engine: &str) {
+    let finished = bench(1, &["-c", "3", "--engine", engine]);
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
     assert!(finished.stderr.contains("cannot connect to 127.0.0.1:1: connection refused"));
     assert!(finished.stderr.contains("hint: is echo-server running there?"), "{finished:?}");
     assert_eq!(finished.stdout, "");
 }
 
-#[test]
-fn jsonl_tells_start_intervals_and_end_as_it_goes() {
+fn jsonl_tells_start_intervals_and_end_as_it_goes(engine: &str) {
     let arguments = ["-d", "500ms", "--warmup", "100ms", "-i", "100ms", "--format", "jsonl"];
-    let finished = bench(echo_server(), &arguments);
+    let finished = bench(echo_server(), &[&arguments[..], &["--engine", engine]].concat());
     let lines = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
     let lines: Vec<serde_json::Value> = lines.collect();
     let events: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
@@ -208,11 +254,11 @@ fn jsonl_tells_start_intervals_and_end_as_it_goes() {
     assert_eq!(intervals.iter().map(echoes).sum::<u64>(), end.result.echoes);
 }
 
-#[test]
-fn a_run_can_be_ended_early_and_a_second_time_for_good() {
+fn a_run_can_be_ended_early_and_a_second_time_for_good(engine: &str) {
     let mut client = command(PROGRAM);
     let port = echo_server().to_string();
-    let process = Process::spawn(client.args(["bench", "--port", &port, "-i", "50ms"])).unwrap();
+    let arguments = ["bench", "-i", "50ms", "--engine", engine];
+    let process = Process::spawn(client.args(arguments).args(["--port", &port])).unwrap();
     process.wait_for_stdout("echoes/s").unwrap();
     process.interrupt();
     let finished = process.wait().unwrap();
@@ -222,7 +268,7 @@ fn a_run_can_be_ended_early_and_a_second_time_for_good() {
     // This one waits for an echo that never comes.
     let port = serve_each(|_, stream| wait_for_its_end(stream)).to_string();
     let mut client = command(PROGRAM);
-    let process = Process::spawn(client.args(["bench", "--port", &port, "-i", "50ms"])).unwrap();
+    let process = Process::spawn(client.args(arguments).args(["--port", &port])).unwrap();
     process.wait_for_stdout("echoes/s").unwrap();
     process.interrupt();
     thread::sleep(Duration::from_millis(300));
