@@ -118,7 +118,7 @@ fn run(latencies: impl IntoIterator<Item = u64>) -> Run {
             failed: 0,
             causes: Causes::default(),
             incidents: Vec::new(),
-            fairness: Fairness { min: times.len(), max: times.len(), jain: 1.0 },
+            fairness: Fairness { min: times.len(), max: times.len(), jain: Some(1.0) },
             cpu_us_per_echo: Some(2.0),
             busy: Some(0.5),
             retransmits: Some(0),
@@ -210,7 +210,11 @@ fn merged_runs_have_the_percentiles_of_all_their_samples() {
     // Each connection had other work to do, by the numbers of the echoes.
     let (a, b) = (2_001.0_f64, 88_001.0_f64);
     let jain = (a + b).powi(2) / (2.0 * (a * a + b * b));
-    assert!((merged.result.fairness.jain - jain).abs() < 1e-9, "{:?}", merged.result.fairness);
+    assert!(
+        (merged.result.fairness.jain.unwrap() - jain).abs() < 1e-9,
+        "{:?}",
+        merged.result.fairness
+    );
     assert!(merged.program.contains("2 runs merged"), "{}", merged.program);
     // What was merged is a run like others, and can be merged again.
     folder.run("ab.json", &merged);

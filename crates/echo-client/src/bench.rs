@@ -65,6 +65,9 @@ impl Stop {
     }
 }
 
+/// What each worker may have said that was not heard yet.
+const MESSAGES: usize = 4;
+
 /// What the workers share.
 struct Shared<'a> {
     config: &'a Config,
@@ -120,7 +123,7 @@ pub fn run(
     let engine = if rings.is_empty() { Engine::Readiness } else { Engine::Uring };
     let gate = Gate::default();
     let shared = Shared { config, plan, server, threads, wire_size, engine, stop, gate };
-    let (sender, messages) = mpsc::channel();
+    let (sender, messages) = mpsc::sync_channel(MESSAGES * threads);
     let rings = rings.into_iter().map(Some).chain(iter::repeat_with(|| None));
     let workers = (0..threads).zip(rings);
     let workers = workers.map(|(index, ring)| Worker::new(&shared, index, sender.clone(), ring));
@@ -186,8 +189,8 @@ fn collect(
     let (mut total, mut tally, mut intervals) =
         (Record::new(is_open_loop), Tally::default(), Vec::new());
     let mut parts: BTreeMap<u64, Record> = BTreeMap::new();
-    // The number of the interval that each worker is in.
-    let mut at = vec![0; shared.threads];
+    // The number of the interval that each worker is in, and of the next one to be told.
+    let (mut at, mut next) = (vec![0; shared.threads], 0);
     let length = shared.plan.interval;
     for message in messages {
         let (index, record) = match message {
@@ -205,13 +208,16 @@ fn collect(
         parts.entry(index).or_insert_with(|| Record::new(is_open_loop)).add(&record);
         // Those that everybody has left are complete.
         let complete = at.iter().min().copied().unwrap_or(u64::MAX);
-        while let Some(entry) = parts.first_entry().filter(|entry| *entry.key() < complete) {
-            let (index, part) = entry.remove_entry();
-            let start = length.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX));
+        let last = parts.last_key_value().map_or(0, |(last, _)| last + 1);
+        while next < complete.min(last) {
+            // In one that has no part, everybody was held up.
+            let part = parts.remove(&next).unwrap_or_else(|| Record::new(is_open_loop));
+            let start = length.saturating_mul(u32::try_from(next).unwrap_or(u32::MAX));
             let rest =
                 if complete == u64::MAX { tally.window.saturating_sub(start) } else { length };
-            let interval = interval(start, rest.min(length), &part);
+            next += 1;
             if part.echoes > 0 || !rest.is_zero() {
+                let interval = interval(start, rest.min(length), &part);
                 observe(Event::Interval(&interval, &part.latency));
                 intervals.push(interval);
             }

@@ -194,8 +194,7 @@ impl fmt::Display for Error {
             Self::Reply { fault, .. } => fault.fmt(f),
             Self::Closed { bytes } => write!(
                 f,
-                "the server closed the connection before all was sent: {bytes} bytes went out and \
-                 came back"
+                "the server closed the connection after {bytes} bytes, all of which came back"
             ),
             Self::Lost { received, sent, source } => {
                 let cause = cause(source);
@@ -220,9 +219,11 @@ impl fmt::Display for Error {
                 received + missing
             ),
             Self::Input(source) => write!(f, "cannot read the message: {source}"),
-            Self::Output(source) => write!(f, "cannot write the echo: {source}"),
+            Self::Output(source) => write!(f, "cannot write the output: {source}"),
             Self::Uring(source) => write!(f, "cannot use io_uring: {source}"),
-            Self::Setup(source) => write!(f, "cannot start the exchange: {source}"),
+            Self::Setup(source) => {
+                write!(f, "the system refused a socket, a thread or the like: {source}")
+            }
         }
     }
 }

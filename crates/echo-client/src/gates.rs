@@ -94,7 +94,10 @@ impl FromStr for Gate {
         };
         let (name, value) = (name.trim(), value.trim());
         let names = names();
-        let Some((_, path)) = names.iter().find(|(known, _)| known == name) else {
+        let plain = name.strip_prefix("latency.").unwrap_or(name);
+        let plain = plain.strip_suffix("_us").unwrap_or(plain).replacen("9_9", "9.9", 1);
+        let known = |known: &str| known == plain || known == name;
+        let Some((_, path)) = names.iter().find(|(name, _)| known(name)) else {
             let known = names.into_iter().map(|(name, _)| name).collect();
             return Err(GateError::Name { name: name.to_owned(), known });
         };
@@ -195,6 +198,7 @@ mod tests {
     fn a_gate_fails_where_its_condition_holds() {
         assert!(fails("p99>2ms") && fails("p99 > 2999us") && fails("p99.9>0.002s"));
         assert!(!fails("p99>4ms") && !fails("max > 1s"));
+        assert!(fails("latency.p99>2ms") && fails("latency.p99_9_us>2ms"), "as the JSON has them");
         assert!(fails("loss>0") && fails("loss>=2") && !fails("loss>2"));
         assert!(fails("rate<50k") && !fails("rate<40000") && fails("rate<=40k"));
         assert!(fails("fairness.jain<2") && !fails("causes.timeout>0"));

@@ -106,10 +106,11 @@ impl Lane {
             }
         };
         let first = self.received == 0;
-        if let ReplyError::Surplus { .. } = fault {
-            // Those before it were right.
-            self.received = self.sent;
-        }
+        // Those before it were right.
+        self.received = match fault {
+            ReplyError::Differs(mismatch) => mismatch.offset,
+            _ => self.sent,
+        };
         let beginning = first.then(|| bytes[..bytes.len().min(BEGINNING)].to_owned());
         Err(Error::Reply { fault, beginning })
     }

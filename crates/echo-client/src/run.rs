@@ -125,7 +125,7 @@ pub struct Figures {
     pub loss: u64,
     /// Bytes sent that did not come back right.
     pub missing_bytes: u64,
-    /// Messages that were due before the end and not sent by then; about, with `poisson`.
+    /// Messages that were asked for, or due before the end, and were not sent; about, with `poisson`.
     pub unsent: u64,
     /// Connections that failed, in all and by cause.
     pub failed: u64,
@@ -217,8 +217,9 @@ pub struct Fairness {
     pub min: u64,
     /// Echoes of the connection with the most.
     pub max: u64,
-    /// Jain's index: 1 where all have the same, 1/n where one of n has all (Jain et al., 1984).
-    pub jain: f64,
+    /// Jain's index: 1 where all have the same, 1/n where one of n has all (Jain et al., 1984); none
+    /// without an echo.
+    pub jain: Option<f64>,
 }
 
 /// A part of a run.

@@ -48,11 +48,14 @@ pub(super) fn figures(plan: &Plan, wire_size: u64, total: &Record, tally: Tally)
     let latency = Distribution::of(&total.latency);
     let service = total.service.as_ref().map_or_else(|| latency.clone(), Distribution::of);
     let cpu = tally.cpu.filter(|_| tally.echoes > 0);
+    // Threads differ in when they were through: the window is that of the last.
+    let seconds = tally.window.as_secs_f64();
+    let rate = if seconds > 0.0 { tally.echoes as f64 / seconds } else { 0.0 };
     Figures {
-        seconds: tally.window.as_secs_f64(),
+        seconds,
         echoes: tally.echoes,
-        rate: tally.rate,
-        bytes_per_second: tally.rate * wire_size as f64,
+        rate,
+        bytes_per_second: rate * wire_size as f64,
         connect: Distribution::of(&tally.connect),
         sent: tally.sent,
         loss: tally.sent - tally.received,
@@ -64,7 +67,7 @@ pub(super) fn figures(plan: &Plan, wire_size: u64, total: &Record, tally: Tally)
         cpu_us_per_echo: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / tally.echoes as f64),
         busy: tally.busy,
         retransmits: tally.retransmits,
-        warnings: warnings(plan, &latency, &tally),
+        warnings: warnings(plan, &latency, rate, &tally),
         incidents: tally.incidents,
         latency,
         service,
@@ -92,22 +95,26 @@ fn fairness(shares: &[u64]) -> Fairness {
     Fairness {
         min: shares.iter().min().copied().unwrap_or(0),
         max: shares.iter().max().copied().unwrap_or(0),
-        // Nothing at all is shared evenly.
-        jain: if squares > 0.0 { sum * sum / (shares.len() as f64 * squares) } else { 1.0 },
+        jain: (squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares)),
     }
 }
 
 /// What should be known before the figures are believed.
-fn warnings(plan: &Plan, latency: &Distribution, tally: &Tally) -> Vec<String> {
+fn warnings(plan: &Plan, latency: &Distribution, rate: f64, tally: &Tally) -> Vec<String> {
     let mut warnings = Vec::new();
-    if let Some(rate) = plan.rate
-        && tally.unsent > 0
-        && tally.rate < REACHED * rate
+    if tally.window.is_zero() {
+        warnings.push("it ended before measuring began".to_owned());
+        return warnings;
+    }
+    if let Some(asked) = plan.rate
+        && rate < REACHED * asked
     {
+        warnings.push(format!("the rate was not reached: {rate:.0}/s of {asked:.0}/s"));
+    }
+    if tally.unsent > 0 {
         warnings.push(format!(
-            "the rate was not reached: {:.0}/s of {rate:.0}/s; {} messages were due and not sent, \
-             and their waiting is in no figure here",
-            tally.rate, tally.unsent
+            "{} messages were not sent, and their waiting is in no figure here",
+            tally.unsent
         ));
     }
     if let Some(busy) = tally.busy
@@ -129,9 +136,9 @@ fn warnings(plan: &Plan, latency: &Distribution, tally: &Tally) -> Vec<String> {
         .collect();
     if latency.count > 0 && !thin.is_empty() {
         warnings.push(format!(
-            "{} samples are too few for {}: fewer than 10 lie beyond",
-            latency.count,
-            thin.join(", ")
+            "too few samples for {}: of {} fewer than 10 lie beyond",
+            thin.join(", "),
+            latency.count
         ));
     }
     warnings
@@ -146,9 +153,9 @@ mod tests {
     #[test]
     fn fairness_is_that_of_jain() {
         let even = fairness(&[5, 5, 5, 5]);
-        assert_eq!((even.min, even.max, even.jain), (5, 5, 1.0));
-        assert_eq!(fairness(&[8, 0, 0, 0]).jain, 0.25, "one of four has all");
-        assert_eq!(fairness(&[0, 0]).jain, 1.0);
+        assert_eq!((even.min, even.max, even.jain), (5, 5, Some(1.0)));
+        assert_eq!(fairness(&[8, 0, 0, 0]).jain, Some(0.25), "one of four has all");
+        assert_eq!(fairness(&[0, 0]).jain, None, "there is nothing to share");
     }
 
     #[test]
@@ -157,21 +164,26 @@ mod tests {
         times.record_n(1000, 100_000).unwrap();
         let good = Distribution::of(&times);
         let open = Plan { rate: Some(1000.0), ..plan() };
-        let tally =
-            |rate, unsent, busy| Tally { rate, unsent, busy: Some(busy), ..Tally::default() };
-        assert!(warnings(&open, &good, &tally(1000.0, 0, 0.5)).is_empty());
-        assert!(warnings(&open, &good, &tally(980.0, 20, 0.5))[0].contains("980/s of 1000/s; 20"));
-        assert!(warnings(&plan(), &good, &tally(9.0, 0, 0.96))[0].contains("96 % of the time"));
+        let window = Duration::from_secs(1);
+        let tally = |unsent, busy| Tally { window, unsent, busy: Some(busy), ..Tally::default() };
+        assert!(warnings(&open, &good, 1000.0, &tally(0, 0.5)).is_empty());
+        assert!(warnings(&open, &good, 980.0, &tally(0, 0.5))[0].contains("980/s of 1000/s"));
+        assert!(
+            warnings(&open, &good, 1000.0, &tally(20, 0.5))[0].contains("20 messages were not")
+        );
+        assert!(warnings(&plan(), &good, 9.0, &tally(0, 0.96))[0].contains("96 % of the time"));
+        let early = warnings(&open, &good, 0.0, &Tally::default());
+        assert_eq!(early, ["it ended before measuring began"]);
         let polling = Plan { busy_poll: true, ..plan() };
-        assert!(warnings(&polling, &good, &tally(9.0, 0, 1.0)).is_empty());
+        assert!(warnings(&polling, &good, 9.0, &tally(0, 1.0)).is_empty());
 
         let mut times = histogram();
         times.record_n(1000, 1000).unwrap();
         let few = Distribution::of(&times);
-        let warnings = warnings(&plan(), &few, &tally(1000.0, 0, 0.5));
+        let warnings = warnings(&plan(), &few, 1000.0, &tally(0, 0.5));
         assert_eq!(
             warnings,
-            ["1000 samples are too few for p99.9, p99.99: fewer than 10 lie beyond"]
+            ["too few samples for p99.9, p99.99: of 1000 fewer than 10 lie beyond"]
         );
     }
 }

@@ -51,8 +51,7 @@ impl Record {
 pub(super) struct Tally {
     /// How long was measured. Workers differ by what they were at when the time was over.
     pub(super) window: Duration,
-    /// Echoes a second, and their number.
-    pub(super) rate: f64,
+    /// Echoes in it.
     pub(super) echoes: u64,
     /// Messages that were begun to be sent, and those that came back right.
     pub(super) sent: u64,
@@ -77,7 +76,6 @@ impl Default for Tally {
     fn default() -> Self {
         Self {
             window: Duration::ZERO,
-            rate: 0.0,
             echoes: 0,
             sent: 0,
             received: 0,
@@ -112,7 +110,6 @@ impl Tally {
     /// Adds what another worker has.
     pub(super) fn add(&mut self, other: Self) {
         self.window = self.window.max(other.window);
-        self.rate += other.rate;
         self.echoes += other.echoes;
         self.sent += other.sent;
         self.received += other.received;

@@ -28,14 +28,19 @@ pub(super) struct Seat {
     heard: u64,
     /// When the connection was lost that is to be replaced.
     pub(super) down_since: u64,
+    /// When a connection was lost, if there was no echo since.
+    pub(super) failing_since: Option<u64>,
     /// Messages started.
     pub(super) started: u64,
     /// Echoes in the window.
     pub(super) echoes: u64,
     in_flight: VecDeque<Sent>,
     schedule: Option<Schedule>,
-    /// Messages that it has to send.
+    /// Messages that it has to send, and those that it was asked for at the beginning.
     quota: u64,
+    asked: u64,
+    /// Messages that are due from then on are not sent.
+    until: u64,
     /// Messages started on this connection, and how many it may have.
     started_here: u64,
     most_here: u64,
@@ -88,11 +93,14 @@ impl Seat {
             is_opening: false,
             heard: 0,
             down_since: 0,
+            failing_since: None,
             started: 0,
             echoes: 0,
             in_flight: VecDeque::with_capacity(plan.depth.min(64)),
             schedule: Schedule::new(plan, number),
             quota,
+            asked: quota,
+            until: u64::MAX,
             started_here: 0,
             most_here: plan.reconnect_every.map_or(u64::MAX, Into::into),
             connections: 0,
@@ -102,6 +110,7 @@ impl Seat {
     /// Times are counted anew from now on, and the first message may be started at once.
     pub(super) fn begin(&mut self) {
         self.down_since = 0;
+        self.failing_since = self.failing_since.map(|_| 0);
         self.is_waiting = true;
     }
 
@@ -148,6 +157,9 @@ impl Seat {
                 break;
             }
             let due = self.schedule.as_ref().map_or(now, Schedule::due);
+            if due >= self.until {
+                break;
+            }
             if due > now {
                 next = Next::Due(due);
                 break;
@@ -166,7 +178,7 @@ impl Seat {
     }
 
     /// The connection, and how many bytes are to be sent on it for what was started.
-    pub(super) fn to_send(&mut self, wire_size: u64) -> Option<(&mut Lane, u64)> {
+    pub(super) fn outgoing(&mut self, wire_size: u64) -> Option<(&mut Lane, u64)> {
         match &mut self.link {
             Link::Up(lane) => Some((lane, self.started_here * wire_size)),
             _ => None,
@@ -194,6 +206,9 @@ impl Seat {
             whole += 1;
             end += wire_size;
         }
+        if whole > 0 {
+            self.failing_since = None;
+        }
         whole
     }
 
@@ -211,7 +226,8 @@ impl Seat {
 
     /// Whether it has sent all that it had to, and has all of it back or given it up.
     pub(super) fn is_through(&self) -> bool {
-        self.started >= self.quota && self.in_flight.is_empty()
+        let is_over = self.schedule.as_ref().is_some_and(|schedule| schedule.due() >= self.until);
+        (is_over || self.started >= self.quota) && self.in_flight.is_empty()
     }
 
     /// Sends no more than what is started.
@@ -219,9 +235,21 @@ impl Seat {
         self.quota = self.started;
     }
 
-    /// How many messages are due before `end` and were not started.
+    /// Sends no more than what is due before `end`, if it has a schedule; otherwise nothing more.
+    pub(super) fn stop_at(&mut self, end: u64) {
+        if self.schedule.is_none() {
+            self.stop();
+        }
+        self.until = end;
+    }
+
+    /// How many messages were not started: of those that were asked for, or that are due before `end`.
     pub(super) fn unsent(&self, end: u64) -> u64 {
-        self.schedule.as_ref().map_or(0, |schedule| schedule.left_until(end))
+        match &self.schedule {
+            _ if self.asked < u64::MAX => self.asked - self.started,
+            Some(schedule) => schedule.left_until(end),
+            None => 0,
+        }
     }
 
     /// What is not back of what was sent on this connection: bytes right and bytes sent.

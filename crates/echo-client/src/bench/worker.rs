@@ -6,13 +6,13 @@ mod turn;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
 use super::pacing::Alarm;
-use super::plan::Length;
+use super::plan::{Length, Plan};
 use super::record::{Record, Tally};
 use super::ring::Ring;
 use super::seat::{Link, Seat};
@@ -33,7 +33,7 @@ const SWEEP: Duration = Duration::from_millis(100);
 pub(super) struct Worker<'a> {
     shared: &'a Shared<'a>,
     index: usize,
-    messages: Sender<Message>,
+    messages: SyncSender<Message>,
     poll: Poll,
     /// What connections that are made send and receive through, unless by readiness.
     ring: Option<Ring>,
@@ -53,6 +53,7 @@ pub(super) struct Worker<'a> {
     /// Bytes of a message on the wire.
     wire_size: u64,
     stage: Stage,
+    times: Times,
     /// All times are counted from here: when the run began to send.
     epoch: Instant,
     last_sweep: u64,
@@ -69,8 +70,23 @@ enum Stage {
     WarmUp,
     /// Sending and measuring.
     Measuring,
-    /// Sending nothing more; what is in flight still counts as a sample.
+    /// Sending nothing that was not due before; what comes still counts as a sample.
     Draining,
+    /// The same where nothing was measured.
+    Leaving,
+}
+
+/// When what is over, in nanoseconds since the run began to send.
+#[derive(Debug)]
+struct Times {
+    warmup: u64,
+    interval: u64,
+    end: u64,
+    /// The end of the warm-up, and then of each interval.
+    mark: u64,
+    /// When measuring began, and this thread's processor time by then.
+    began: u64,
+    cpu_before: Option<Duration>,
 }
 
 impl<'a> Worker<'a> {
@@ -78,7 +94,7 @@ impl<'a> Worker<'a> {
     pub(super) fn new(
         shared: &'a Shared<'a>,
         index: usize,
-        messages: Sender<Message>,
+        messages: SyncSender<Message>,
         ring: Option<Ring>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -102,6 +118,7 @@ impl<'a> Worker<'a> {
             buffer: vec![0; BUFFER],
             wire_size: shared.wire_size,
             stage: Stage::Opening,
+            times: Times::of(plan),
             epoch: Instant::now(),
             last_sweep: 0,
             record: Record::new(plan.rate.is_some()),
@@ -153,77 +170,138 @@ impl<'a> Worker<'a> {
     /// Sends and measures until it is over.
     fn load(&mut self, events: &mut Events) {
         let plan = self.shared.plan;
-        let warmup = plan.warmup.as_nanos() as u64;
-        let end = match plan.length {
-            Length::Duration(duration) => warmup + duration.as_nanos() as u64,
-            Length::Messages(_) => u64::MAX,
-        };
-        let interval = (plan.interval.as_nanos() as u64).max(1);
-        let mut mark = warmup;
-        let (mut began, mut cpu_before) = (0, None);
+        self.times = Times::of(plan);
         self.stage = Stage::WarmUp;
         for (key, seat) in self.seats.iter_mut().enumerate() {
             seat.begin();
             self.due.push(Reverse((0, key)));
         }
         loop {
+            self.keep_time();
             let now = self.now();
-            if now >= mark.min(end) {
-                if self.stage == Stage::WarmUp {
-                    self.stage = Stage::Measuring;
-                    (began, cpu_before) = (now, thread_cpu_time());
-                } else if now < end {
-                    self.hand_in((mark - warmup) / interval - 1);
-                }
-                // A loop that was held up passes over what it has missed.
-                mark += interval * (now.saturating_sub(mark) / interval + 1);
-            }
             let through = plan.is_counted() && self.seats.iter().all(Seat::is_through);
-            if now >= end || through || self.shared.stop.is_stopped() {
-                break;
+            if now >= self.times.end || through || self.shared.stop.is_stopped() {
+                return self.close_window(now);
             }
             self.send_what_is_due();
-            let limit = Duration::from_nanos(mark.min(end).saturating_sub(now)).min(SWEEP);
-            self.turn(events, limit);
+            let left = self.times.next().saturating_sub(now);
+            self.turn(events, Duration::from_nanos(left).min(SWEEP));
         }
+    }
+
+    /// Notices that the warm-up or an interval is over. It is asked after each wait and before anything is
+    /// done: what came while this loop was held up is not of the interval before.
+    fn keep_time(&mut self) {
         let now = self.now();
-        let window = Duration::from_nanos(now - began);
-        self.tally.window = window;
-        self.tally.echoes = self.seats.iter().map(|seat| seat.echoes).sum();
-        self.tally.rate = self.tally.echoes as f64 / window.as_secs_f64().max(1e-9);
-        self.tally.cpu = thread_cpu_time().zip(cpu_before).map(|(now, before)| now - before);
-        self.tally.busy =
-            self.tally.cpu.map(|cpu| cpu.as_secs_f64() / window.as_secs_f64().max(1e-9));
-        if !plan.is_counted() {
-            self.tally.unsent = self.seats.iter().map(|seat| seat.unsent(now.min(end))).sum();
+        if self.stage < Stage::WarmUp || self.stage > Stage::Measuring || now < self.times.next() {
+            return;
         }
+        let Times { warmup, interval, mark, end, .. } = self.times;
+        if self.stage == Stage::WarmUp {
+            self.stage = Stage::Measuring;
+            (self.times.began, self.times.cpu_before) = (now, thread_cpu_time());
+        } else if now < end {
+            self.hand_in((mark - warmup) / interval - 1);
+        }
+        // Intervals in which this loop was held up are passed over, and are empty.
+        self.times.mark += interval * (now.saturating_sub(mark) / interval + 1);
+    }
+
+    /// Measures no longer.
+    fn close_window(&mut self, now: u64) {
+        if self.stage == Stage::Measuring {
+            let window = Duration::from_nanos(now - self.times.began);
+            self.tally.window = window;
+            self.tally.echoes = self.seats.iter().map(|seat| seat.echoes).sum();
+            let cpu = thread_cpu_time().zip(self.times.cpu_before);
+            self.tally.cpu = cpu.map(|(now, before)| now - before);
+            let busy = |cpu: Duration| cpu.as_secs_f64() / window.as_secs_f64().max(1e-9);
+            self.tally.busy = self.tally.cpu.map(busy);
+            self.stage = Stage::Draining;
+        } else {
+            // There is no window, so nothing that still comes is a sample.
+            self.stage = Stage::Leaving;
+        }
+        self.times.end = self.times.end.min(now);
     }
 
     /// What was measured up to the end of the interval with this number.
     fn hand_in(&mut self, index: u64) {
         let fresh = Record::new(self.shared.plan.rate.is_some());
         let record = std::mem::replace(&mut self.record, fresh);
-        self.say(Message::Interval { worker: self.index, index, record });
+        let message = Message::Interval { worker: self.index, index, record };
+        // Where whoever collects is held up, the next interval has it all.
+        let told = self.messages.try_send(message);
+        if let Err(TrySendError::Full(Message::Interval { record, .. })) = told {
+            self.record = record;
+        }
     }
 
-    /// Waits for what is in flight, and takes leave.
+    /// Waits for what is in flight, sends what was due before the end and could not be sent by then, and takes
+    /// leave. Without the latter the users who came in a stall at the end would be in no figure.
     fn drain(&mut self, events: &mut Events) {
-        self.stage = Stage::Draining;
-        self.seats.iter_mut().for_each(Seat::stop);
+        let (began, end) = (self.now(), self.times.end);
+        let interrupted = self.shared.stop.is_stopped();
+        for seat in &mut self.seats {
+            if interrupted { seat.stop() } else { seat.stop_at(end) }
+        }
+        let timeout = self.shared.config.timeout;
+        let backlog = match self.shared.plan.length {
+            Length::Duration(duration) => duration.min(timeout),
+            Length::Messages(_) => Duration::ZERO,
+        };
         while !self.seats.iter().all(Seat::is_through) {
+            let draining = Duration::from_nanos(self.now() - began);
+            if draining >= backlog {
+                // Sending all that is left would take as long again as the run, or longer.
+                self.seats.iter_mut().for_each(Seat::stop);
+                self.due.clear();
+            }
+            if draining >= timeout || self.shared.stop.is_stopped() && !interrupted {
+                break;
+            }
+            self.send_what_is_due();
             self.turn(events, SWEEP);
         }
         // What has come since the last echo is none: too many bytes.
         self.turn(events, Duration::ZERO);
         for key in 0..self.seats.len() {
-            if let Link::Up(lane) = &mut self.seats[key].link
-                && let Err(error @ Error::Reply { .. }) = lane.receive(&mut self.buffer)
-            {
-                self.fail(key, &error);
-            }
-            self.take_down(key);
+            self.say_goodbye(key);
         }
         self.tally.sent = self.seats.iter().map(|seat| seat.started).sum();
         self.tally.shares = self.seats.iter().map(|seat| seat.echoes).collect();
+        self.tally.unsent = self.seats.iter().map(|seat| seat.unsent(end)).sum();
+    }
+
+    /// A connection has done its part.
+    fn say_goodbye(&mut self, key: usize) {
+        let late = !self.seats[key].is_through() && !self.shared.stop.is_stopped();
+        if let Link::Up(lane) = &mut self.seats[key].link {
+            let (after, received, sent) =
+                (self.shared.config.timeout, lane.received(), lane.sent());
+            match lane.receive(&mut self.buffer) {
+                Err(error @ Error::Reply { .. }) => return self.fail(key, &error),
+                _ if late => return self.fail(key, &Error::Timeout { after, received, sent }),
+                _ => {}
+            }
+        }
+        self.take_down(key);
+    }
+}
+
+impl Times {
+    fn of(plan: &Plan) -> Self {
+        let warmup = plan.warmup.as_nanos() as u64;
+        let end = match plan.length {
+            Length::Duration(duration) => warmup + duration.as_nanos() as u64,
+            Length::Messages(_) => u64::MAX,
+        };
+        let interval = (plan.interval.as_nanos() as u64).max(1);
+        Self { warmup, interval, end, mark: warmup, began: 0, cpu_before: None }
+    }
+
+    /// When there is something to be noticed next.
+    fn next(&self) -> u64 {
+        self.mark.min(self.end)
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) 
             failed: 0,
             causes: Causes::default(),
             incidents: Vec::new(),
-            fairness: Fairness { min: each, max: each, jain: 1.0 },
+            fairness: Fairness { min: each, max: each, jain: Some(1.0) },
             cpu_us_per_echo: Some(2.0),
             busy: Some(0.5),
             retransmits: Some(0),

@@ -81,24 +81,37 @@ impl Worker<'_> {
         if self.first_failure.is_none() {
             self.first_failure = Some(io::Error::new(source.kind(), source.to_string()));
         }
-        let down_since = self.seats[key].down_since;
         let error = self.shared.connect_error(source);
         self.fail(key, &error);
-        // Away for longer than before.
-        self.seats[key].down_since = down_since;
     }
 
     /// A connection is of no more use.
     pub(super) fn fail(&mut self, key: usize, error: &Error) {
         let now = self.now();
-        let seat = &self.seats[key];
+        // What came before the fault was right.
+        self.count(key, now);
+        let seat = &mut self.seats[key];
         // On the way out a server may end a connection first.
-        let at_the_end = self.stage == Stage::Draining && matches!(error, Error::Closed { .. });
-        if !at_the_end {
+        let at_the_end = self.stage >= Stage::Draining || seat.is_through();
+        if !(at_the_end && matches!(error, Error::Closed { .. })) {
             let at = if self.stage == Stage::Opening { 0 } else { now / 1000 };
             self.tally.failure(seat.number, at, seat.bytes().0, error);
+            seat.failing_since.get_or_insert(now);
         }
         self.take_down(key);
+    }
+
+    /// A connection has had its messages: the next one takes its place.
+    pub(super) fn replace(&mut self, key: usize) {
+        // By readiness nobody has looked yet whether there are bytes too many; a ring would have told.
+        if self.ring.is_none()
+            && let Link::Up(lane) = &mut self.seats[key].link
+            && let Err(error @ Error::Reply { .. }) = lane.receive(&mut self.buffer)
+        {
+            return self.fail(key, &error);
+        }
+        self.take_down(key);
+        self.open(key);
     }
 
     pub(super) fn take_down(&mut self, key: usize) {
@@ -137,9 +150,12 @@ impl Worker<'_> {
                     let (received, sent) = (lane.received(), lane.sent());
                     self.fail(key, &Error::Timeout { after: timeout, received, sent });
                 }
-                Link::Down if self.stage < Stage::Draining && self.stage > Stage::Opening => {
+                Link::Down if seat.is_through() => {}
+                Link::Down if self.stage >= Stage::Draining => seat.stop(),
+                Link::Down if self.stage > Stage::Opening => {
                     let away = Duration::from_nanos(now.saturating_sub(seat.down_since));
-                    if self.shared.plan.is_counted() && away >= timeout {
+                    let is_counted = self.shared.plan.is_counted();
+                    if is_counted && seat.failing_since.is_some_and(waited_too_long) {
                         // A count is waited for, but not for ever.
                         seat.stop();
                     } else if away >= RETRY {

@@ -36,6 +36,7 @@ impl Worker<'_> {
             // It cannot be told what is ready: like a while without news, and then another try.
             std::thread::sleep(SWEEP);
         }
+        self.keep_time();
         self.act_on(events);
     }
 
@@ -58,6 +59,7 @@ impl Worker<'_> {
         if ring.wait(limit).is_err() {
             std::thread::sleep(SWEEP);
         }
+        self.keep_time();
         while let Some(completion) = self.ring.as_mut().and_then(Ring::next) {
             self.complete(completion, events);
         }
@@ -145,9 +147,10 @@ impl Worker<'_> {
     }
 
     /// Counts the messages that are back.
-    fn count(&mut self, key: usize, now: u64) {
+    pub(super) fn count(&mut self, key: usize, now: u64) {
         let seat = &mut self.seats[key];
-        let record = (self.stage >= Stage::Measuring).then_some(&mut self.record);
+        let is_sample = matches!(self.stage, Stage::Measuring | Stage::Draining);
+        let record = is_sample.then_some(&mut self.record);
         let whole = seat.complete(self.wire_size, now, record);
         self.tally.received += whole;
         if self.stage == Stage::Measuring {
@@ -169,16 +172,13 @@ impl Worker<'_> {
                     self.due.push(Reverse((due, key)));
                 }
             }
-            Next::Replace => {
-                self.take_down(key);
-                self.open(key);
-            }
+            Next::Replace => self.replace(key),
         }
     }
 
     /// Sends what was started, as far as there is room.
     fn transmit(&mut self, key: usize) -> Result<(), Error> {
-        let Some((lane, end)) = self.seats[key].to_send(self.wire_size) else { return Ok(()) };
+        let Some((lane, end)) = self.seats[key].outgoing(self.wire_size) else { return Ok(()) };
         let Some(ring) = &mut self.ring else { return lane.send(end, &mut self.buffer) };
         while lane.sent() < end {
             let left = usize::try_from(end - lane.sent()).unwrap_or(usize::MAX);

@@ -4,12 +4,12 @@ mod live;
 mod text;
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use echo_client::bench::{self, Event, Plan, Stop};
 use echo_client::hdr_log::LogWriter;
 use echo_client::run::{Interval, Run};
@@ -20,7 +20,7 @@ use serde::Serialize;
 use self::live::Live;
 use crate::cli::{BenchOptions, Format};
 use crate::descriptors::make_room_for;
-use crate::print::print_gate;
+use crate::print::{print_error, print_gate};
 use crate::signals::{INTERRUPTED, on_each_signal};
 
 /// The exit code of a run that failed one of its gates.
@@ -32,11 +32,10 @@ pub(crate) fn run(
     plan: &Plan,
     options: &BenchOptions,
 ) -> anyhow::Result<ExitCode> {
-    make_room_for(plan.connections)?;
+    make_room_for(plan.connections, plan.threads)?;
     // Files first: nobody should wait for a run whose results have no place to go.
     let mut report = Report::open(options)?;
-    let mut log =
-        options.hdr_log.as_deref().map(|path| HdrLog::create(path, config)).transpose()?;
+    let mut log = options.hdr_log.as_deref().map(HdrLog::create).transpose()?;
     let stop = Stop::default();
     end_on_signal(stop.clone()).context("cannot wait for signals")?;
     let live = Live::new(plan);
@@ -46,7 +45,8 @@ pub(crate) fn run(
         let result = match event {
             Event::Started(run) => {
                 live.start();
-                report.start(run)
+                let begun = log.as_mut().map_or(Ok(()), |log| log.begin(config, plan));
+                begun.and_then(|()| report.start(run))
             }
             Event::Interval(interval, latency) => {
                 live.tell(interval);
@@ -61,24 +61,34 @@ pub(crate) fn run(
     live.finish();
     let mut run = run?;
     run.gates = options.fail_if.iter().map(|gate| gate.judge(&run.result)).collect();
-    report.end(&run)?;
-    if let Some(error) = trouble {
-        return Err(error);
+    let written = report.end(&run);
+    if !report.shows_gates() || written.is_err() {
+        run.gates.iter().filter(|gate| gate.failed).for_each(print_gate);
     }
-    Ok(verdict(&run, report.shows_gates()))
+    let code = verdict(&run);
+    match trouble.or(written.err()) {
+        // That the reader of stdout has left does not change what came of the run.
+        Some(error) if !has_lost_its_reader(&error) => {
+            print_error(&error, None);
+            Ok(code.max(1).into())
+        }
+        _ => Ok(code.into()),
+    }
 }
 
-/// What the exit code says. Failed gates are told on stderr where the report is not read by a person.
-fn verdict(run: &Run, gates_are_shown: bool) -> ExitCode {
-    let mut failed = run.gates.iter().filter(|verdict| verdict.failed).peekable();
-    if failed.peek().is_some() {
-        if !gates_are_shown {
-            failed.for_each(print_gate);
-        }
-        return ExitCode::from(GATE_FAILED);
+/// The exit code: a failed gate says more than that something was lost.
+fn verdict(run: &Run) -> u8 {
+    let result = &run.result;
+    if run.gates.iter().any(|gate| gate.failed) {
+        return GATE_FAILED;
     }
-    let all_came = run.result.loss == 0 && run.result.failed == 0 && run.result.echoes > 0;
-    ExitCode::from(u8::from(!all_came))
+    let is_short = run.settings.messages.is_some() && result.unsent > 0;
+    u8::from(result.loss > 0 || result.failed > 0 || result.sent == 0 || is_short)
+}
+
+fn has_lost_its_reader(error: &anyhow::Error) -> bool {
+    let Some(Error::Output(source)) = error.downcast_ref() else { return false };
+    source.kind() == ErrorKind::BrokenPipe
 }
 
 fn end_on_signal(stop: Stop) -> io::Result<()> {
@@ -111,9 +121,12 @@ struct Line<'a, T> {
 
 impl Report {
     fn open(options: &BenchOptions) -> anyhow::Result<Self> {
+        if options.output.is_some() && options.output == options.hdr_log {
+            bail!("the report and the log cannot be the same file");
+        }
         let (output, name): (Box<dyn Write>, _) = match &options.output {
             None => (Box::new(io::stdout()), "the report".to_owned()),
-            Some(path) => (Box::new(create(path)?), path.display().to_string()),
+            Some(path) => (Box::new(Fresh::open(path)?), path.display().to_string()),
         };
         let (format, has_intervals) = (options.format, options.interval.is_some());
         Ok(Self { format, output, name, is_stdout: options.output.is_none(), has_intervals })
@@ -172,28 +185,61 @@ impl Report {
 
 /// The log for HdrHistogram's tools.
 struct HdrLog {
-    log: LogWriter<BufWriter<File>>,
+    /// Until it is begun.
+    file: Option<Fresh>,
+    log: Option<LogWriter<BufWriter<Fresh>>>,
     name: String,
 }
 
 impl HdrLog {
-    fn create(path: &Path, config: &Config) -> anyhow::Result<Self> {
-        let name = path.display().to_string();
+    fn create(path: &Path) -> anyhow::Result<Self> {
+        let file = Some(Fresh::open(path)?);
+        Ok(Self { file, log: None, name: path.display().to_string() })
+    }
+
+    /// Messages are sent from now on. The times of the log count from the end of the warm-up.
+    fn begin(&mut self, config: &Config, plan: &Plan) -> anyhow::Result<()> {
+        let Some(file) = self.file.take() else { return Ok(()) };
         let comment =
             format!("echo-client bench, {} port {}, nanoseconds", config.host, config.port);
-        let log = LogWriter::new(BufWriter::new(create(path)?), SystemTime::now(), &comment);
-        let log = log.with_context(|| format!("cannot write {name}"))?;
-        Ok(Self { log, name })
+        let log = LogWriter::new(BufWriter::new(file), SystemTime::now() + plan.warmup, &comment);
+        self.log = Some(log.with_context(|| format!("cannot write {}", self.name))?);
+        Ok(())
     }
 
     fn write(&mut self, interval: &Interval, latency: &Histogram<u64>) -> anyhow::Result<()> {
+        let Some(log) = &mut self.log else { return Ok(()) };
         let start = Duration::from_secs_f64(interval.start_s);
         let length = Duration::from_secs_f64(interval.seconds);
-        let result = self.log.write(latency, start, length, None);
+        let result = log.write(latency, start, length, None);
         result.with_context(|| format!("cannot write {}", self.name))
     }
 }
 
-fn create(path: &Path) -> anyhow::Result<File> {
-    File::create(path).with_context(|| format!("cannot create {}", path.display()))
+/// A file that keeps what it has until something is written: a run that does not begin leaves the results
+/// of the one before.
+struct Fresh {
+    file: File,
+    is_old: bool,
+}
+
+impl Fresh {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let file = File::options().create(true).write(true).truncate(false).open(path);
+        let file = file.with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self { file, is_old: true })
+    }
+}
+
+impl Write for Fresh {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if std::mem::take(&mut self.is_old) && self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }

@@ -170,10 +170,6 @@ impl Report {
             }
             Event::Sending { .. } => Ok(()),
             Event::Failed { .. } if self.quiet => Ok(()),
-            // That it had not sent all goes without saying: it never would have.
-            Event::Failed { seq, error: Error::Closed { .. }, .. } => {
-                self.line(&format!("seq={seq} lost: the server closed the connection"))
-            }
             Event::Failed { seq, error, .. } => self.line(&format!("seq={seq} lost: {error}")),
         }
     }

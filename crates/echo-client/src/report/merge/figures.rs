@@ -67,7 +67,7 @@ fn fairness(runs: &[&Run]) -> Fairness {
         n += connections;
         echoes += sum;
         if sum > 0.0 {
-            squares += sum * sum / (connections * run.result.fairness.jain);
+            squares += sum * sum / (connections * run.result.fairness.jain.unwrap_or(1.0));
         }
     }
     let all = || runs.iter().map(|run| run.result.fairness);
@@ -75,7 +75,7 @@ fn fairness(runs: &[&Run]) -> Fairness {
         min: all().map(|fairness| fairness.min).min().unwrap_or_default(),
         max: all().map(|fairness| fairness.max).max().unwrap_or_default(),
         // Without an echo, each connection has as many as the others.
-        jain: if echoes > 0.0 { echoes * echoes / (n * squares) } else { 1.0 },
+        jain: (echoes > 0.0).then(|| echoes * echoes / (n * squares)),
     }
 }
 
@@ -100,14 +100,14 @@ mod tests {
             run.result.fairness = Fairness {
                 min: echoes.iter().copied().fold(f64::MAX, f64::min) as u64,
                 max: echoes.iter().copied().fold(0.0, f64::max) as u64,
-                jain: if run.result.echoes > 0 { jain(echoes) } else { 0.0 },
+                jain: (run.result.echoes > 0).then(|| jain(echoes)),
             };
             run
         });
         let found = fairness(&runs.each_ref());
-        assert!((found.jain - jain(&parts.concat())).abs() < 1e-12, "{found:?}");
+        assert!((found.jain.unwrap() - jain(&parts.concat())).abs() < 1e-12, "{found:?}");
         assert_eq!((found.min, found.max), (0, 100));
-        assert_eq!(fairness(&[&runs[2], &runs[2]]).jain, 1.0);
+        assert_eq!(fairness(&[&runs[2], &runs[2]]).jain, None);
     }
 
     #[test]

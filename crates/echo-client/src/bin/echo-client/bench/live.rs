@@ -20,7 +20,7 @@ impl Live {
     pub(super) fn new(plan: &Plan) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
+            let style = ProgressStyle::with_template("{spinner} {msg}");
             bar.set_style(style.expect("the template is well-formed"));
             bar.set_message("connecting");
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -32,7 +32,6 @@ impl Live {
     pub(super) fn start(&self) {
         if let Some(bar) = &self.bar {
             let warming = if self.warmup.is_zero() { "running" } else { "warming up" };
-            bar.reset_elapsed();
             bar.set_message(warming);
         }
     }
@@ -42,9 +41,10 @@ impl Live {
         if let Some(bar) = &self.bar {
             let of = match self.length {
                 Length::Duration(duration) => format!("of {:.0} s", duration.as_secs_f64()),
-                Length::Messages(messages) => format!("of {messages} messages"),
+                Length::Messages(messages) => format!("s, {messages} messages"),
             };
-            bar.set_message(format!("{of}: {rate:.0} echoes/s, p99 {p99}"));
+            let at = interval.start_s + interval.seconds;
+            bar.set_message(format!("{at:.0} {of}: {rate:.0} echoes/s, p99 {p99}"));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use echo_client::distribution::Distribution;
-use echo_client::run::{Figures, Interval, Loop, Run, Settings};
+use echo_client::run::{Fairness, Figures, Interval, Loop, Run, Settings};
 
 use crate::print::{gate_line, time};
 
@@ -28,9 +28,13 @@ fn write_report(run: &Run, text: &mut String) -> std::fmt::Result {
     writeln!(text)?;
     writeln!(text, "loss         {loss} of {sent} messages, {} bytes", result.missing_bytes)?;
     writeln!(text, "connections  {} made, {}", result.connect.count, failures(result))?;
-    let fairness = result.fairness;
-    if settings.connections > 1 {
-        let (min, max, jain) = (fairness.min, fairness.max, fairness.jain);
+    if result.unsent > 0 {
+        writeln!(text, "unsent       {} messages", result.unsent)?;
+    }
+    let Fairness { min, max, jain } = result.fairness;
+    if let Some(jain) = jain
+        && settings.connections > 1
+    {
         writeln!(text, "fairness     {min} to {max} echoes each, Jain's index {jain:.4}")?;
     }
     if let (Some(cpu), Some(busy)) = (result.cpu_us_per_echo, result.busy) {
@@ -162,7 +166,8 @@ fn failures(result: &Figures) -> String {
     let named = named.into_iter().filter(|(_, count)| *count > 0);
     let named: Vec<_> = named.map(|(name, count)| format!("{count} {name}")).collect();
     if named.is_empty() {
-        return "0 failed".to_owned();
+        return "no failure".to_owned();
     }
-    format!("{} failed: {}", result.failed, named.join(", "))
+    let failures = counted(result.failed as usize, "failure");
+    format!("{failures}: {}", named.join(", "))
 }

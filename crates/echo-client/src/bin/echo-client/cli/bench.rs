@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum, value_parser};
 use echo_client::bench::{Arrivals, Engine, Length, Plan};
 use echo_client::gates::Gate;
 
-use super::{Cli, duration, message_size};
+use super::ping::seconds;
+use super::{Cli, at_most_a_year, duration, message_size};
 
 /// The letters are those of wrk2 and ping(8).
 #[derive(Debug, Args)]
@@ -36,7 +37,7 @@ pub(crate) struct BenchOptions {
 
     /// Messages in flight on each connection
     #[arg(long, env = "ECHO_DEPTH", value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(value_parser = value_parser!(u32).range(1..=65536), allow_negative_numbers = true)]
     depth: u32,
 
     /// Messages a second over all connections, due whether or not the echo of earlier ones is there; 50k
@@ -45,9 +46,10 @@ pub(crate) struct BenchOptions {
     rate: Option<f64>,
 
     /// When messages are due with --rate: constant, at equal distances; poisson, at random
-    #[arg(long, env = "ECHO_ARRIVALS", value_name = "ARRIVALS", default_value_t)]
+    /// [default: constant]
+    #[arg(long, env = "ECHO_ARRIVALS", value_name = "ARRIVALS", requires = "rate")]
     #[arg(value_parser = PossibleValuesParser::new(Arrivals::NAMES).try_map(|name| name.parse::<Arrivals>()))]
-    arrivals: Arrivals,
+    arrivals: Option<Arrivals>,
 
     /// How to send and receive: readiness, with a system call for each; uring, with one for all that is
     /// ready (io_uring of Linux 6.1 and later); auto, uring where it works
@@ -60,13 +62,13 @@ pub(crate) struct BenchOptions {
     #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
     threads: u16,
 
-    /// Send messages this long before measuring [default: 1s; with --messages 0s]
-    #[arg(long, env = "ECHO_WARMUP", value_name = "DURATION")]
-    #[arg(value_parser = humantime::parse_duration)]
+    /// Send messages this long before measuring [default: 1s; with --messages none]
+    #[arg(long, env = "ECHO_WARMUP", value_name = "DURATION", conflicts_with = "messages")]
+    #[arg(value_parser = warmup)]
     warmup: Option<Duration>,
 
     /// Poll without sleeping: keeps the client's own wake-up out of the latency, for a busy processor
-    #[arg(long, env = "ECHO_BUSY_POLL", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "ECHO_BENCH_BUSY_POLL", value_parser = BoolishValueParser::new())]
     busy_poll: bool,
 
     /// Replace a connection by a new one after this many messages
@@ -121,8 +123,8 @@ Examples:
 
 Durations: 50us, 200ms, 10s. Sizes: 64, 4k (4096), 1MiB. Rates: 20000, 20k.
 
-Exit code: 0 all came back as sent, 1 not so, 2 wrong usage, 3 a --fail-if condition holds,
-130 interrupted twice.";
+Exit code: 0 all came back as sent, 1 not so, 2 wrong usage, 3 a --fail-if condition holds (also if
+something was lost), 130 interrupted twice.";
 
 impl Cli {
     pub(crate) fn plan(&self, options: &BenchOptions) -> Plan {
@@ -140,7 +142,7 @@ impl Cli {
             length,
             depth: options.depth as usize,
             rate: options.rate,
-            arrivals: options.arrivals,
+            arrivals: options.arrivals.unwrap_or_default(),
             engine: options.engine,
             threads: options.threads.into(),
             warmup: options.warmup.unwrap_or(warmup),
@@ -159,13 +161,17 @@ fn rate(text: &str) -> Result<f64, String> {
         _ => (text, 1.0),
     };
     match number.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate * factor),
-        _ => Err("write messages a second, more than zero, such as 20000 or 20k".to_owned()),
+        Ok(rate) if (0.001..=1e9).contains(&(rate * factor)) => Ok(rate * factor),
+        _ => Err("write messages a second, 0.001 to 1000M, such as 20000 or 20k".to_owned()),
     }
 }
 
+fn warmup(text: &str) -> Result<Duration, String> {
+    at_most_a_year(humantime::parse_duration(text).map_err(|error| error.to_string())?)
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
+    match seconds(text)? {
         interval if interval < Duration::from_millis(10) => {
             Err("it must be 10ms or more".to_owned())
         }

@@ -19,7 +19,13 @@ pub(crate) struct ReportOptions {
     pub(crate) merge: bool,
 
     /// text is a table with ratios to the first run, json the same; of merged runs, json is a run again
-    #[arg(long, env = "ECHO_FORMAT", value_name = "FORMAT", default_value = "text", value_enum)]
+    #[arg(
+        long,
+        env = "ECHO_REPORT_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        value_enum
+    )]
     #[arg(hide_possible_values = true)]
     pub(crate) format: ReportFormat,
 
