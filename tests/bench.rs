@@ -283,6 +283,37 @@ fn a_run_can_be_ended_early_and_a_second_time_for_good(engine: &str) {
 }
 
 #[test]
+fn where_io_uring_is_refused_it_is_done_without_or_the_likely_cause_is_said() {
+    let refused = |call: &str, error: &str, engine: &str| {
+        let (calls, inject) = (format!("trace={call}"), format!("inject={call}:error={error}"));
+        let mut tracer = command("strace");
+        tracer.args(["-f", "-o", "/dev/null", "-e", &calls, "-e", &inject, PROGRAM, "bench"]);
+        tracer.args(["-n", "10", "--engine", engine, "--port", &echo_server().to_string()]);
+        Process::run(&mut tracer, b"")
+    };
+    if let Err(error) = refused("io_uring_setup", "EPERM", "readiness").and_then(|finished| {
+        let works = finished.status.success();
+        works.then_some(()).ok_or_else(|| std::io::Error::other(finished.stderr))
+    }) {
+        return skipped("bench without io_uring", &format!("it takes strace of Linux: {error}"));
+    }
+    for (call, error, hint) in [
+        ("io_uring_setup", "EPERM", "sysctl kernel.io_uring_disabled"),
+        ("io_uring_setup", "ENOSYS", "Linux 6.1 or later"),
+        ("io_uring_setup", "ENOMEM", "ulimit -l"),
+        ("io_uring_register", "EINVAL", "Linux 6.1 or later"),
+    ] {
+        let finished = refused(call, error, "uring").unwrap();
+        assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+        assert!(finished.stderr.contains("cannot use io_uring: "), "{finished:?}");
+        assert!(finished.stderr.contains(hint), "{finished:?}");
+        let finished = refused(call, error, "auto").unwrap();
+        assert!(finished.status.success(), "{finished:?}");
+        assert!(finished.stdout.contains("engine readiness"), "{finished:?}");
+    }
+}
+
+#[test]
 fn a_report_that_cannot_be_written_is_an_error() {
     let port = echo_server();
     if !std::path::Path::new("/dev/full").exists() {

@@ -2,7 +2,7 @@
 //! all that is ready.
 //!
 //! A connection has a slot. It is received from by one multishot request, into buffers that all of them
-//! share. What it sends is gathered in the [`Outbox`] and handed over at the end of the turn, as one request
+//! share. What it sends is written to the [`Outbox`] and handed over with the next wait, as a request
 //! that the kernel carries out at once, as far as there is room, or not at all (`MSG_DONTWAIT`); so the
 //! memory is free when the call returns, and nothing a peer does can hold it. `MSG_WAITALL` makes less than
 //! all of it a failure, which alone has a completion. What was not sent is told, and when there is room.
@@ -21,6 +21,7 @@ mod outbox;
 mod pool;
 mod probe;
 mod sizes;
+mod slot;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use self::outbox::{Outbox, Piece};
 use self::pool::Pool;
 pub(in crate::bench) use self::probe::probe;
 pub(in crate::bench) use self::sizes::Sizes;
+use self::slot::Slot;
 use self::tag::{Operation, Tag};
 
 /// What a slot sends at once, at the most.
@@ -57,19 +59,6 @@ pub(in crate::bench) enum Completion {
     Writable(usize),
     /// The notifier has something.
     Noticed,
-}
-
-/// A connection's place.
-#[derive(Clone, Copy)]
-struct Slot {
-    fd: RawFd,
-    generation: u32,
-    /// Whether a completion is to come that says that there is room.
-    is_full: bool,
-    /// Its piece in the outbox that is not queued yet.
-    piece: Option<usize>,
-    /// How long the last one was that is.
-    sending: usize,
 }
 
 /// The connections of a worker and what happens to them.
@@ -111,12 +100,11 @@ impl Ring {
             .setup_cqsize(completions.next_power_of_two() as u32)
             .build(requests)?;
         let pool = Pool::register(&io.submitter(), buffers, buffer)?;
-        let slot = Slot { fd: -1, generation: 0, is_full: false, piece: None, sending: 0 };
         Ok(Self {
             io,
             pool,
             outbox: Outbox::new(outbox),
-            slots: vec![slot; slots],
+            slots: vec![Slot::empty(0); slots],
             notifier: -1,
             wanted: Vec::new(),
             unsent: VecDeque::new(),
@@ -145,9 +133,7 @@ impl Ring {
             // It was not handed over when it should have been; now the descriptor is still this one.
             let _ = self.enter(0, Duration::ZERO);
         }
-        let slot = &mut self.slots[slot];
-        let generation = tag::next(slot.generation);
-        *slot = Slot { fd: -1, generation, is_full: false, piece: None, sending: 0 };
+        self.slots[slot] = Slot::empty(tag::next(self.slots[slot].generation));
     }
 
     /// Takes up to `length` bytes to be sent, which `fill` writes. Returns how many; where it is none,
@@ -159,18 +145,18 @@ impl Ring {
         fill: impl FnOnce(&mut [u8]),
     ) -> usize {
         let length = length.min(PIECE.min(self.outbox.memory.len()));
-        let waiting = self.slots[slot].piece.map_or(0, |piece| self.outbox.length(piece));
-        let is_too_much = waiting + length > PIECE || !self.outbox.has_room(waiting + length);
-        // An error comes again when the turn ends.
-        if is_too_much && (self.flush().is_err() || !self.outbox.has_room(length)) {
+        // Of two on their way at once, the second would overtake the first where that finds no room.
+        let is_in_the_way = self.slots[slot].is_waiting || !self.io.submission().is_empty();
+        if (is_in_the_way || !self.outbox.has_room(length)) && self.flush().is_err() {
+            // The error comes again when the turn ends.
             self.wait_for_room(slot);
         }
-        let Slot { is_full, piece, generation, .. } = self.slots[slot];
+        let Slot { is_full, generation, .. } = self.slots[slot];
         if is_full {
             return 0;
         }
-        let new = Piece { slot: slot as u32, generation, start: 0, length };
-        self.slots[slot].piece = Some(self.outbox.add(piece, new, fill));
+        self.slots[slot].is_waiting = true;
+        self.outbox.add(slot as u32, generation, length, fill);
         length
     }
 
@@ -215,7 +201,7 @@ impl Ring {
         None
     }
 
-    /// What came with the last [`Completion::Received`], if it was the last of all.
+    /// What came with a [`Completion::Received`], until the next completion is asked for.
     pub(in crate::bench) fn bytes(&self) -> &[u8] {
         match self.held {
             // SAFETY: by R1 a completion has named this buffer and it was not given since.
@@ -302,17 +288,19 @@ impl Ring {
                     .user_data(tag.pack());
                 self.push(&request)?;
                 let slot = &mut self.slots[slot as usize];
-                (slot.piece, slot.sending) = (None, length);
+                (slot.is_waiting, slot.sending) = (false, length);
             }
             self.outbox.advance();
         }
         Ok(())
     }
 
-    /// Hands the sends over, without waiting.
+    /// Hands all sends over, without waiting; the outbox is empty then.
     fn flush(&mut self) -> io::Result<()> {
         self.queue()?;
-        self.enter(0, Duration::ZERO)
+        self.enter(0, Duration::ZERO)?;
+        let is_done = self.io.submission().is_empty();
+        is_done.then_some(()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
     /// Puts a request into the queue, and hands over what is there if it is full.

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+#[allow(dead_code, reason = "only a ring makes them")]
 #[derive(Debug)]
 pub(super) enum Completion {
     Received(usize),

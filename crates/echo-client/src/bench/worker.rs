@@ -37,6 +37,8 @@ pub(super) struct Worker<'a> {
     poll: Poll,
     /// What connections that are made send and receive through, unless by readiness.
     ring: Option<Ring>,
+    /// Seats that have something to send through it.
+    sending: Vec<usize>,
     alarm: Alarm,
     /// What the alarm is set to.
     alarm_set_to: Option<u64>,
@@ -108,6 +110,7 @@ impl<'a> Worker<'a> {
             messages,
             poll,
             ring,
+            sending: Vec::new(),
             alarm,
             alarm_set_to: None,
             opening: VecDeque::new(),

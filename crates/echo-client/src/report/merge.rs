@@ -223,7 +223,9 @@ fn together(parts: &[(&str, &Measured)]) -> Option<f64> {
     let mut ended: Option<SystemTime> = None;
     let mut longest = Duration::ZERO;
     for (_, part) in parts {
-        let start = humantime::parse_rfc3339(&part.run.started).ok()?;
+        // What was measured began behind the warm-up.
+        let warmup = Duration::try_from_secs_f64(part.run.settings.warmup_s).ok()?;
+        let start = humantime::parse_rfc3339(&part.run.started).ok()?.checked_add(warmup)?;
         let length = Duration::try_from_secs_f64(part.run.result.seconds).ok()?;
         let end = start.checked_add(length)?;
         began = began.max(start);

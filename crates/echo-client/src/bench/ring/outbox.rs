@@ -29,38 +29,18 @@ impl Outbox {
         self.memory.len() - self.used >= length
     }
 
-    /// Adds a piece for a slot, written by `fill`. `earlier` is the number of its piece that waits already,
-    /// if there is one: what goes to a slot in a turn is one send. Returns the piece's number.
+    /// Adds a piece of so many bytes, written by `fill`.
     pub(super) fn add(
         &mut self,
-        earlier: Option<usize>,
-        mut piece: Piece,
+        slot: u32,
+        generation: u32,
+        length: usize,
         fill: impl FnOnce(&mut [u8]),
-    ) -> usize {
-        piece.start = self.used;
-        let number = earlier.unwrap_or(self.pieces.len());
-        match self.pieces.get_mut(number) {
-            None => self.pieces.push(piece),
-            Some(earlier) => {
-                let end = earlier.start + earlier.length;
-                if end != self.used {
-                    // Others came in between: it moves behind them, to be in one piece.
-                    self.memory.copy_within(earlier.start..end, self.used);
-                    earlier.start = self.used;
-                    self.used += earlier.length;
-                }
-                earlier.length += piece.length;
-            }
-        }
-        let end = self.used + piece.length;
-        fill(&mut self.memory[self.used..end]);
-        self.used = end;
-        number
-    }
-
-    /// How long a piece is that was added and not queued.
-    pub(super) fn length(&self, number: usize) -> usize {
-        self.pieces[number].length
+    ) {
+        let start = self.used;
+        self.used += length;
+        fill(&mut self.memory[start..self.used]);
+        self.pieces.push(Piece { slot, generation, start, length });
     }
 
     /// The next piece that is not queued.

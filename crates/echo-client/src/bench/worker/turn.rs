@@ -7,7 +7,6 @@ use std::time::Duration;
 use mio::{Events, Token};
 
 use super::{ALARM, BUFFER, SWEEP, Stage, Worker};
-use crate::Error;
 use crate::bench::ring::{Completion, Ring};
 use crate::bench::seat::{Link, Next};
 
@@ -55,6 +54,10 @@ impl Worker<'_> {
     fn turn_of_ring(&mut self, events: &mut Events, limit: Duration) {
         // This timeout is as fine as the alarm.
         let limit = self.until_due().map_or(limit, |after| after.min(limit));
+        // Not before all that came was looked at: nothing of it can be an echo of this.
+        let mut sending = std::mem::take(&mut self.sending);
+        sending.drain(..).for_each(|key| self.hand_over(key));
+        self.sending = sending;
         let Some(ring) = &mut self.ring else { return };
         if ring.wait(limit).is_err() {
             std::thread::sleep(SWEEP);
@@ -162,7 +165,11 @@ impl Worker<'_> {
     /// Sends what a seat may send now.
     pub(super) fn pump(&mut self, key: usize, now: u64) {
         let next = self.seats[key].start(self.shared.plan, now);
-        if let Err(error) = self.transmit(key) {
+        if self.ring.is_some() {
+            self.sending.push(key);
+        } else if let Some((lane, end)) = self.seats[key].outgoing(self.wire_size)
+            && let Err(error) = lane.send(end, &mut self.buffer)
+        {
             return self.fail(key, &error);
         }
         match next {
@@ -176,17 +183,16 @@ impl Worker<'_> {
         }
     }
 
-    /// Sends what was started, as far as there is room.
-    fn transmit(&mut self, key: usize) -> Result<(), Error> {
-        let Some((lane, end)) = self.seats[key].outgoing(self.wire_size) else { return Ok(()) };
-        let Some(ring) = &mut self.ring else { return lane.send(end, &mut self.buffer) };
+    /// Gives what was started to the ring, as far as there is room.
+    fn hand_over(&mut self, key: usize) {
+        let Some((lane, end)) = self.seats[key].outgoing(self.wire_size) else { return };
+        let Some(ring) = &mut self.ring else { return };
         while lane.sent() < end {
             let left = usize::try_from(end - lane.sent()).unwrap_or(usize::MAX);
             if ring.send(key, left, |piece| lane.fill(piece)) == 0 {
                 break;
             }
         }
-        Ok(())
     }
 
     pub(super) fn send_what_is_due(&mut self) {

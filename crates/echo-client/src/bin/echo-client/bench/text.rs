@@ -91,7 +91,8 @@ fn headline(settings: &Settings) -> String {
         (Some(rate), Some(arrivals)) => parts.push(format!("{rate}/s {arrivals}")),
         _ => parts.push("closed loop".to_owned()),
     }
-    parts.push(format!("{} by {engine}", counted(*threads, "thread")));
+    parts.push(counted(*threads, "thread"));
+    parts.push(format!("engine {engine}"));
     if settings.busy_poll {
         parts.push("busy-polling".to_owned());
     }
