@@ -205,10 +205,15 @@ fn a_status_can_be_asked_for_and_ctrl_c_ends_with_the_summary() {
 
 #[test]
 fn ctrl_c_does_not_wait_for_an_echo_that_does_not_come() {
-    let port = serve_each(|_, stream| wait_for_its_end(stream)).to_string();
+    let (arrived, arrival) = std::sync::mpsc::channel();
+    let port = serve_each(move |_, mut stream| {
+        stream.read_exact(&mut [0; 64]).unwrap();
+        arrived.send(()).unwrap();
+        wait_for_its_end(stream);
+    });
     let mut client = command(PROGRAM);
-    let process = Process::spawn(client.args(["ping", "--port", &port])).unwrap();
-    process.wait_for_stdout("PING").unwrap();
+    let process = Process::spawn(client.args(["ping", "--port", &port.to_string()])).unwrap();
+    arrival.recv_timeout(echo_test_support::DEADLINE).unwrap();
     process.interrupt();
     let finished = process.wait().unwrap();
     assert_eq!(finished.status.code(), Some(1), "nothing came: {finished:?}");
