@@ -128,6 +128,7 @@ fn settings(saved: &[Saved]) -> Vec<Setting> {
         row("messages", |it| it.messages.map(|messages| messages.to_string())),
         row("warmup", |it| Some(format!("{}s", it.warmup_s))),
         row("threads", |it| Some(it.threads.to_string())),
+        row("engine", |it| Some(it.engine.clone())),
         row("busy poll", |it| Some(if it.busy_poll { "yes" } else { "no" }.to_owned())),
         row("reconnect every", |it| it.reconnect_every.map(|messages| messages.to_string())),
         row("timeout", |it| Some(format!("{}s", it.timeout_s))),
