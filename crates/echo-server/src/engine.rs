@@ -18,6 +18,7 @@
 //! set, and a [`Service`] to report to. What a connection owes is kept by a
 //! [`Session`](crate::session::Session).
 
+mod event_loop;
 mod readiness;
 mod threads;
 

@@ -1,19 +1,22 @@
 //! One event loop: waits for news, gives each connection its turn, and looks at the deadlines.
+//!
+//! A source reports what has *changed*, once. So whoever stops before a socket is empty must come back
+//! by itself: a `recv` that fills the buffer, or that an end of the stream may follow, puts the connection
+//! into a queue and has its next turn after everybody else. A `recv` that leaves room in the buffer has
+//! emptied the socket (epoll(7), question 9), but for what `Connection::ended` and `REARMS_ON_BLOCK` say.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use super::connection::{Connection, Tick, Turn};
-use super::{Crew, Door, WAKER};
+use super::crew::Seat;
+use super::{News, Source};
 use crate::CloseReason;
 use crate::farewell;
 use crate::service::Service;
@@ -27,17 +30,14 @@ const BUFFER: usize = 64 * 1024;
 /// How often a connection may fill the buffer before the others have their turn: asking the system
 /// for news after each would cost the large messages more than it gives the small.
 const RECEIVES: usize = 4;
-/// Sockets reported at once.
-const EVENTS: usize = 1024;
 /// Deadlines are looked at this often at least, and this often at most.
 const SWEEP: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// An event loop and the connections it drives.
-pub(super) struct Worker<'a> {
-    crew: &'a Crew<'a>,
+pub(super) struct Worker<'a, S> {
+    seat: Seat<'a>,
     service: &'a Service<'a>,
-    poll: Poll,
-    door: &'a Door,
+    source: S,
     connections: Slab<Connection>,
     /// Connections whose socket may still have something to read.
     more: VecDeque<usize>,
@@ -49,18 +49,19 @@ pub(super) struct Worker<'a> {
     /// All times of connections are counted from here.
     epoch: Instant,
     now: Tick,
+    last_news: Instant,
     last_sweep: Instant,
     /// Bytes echoed in this turn of the loop, counted for all to see at its end.
     echoed: u64,
 }
-impl<'a> Worker<'a> {
-    pub(super) fn new(crew: &'a Crew<'a>, poll: Poll, door: &'a Door) -> Self {
+
+impl<'a, S: Source> Worker<'a, S> {
+    pub(super) fn new(seat: Seat<'a>, source: S) -> Self {
         let epoch = Instant::now();
         Self {
-            crew,
-            service: crew.service,
-            poll,
-            door,
+            service: seat.crew.service,
+            seat,
+            source,
             connections: Slab::new(),
             more: VecDeque::new(),
             buffer: vec![0; BUFFER],
@@ -68,52 +69,29 @@ impl<'a> Worker<'a> {
             strained: false,
             epoch,
             now: 0,
+            last_news: epoch,
             last_sweep: epoch,
             echoed: 0,
         }
     }
 
     pub(super) fn run(mut self) {
-        let mut events = Events::with_capacity(EVENTS);
+        let mut news = Vec::new();
         let mut phase = Phase::Running;
-        let mut last_event = self.epoch;
         while phase == Phase::Running || !self.connections.is_empty() {
-            let timeout = self.timeout(last_event);
-            if let Err(error) = self.poll.poll(&mut events, timeout)
-                && error.kind() != ErrorKind::Interrupted
-            {
-                // It cannot be told what is ready: like a second without news, and then another try.
-                thread::sleep(SWEEP.1);
-            }
-            if self.keeps_time() || !self.service.config.busy_poll.is_zero() {
-                let elapsed = self.epoch.elapsed();
-                self.now = elapsed.as_millis() as Tick;
-                if !events.is_empty() {
-                    last_event = self.epoch + elapsed;
-                }
-            }
-            for event in &events {
-                match event.token() {
-                    WAKER => phase = self.open_door(phase),
-                    Token(key) => {
-                        let ended = event.is_read_closed() || event.is_error() || is_urgent(event);
+            self.wait(&mut news);
+            for news in news.drain(..) {
+                match news {
+                    News::Knock => phase = self.open_door(phase),
+                    News::Ready { key, readable, ended } => {
                         if ended && let Some(connection) = self.connections.get_mut(key) {
                             connection.ended = true;
                         }
-                        self.ready(key, event.is_readable() || ended);
+                        self.ready(key, readable);
                     }
                 }
             }
-            // Everybody in the queue has one turn; who still has more is behind those who are ready.
-            for _ in 0..self.more.len() {
-                let Some(key) = self.more.pop_front() else { break };
-                // Another one may have got the place of one that was queued.
-                if let Some(connection) = self.connections.get_mut(key)
-                    && std::mem::take(&mut connection.queued)
-                {
-                    self.ready(key, true);
-                }
-            }
+            self.go_on();
             self.sweep();
             if self.echoed > 0 {
                 self.service.counters.echoed(std::mem::take(&mut self.echoed));
@@ -124,10 +102,40 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// How long to wait for events.
-    fn timeout(&self, last_event: Instant) -> Option<Duration> {
+    fn wait(&mut self, news: &mut Vec<News>) {
+        let timeout = self.timeout();
+        if let Err(error) = self.source.wait(timeout, news)
+            && error.kind() != ErrorKind::Interrupted
+        {
+            // It cannot be told what is ready: like a second without news, and then another try.
+            thread::sleep(SWEEP.1);
+        }
+        if self.keeps_time() || !self.service.config.busy_poll.is_zero() {
+            let elapsed = self.epoch.elapsed();
+            self.now = elapsed.as_millis() as Tick;
+            if !news.is_empty() {
+                self.last_news = self.epoch + elapsed;
+            }
+        }
+    }
+
+    /// Gives everybody in the queue one turn; who still has more is behind those who are ready.
+    fn go_on(&mut self) {
+        for _ in 0..self.more.len() {
+            let Some(key) = self.more.pop_front() else { break };
+            // Another one may have got the place of one that was queued.
+            if let Some(connection) = self.connections.get_mut(key)
+                && std::mem::take(&mut connection.queued)
+            {
+                self.ready(key, true);
+            }
+        }
+    }
+
+    /// How long to wait for news.
+    fn timeout(&self) -> Option<Duration> {
         let busy_poll = self.service.config.busy_poll;
-        if !self.more.is_empty() || !busy_poll.is_zero() && last_event.elapsed() < busy_poll {
+        if !self.more.is_empty() || !busy_poll.is_zero() && self.last_news.elapsed() < busy_poll {
             return Some(Duration::ZERO);
         }
         self.keeps_time().then(|| self.sweep_period().saturating_sub(self.last_sweep.elapsed()))
@@ -142,9 +150,8 @@ impl<'a> Worker<'a> {
     fn open_door(&mut self, before: Phase) -> Phase {
         self.now = self.epoch.elapsed().as_millis() as Tick;
         // Read before the inbox: past `Running`, everything was handed in already.
-        let phase = self.crew.phase();
-        let arrived = std::mem::take(&mut *self.door.inbox());
-        for (stream, peer) in arrived {
+        let phase = self.seat.crew.phase();
+        for (stream, peer) in self.seat.door.arrivals() {
             self.take_in(stream, peer);
         }
         if before == Phase::Running && phase == Phase::Draining {
@@ -160,7 +167,7 @@ impl<'a> Worker<'a> {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let connection = entry.insert(Connection::new(self.service, stream, peer, self.now));
-        if self.poll.registry().register(&mut connection.stream, Token(key), interest()).is_err() {
+        if self.source.watch(key, &mut connection.stream).is_err() {
             self.close(key, CloseReason::Lost);
         }
     }
@@ -204,8 +211,7 @@ impl<'a> Worker<'a> {
 
     fn close(&mut self, key: usize, reason: CloseReason) {
         let mut connection = self.connections.remove(key);
-        // Closing takes it out of epoll, but not out of every other system's selector.
-        let _ = self.poll.registry().deregister(&mut connection.stream);
+        self.source.forget(key, &mut connection.stream);
         self.pressed -= usize::from(connection.pressed);
         let reason = match connection.session.broken() {
             Some(_) if reason == CloseReason::Done => CloseReason::Framing,
@@ -217,7 +223,7 @@ impl<'a> Worker<'a> {
         // What counts it as gone comes after it is gone.
         drop(stream);
         self.service.closed(peer, &session, echoed, duration, reason);
-        self.door.open.fetch_sub(1, Relaxed);
+        self.seat.door.ended();
         if self.connections.is_empty() {
             // Ten thousand connections leave a large table behind.
             self.connections.shrink_to_fit();
@@ -288,18 +294,4 @@ impl<'a> Worker<'a> {
     fn keys(&self) -> Vec<usize> {
         self.connections.iter().map(|(key, _)| key).collect()
     }
-}
-
-/// Everything that can happen to a connection. Urgent data (RFC 6093) is not echoed, but a `recv` stops
-/// where it stands in the stream.
-fn interest() -> Interest {
-    let both = Interest::READABLE | Interest::WRITABLE;
-    #[cfg(target_os = "linux")]
-    let both = both | Interest::PRIORITY;
-    both
-}
-
-/// Whether there is urgent data, where the system tells.
-fn is_urgent(event: &Event) -> bool {
-    cfg!(target_os = "linux") && event.is_priority()
 }
