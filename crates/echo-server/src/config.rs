@@ -56,11 +56,13 @@ pub enum Engine {
     Threads,
     /// Event loops on the readiness that the system reports: epoll, kqueue or IOCP.
     Readiness,
+    /// Event loops on a queue that the kernel and the server share: `io_uring`, Linux 6.6 and later.
+    Uring,
 }
 
 impl Engine {
     /// What the engines are called, for [`str::parse`] and on command lines.
-    pub const NAMES: [&str; 3] = ["auto", "threads", "readiness"];
+    pub const NAMES: [&str; 4] = ["auto", "threads", "readiness", "uring"];
 }
 
 impl fmt::Display for Engine {
@@ -73,7 +75,7 @@ impl FromStr for Engine {
     type Err = UnknownEngine;
 
     fn from_str(name: &str) -> Result<Self, UnknownEngine> {
-        let engines = [Self::Auto, Self::Threads, Self::Readiness];
+        let engines = [Self::Auto, Self::Threads, Self::Readiness, Self::Uring];
         let named = engines.into_iter().find(|engine| Self::NAMES[*engine as usize] == name);
         named.ok_or_else(|| UnknownEngine(name.to_owned()))
     }

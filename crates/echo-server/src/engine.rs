@@ -21,27 +21,64 @@
 mod event_loop;
 mod readiness;
 mod threads;
+#[cfg(target_os = "linux")]
+mod uring;
 
 use std::io;
 
+use crate::BindError;
 use crate::accept::Acceptor;
 use crate::config::Engine;
 use crate::service::Service;
 
-/// The engine that will run where `engine` is asked for.
-pub(crate) fn resolve(engine: Engine) -> Engine {
+/// The engine that will run.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) engine: Engine,
+    /// Why not another, if the choice was left to us.
+    pub(crate) reason: Option<String>,
+}
+
+/// Chooses the engine that will run where `engine` is asked for.
+///
+/// # Errors
+///
+/// The system does not have what it takes, or does not allow it. An engine that is asked for by name
+/// is that one or none.
+pub(crate) fn choose(engine: Engine) -> Result<Choice, BindError> {
     match engine {
         // A thread for each of many connections costs memory and switches; there is nothing that
         // blocking calls would gain.
-        Engine::Auto => Engine::Readiness,
-        engine => engine,
+        Engine::Auto => {
+            let reason = match try_out_uring() {
+                Ok(()) => "uring is available, but not faster".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            Ok(Choice { engine: Engine::Readiness, reason: Some(reason) })
+        }
+        Engine::Uring => {
+            try_out_uring()?;
+            Ok(Choice { engine, reason: None })
+        }
+        Engine::Threads | Engine::Readiness => Ok(Choice { engine, reason: None }),
     }
+}
+
+/// Whether a ring works here. Neither the version nor the configuration of a kernel tells.
+fn try_out_uring() -> Result<(), BindError> {
+    #[cfg(target_os = "linux")]
+    let result = uring::try_out();
+    #[cfg(not(target_os = "linux"))]
+    let result = Err(io::ErrorKind::Unsupported.into());
+    result.map_err(|source| BindError::Engine { engine: Engine::Uring, source })
 }
 
 /// Serves until the server is stopped and every connection has ended.
 pub(crate) fn run(engine: Engine, acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
     match engine {
         Engine::Threads => threads::run(acceptor, service),
-        Engine::Auto | Engine::Readiness => readiness::run(acceptor, service),
+        #[cfg(target_os = "linux")]
+        Engine::Uring => uring::run(acceptor, service),
+        _ => readiness::run(acceptor, service),
     }
 }

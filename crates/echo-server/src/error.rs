@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
+use crate::Engine;
+
 /// The server could not be set up.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -25,6 +27,13 @@ pub enum BindError {
     },
     /// The system refused what it takes to wait for connections: descriptors or memory.
     Setup(io::Error),
+    /// The engine does not work on this machine.
+    Engine {
+        /// The engine.
+        engine: Engine,
+        /// What the system said when it was tried.
+        source: io::Error,
+    },
 }
 
 impl BindError {
@@ -36,6 +45,7 @@ impl BindError {
             Self::Resolve { .. } => {
                 return Some("check the spelling; the port goes into --port, and an IPv6 address has no brackets".to_owned());
             }
+            Self::Engine { source, .. } => return engine_hint(source),
             Self::Setup(_) => return None,
         };
         let port = address.port();
@@ -75,8 +85,35 @@ impl fmt::Display for BindError {
                 }
             }
             Self::Setup(source) => write!(f, "cannot wait for connections: {source}"),
+            Self::Engine { engine, source } => write!(f, "{engine} is not available: {source}"),
         }
     }
+}
+
+/// Why a ring may not be had, by what io_uring_setup(2) says.
+#[cfg(target_os = "linux")]
+fn engine_hint(source: &io::Error) -> Option<String> {
+    let cause = match source.raw_os_error()? {
+        libc::EPERM | libc::EACCES => {
+            "io_uring is forbidden: for everybody where  sysctl kernel.io_uring_disabled  says 2 (1: \
+             but for a group), or for this process by a seccomp filter, which containers have"
+        }
+        libc::ENOSYS => {
+            "this kernel has no io_uring, or a seccomp filter, which containers have, hides it"
+        }
+        libc::EINVAL => "this kernel is too old for it: it takes Linux 6.6",
+        libc::ENOMEM => {
+            "there is not enough memory that may be locked for all workers: raise  ulimit -l  or \
+             lower --threads"
+        }
+        _ => return None,
+    };
+    Some(format!("{cause}; --engine readiness does without"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn engine_hint(_: &io::Error) -> Option<String> {
+    Some("only Linux has io_uring; --engine readiness does without".to_owned())
 }
 
 // No `source`: the message says it already.

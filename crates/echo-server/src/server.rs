@@ -14,6 +14,7 @@ use crate::{BindError, Config, Counters, Engine, Event, Handle, Summary};
 /// An echo server whose sockets are bound and listening, so that peers can connect already.
 pub struct Server {
     config: Config,
+    choice: engine::Choice,
     addresses: Vec<SocketAddr>,
     skipped: Vec<BindError>,
     acceptor: Acceptor,
@@ -28,7 +29,9 @@ impl Server {
     ///
     /// The host does not resolve, or an address cannot be listened on. An address that this machine
     /// does not have is passed over as long as another one is left; see [`skipped`](Self::skipped).
+    /// Or the engine that the configuration names does not work here.
     pub fn bind(config: Config) -> Result<Self, BindError> {
+        let choice = engine::choose(config.engine)?;
         let Bound { listeners, skipped } = bind(&config)?;
         Self::new(config, listeners, skipped)
     }
@@ -59,7 +62,7 @@ impl Server {
         let (acceptor, waker) =
             Acceptor::new(listeners, config.backlog).map_err(BindError::Setup)?;
         let (handle, counters) = (Handle::new(waker), Counters::default());
-        Ok(Self { config, addresses, skipped, acceptor, handle, counters })
+        Ok(Self { config, choice, addresses, skipped, acceptor, handle, counters })
     }
 
     /// The addresses it listens on, with the real port where 0 was asked for.
@@ -83,7 +86,13 @@ impl Server {
     /// The engine that will drive the connections; never [`Engine::Auto`].
     #[must_use]
     pub fn engine(&self) -> Engine {
-        engine::resolve(self.config.engine)
+        self.choice.engine
+    }
+
+    /// Why [`Engine::Auto`] did not become another engine; `None` where one was named.
+    #[must_use]
+    pub fn engine_reason(&self) -> Option<&str> {
+        self.choice.reason.as_deref()
     }
 
     /// Its counters, to be read from any thread while it runs.
@@ -107,7 +116,7 @@ impl Server {
             admission: &Admission::new(&self.config),
             observe: &observe,
         };
-        engine::run(self.config.engine, self.acceptor, &service)?;
+        engine::run(self.choice.engine, self.acceptor, &service)?;
         Ok(self.counters.read())
     }
 }

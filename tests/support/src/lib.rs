@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,8 @@ pub use rustix::process::Signal;
 /// How long anything may take. Generous: it only ends tests that have failed already.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Makes each function, which takes the name of an engine, a test for every engine there is.
+/// Makes each function, which takes the name of an engine, a test for every engine there is; one that this
+/// machine lacks is skipped, and said to be. For tests of echo-server's package: Cargo names its program.
 #[macro_export]
 macro_rules! on_every_engine {
     ($($test:ident,)*) => {
@@ -31,6 +32,13 @@ macro_rules! on_every_engine {
         }
         mod readiness {
             $(#[test] fn $test() { super::$test("readiness"); })*
+        }
+        mod uring {
+            $(#[test] fn $test() {
+                if !$crate::skipped_without_uring(env!("CARGO_BIN_EXE_echo-server"), stringify!($test)) {
+                    super::$test("uring");
+                }
+            })*
         }
     };
 }
@@ -58,6 +66,27 @@ pub fn skipped_without_ipv6(check: &str) -> bool {
         skipped(check, "this machine has no IPv6");
     }
     missing
+}
+
+/// Whether this machine lacks what `--engine uring` of the echo-server `program` takes; if so, says that
+/// `check` was skipped.
+///
+/// # Panics
+///
+/// That server does not start for any other reason.
+pub fn skipped_without_uring(program: &str, check: &str) -> bool {
+    static WHY: OnceLock<Option<String>> = OnceLock::new();
+    let why = WHY.get_or_init(|| match Server::start(program, &["--engine", "uring"]) {
+        Ok(_) => None,
+        Err(error) if error.to_string().contains("uring is not available") => {
+            Some(error.to_string())
+        }
+        Err(error) => panic!("{error}"),
+    });
+    if let Some(why) = why {
+        skipped(check, why);
+    }
+    why.is_some()
 }
 
 /// Connects, with a deadline on every read and write.

@@ -41,4 +41,6 @@ pub(super) enum News {
         /// says nothing about whether there is more.
         ended: bool,
     },
+    /// A connection cannot be watched any more.
+    Lost { key: usize },
 }

@@ -59,7 +59,9 @@ fn run(
         diagnostics.note("skipped", &format!("{passed_over}; going on without it"));
     }
     if cli.verbose {
-        diagnostics.note("engine", &format!("engine: {}", server.engine()));
+        let reason = server.engine_reason().map(|reason| format!(" ({reason})"));
+        let engine = format!("engine: {}{}", server.engine(), reason.unwrap_or_default());
+        diagnostics.note("engine", &engine);
     }
     // Before the first line: whoever reads that may signal at once.
     let signalled = signals::watch(&server, Arc::clone(diagnostics));

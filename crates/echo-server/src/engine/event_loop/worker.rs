@@ -89,6 +89,7 @@ impl<'a, S: Source> Worker<'a, S> {
                         }
                         self.ready(key, readable);
                     }
+                    News::Lost { key } => self.close(key, CloseReason::Lost),
                 }
             }
             self.go_on();

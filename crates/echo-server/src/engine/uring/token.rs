@@ -1,0 +1,64 @@
+//! What tells completions apart: a number that an operation is submitted with and completes with.
+//!
+//! ```text
+//!  63       56 55                     24 23               0
+//! ┌───────────┬─────────────────────────┬──────────────────┐
+//! │ operation │       generation        │       slot       │
+//! └───────────┴─────────────────────────┴──────────────────┘
+//! ```
+//!
+//! The slot is a connection's place in the worker's table. It is given to another connection at once, so
+//! the generation, which no two connections share before 2³² others have come, tells whose completion it is.
+
+const SLOT_BITS: u32 = 24;
+const OPERATION_SHIFT: u32 = 56;
+
+/// Connections that a ring can tell apart.
+pub(super) const SLOTS: usize = 1 << SLOT_BITS;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// Reports each knock.
+    Bell,
+    /// Reports what happens to the socket of a connection.
+    Poll { generation: u32, slot: usize },
+    /// Ends a poll. Reports only that there is none any more.
+    Cancel,
+}
+
+impl Token {
+    pub(super) fn pack(self) -> u64 {
+        let (operation, generation, slot) = match self {
+            Self::Bell => (0, 0, 0),
+            Self::Poll { generation, slot } => (1, generation, slot),
+            Self::Cancel => (2, 0, 0),
+        };
+        debug_assert!(slot < SLOTS);
+        operation << OPERATION_SHIFT | u64::from(generation) << SLOT_BITS | slot as u64
+    }
+
+    pub(super) fn unpack(number: u64) -> Self {
+        let generation = (number >> SLOT_BITS) as u32;
+        let slot = number as usize % SLOTS;
+        match number >> OPERATION_SHIFT {
+            0 => Self::Bell,
+            1 => Self::Poll { generation, slot },
+            _ => Self::Cancel,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_back_as_it_went() {
+        let poll = |generation, slot| Token::Poll { generation, slot };
+        let tokens =
+            [Token::Bell, Token::Cancel, poll(0, 0), poll(u32::MAX, 0), poll(7, SLOTS - 1)];
+        for token in tokens {
+            assert_eq!(Token::unpack(token.pack()), token);
+        }
+    }
+}
