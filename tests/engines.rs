@@ -15,6 +15,8 @@ on_every_engine! {
     half_close_with_bytes_pending_echoes_them_to_a_peer_with_little_room,
     a_stream_of_any_size_in_any_pieces_comes_back_byte_for_byte,
     one_byte_at_a_time_comes_back,
+    many_small_messages_come_back_to_a_peer_that_reads_late,
+    small_and_large_messages_in_turn_come_back,
     small_echoes_do_not_wait_for_each_other,
     a_peer_that_resets_ends_its_own_connection_only,
     peers_that_never_read_hold_little_and_bother_nobody,
@@ -112,6 +114,50 @@ fn one_byte_at_a_time_comes_back(engine: &str) {
     }
     stream.shutdown(Shutdown::Write).unwrap();
     assert!(read_to_end(&stream).into_iter().eq(0..=255));
+}
+
+fn many_small_messages_come_back_to_a_peer_that_reads_late(engine: &str) {
+    const MESSAGES: usize = 6000;
+    const SIZE: usize = 300;
+    let server = start(engine, &[]);
+    let streams: Vec<_> = (0..4).map(|_| connect_with_little_room(server.address)).collect();
+    std::thread::scope(|scope| {
+        for (number, stream) in streams.iter().enumerate() {
+            let pattern = Pattern::new(number as u64);
+            scope.spawn(move || {
+                stream.set_nodelay(true).unwrap();
+                let mut message = [0; SIZE];
+                for number in 0..MESSAGES {
+                    pattern.fill((number * SIZE) as u64, &mut message);
+                    (&*stream).write_all(&message).unwrap();
+                    // One by one, so that each is received alone.
+                    std::thread::sleep(Duration::from_micros(10));
+                }
+                stream.shutdown(Shutdown::Write).unwrap();
+            });
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(300));
+                let echo = read_to_end(stream);
+                assert_eq!(echo.len(), MESSAGES * SIZE);
+                pattern.check(0, &echo).unwrap();
+            });
+        }
+    });
+}
+
+fn small_and_large_messages_in_turn_come_back(engine: &str) {
+    let server = start(engine, &[]);
+    let stream = connect(server.address);
+    let pattern = Pattern::new(4);
+    let mut offset = 0;
+    for size in [100, 5000, 64, 200_000, 1024, 2048, 1] {
+        for _ in 0..30 {
+            let mut message = vec![0; size];
+            pattern.fill(offset, &mut message);
+            exchange(&stream, &message);
+            offset += size as u64;
+        }
+    }
 }
 
 /// TCP_NODELAY: without it, an echo waits until the one before it is acknowledged, which a peer with

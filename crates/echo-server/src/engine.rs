@@ -51,7 +51,7 @@ pub(crate) fn choose(engine: Engine) -> Result<Choice, BindError> {
         // blocking calls would gain.
         Engine::Auto => {
             let reason = match try_out_uring() {
-                Ok(()) => "uring is available, but not faster".to_owned(),
+                Ok(()) => "uring is available, but has to be asked for".to_owned(),
                 Err(error) => error.to_string(),
             };
             Ok(Choice { engine: Engine::Readiness, reason: Some(reason) })

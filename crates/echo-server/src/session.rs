@@ -148,6 +148,11 @@ impl Session {
         self.fin_sent = true;
     }
 
+    /// Whether what the peer sends next goes back byte for byte, behind nothing that is owed.
+    pub(crate) fn is_transparent(&self) -> bool {
+        self.framed.is_none() && self.next() == Next::Read
+    }
+
     /// Whether bytes were taken from the peer that could not be sent back yet.
     pub(crate) fn owes(&self) -> bool {
         self.owed.is_some()

@@ -17,19 +17,45 @@ pub(super) use self::crew::{Waker, serve};
 
 /// Where a worker learns what happens to its connections.
 pub(super) trait Source {
+    /// Bytes that it has received for a connection.
+    type Piece;
+
     /// Begins to report what happens to the connection at `key`, and what has happened already.
     fn watch(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()>;
 
-    /// Stops reporting it. The stream is closed next, and the key may then be another connection's.
-    fn forget(&mut self, key: usize, stream: &mut TcpStream);
+    /// Stops reporting it and closes it, as soon as nothing stands in the way. The key may be another
+    /// connection's next.
+    fn forget(&mut self, key: usize, stream: TcpStream);
 
-    /// Waits until there are news, but no longer than `timeout`, and adds them to `news`.
-    fn wait(&mut self, timeout: Option<Duration>, news: &mut Vec<News>) -> io::Result<()>;
+    /// Waits until there are news, but no longer than `timeout`. Returns whether there are.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool>;
+
+    /// The next of these news.
+    fn next(&mut self) -> Option<News<Self::Piece>>;
+
+    /// Whether it receives for the connection at `key`, so that nobody else may.
+    fn receives(&self, _key: usize) -> bool {
+        false
+    }
+
+    /// How the connection at `key` has done in its turn: whether it waits for its peer and for nothing
+    /// else, and how much it has echoed.
+    fn turned(&mut self, _key: usize, _calm: bool, _echoed: u64) {}
+
+    /// What it has received.
+    fn bytes<'a>(&'a self, piece: &'a Self::Piece) -> &'a [u8];
+
+    /// Takes back the memory of a piece.
+    fn give_back(&mut self, piece: Self::Piece);
+
+    /// Sends a piece back to where it came from, before anything else is reported of that connection.
+    fn send_back(&mut self, key: usize, piece: Self::Piece);
 }
 
 /// What a source reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+#[derive(Debug)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "some of it only a ring reports"))]
+pub(super) enum News<P> {
     /// Somebody knocked: there are connections to take in, or there is another phase.
     Knock,
     /// Something has changed about a connection.
@@ -41,6 +67,11 @@ pub(super) enum News {
         /// says nothing about whether there is more.
         ended: bool,
     },
-    /// A connection cannot be watched any more.
+    /// Bytes were received for a connection. They have to be [given](Source::give_back) or
+    /// [sent](Source::send_back) back.
+    Received { key: usize, piece: P },
+    /// There was no room for a piece that was to be sent back, but for some bytes.
+    Unsent { key: usize, piece: P, sent: usize },
+    /// A connection is broken, or cannot be watched any more.
     Lost { key: usize },
 }

@@ -5,6 +5,8 @@
 //! *changed* (edge-triggered). So whoever stops before a socket is empty must come back by itself; see
 //! [`event_loop`], which has all the rest of this engine.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
@@ -35,7 +37,8 @@ pub(crate) fn run(acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
         loops.push((poll, knock));
     }
     event_loop::serve(acceptor, service, loops, |poll, seat| {
-        seat.work(Readiness { poll, events: Events::with_capacity(EVENTS) });
+        let (events, news) = (Events::with_capacity(EVENTS), VecDeque::new());
+        seat.work(Readiness { poll, events, news });
     })
 }
 
@@ -43,28 +46,48 @@ pub(crate) fn run(acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
 struct Readiness {
     poll: Poll,
     events: Events,
+    news: VecDeque<News<Infallible>>,
 }
 
 impl Source for Readiness {
+    /// Whoever has a socket that is ready receives by itself.
+    type Piece = Infallible;
+
     fn watch(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()> {
         self.poll.registry().register(stream, Token(key), interest())
     }
 
-    fn forget(&mut self, _: usize, stream: &mut TcpStream) {
+    fn forget(&mut self, _: usize, mut stream: TcpStream) {
         // Closing takes it out of epoll, but not out of every other system's selector.
-        let _ = self.poll.registry().deregister(stream);
+        let _ = self.poll.registry().deregister(&mut stream);
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, news: &mut Vec<News>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.poll.poll(&mut self.events, timeout)?;
-        news.extend(self.events.iter().map(|event| match event.token() {
+        self.news.extend(self.events.iter().map(|event| match event.token() {
             WAKER => News::Knock,
             Token(key) => {
                 let ended = event.is_read_closed() || event.is_error() || is_urgent(event);
                 News::Ready { key, readable: event.is_readable() || ended, ended }
             }
         }));
-        Ok(())
+        Ok(!self.news.is_empty())
+    }
+
+    fn next(&mut self) -> Option<News<Infallible>> {
+        self.news.pop_front()
+    }
+
+    fn bytes<'a>(&'a self, piece: &'a Infallible) -> &'a [u8] {
+        match *piece {}
+    }
+
+    fn give_back(&mut self, piece: Infallible) {
+        match piece {}
+    }
+
+    fn send_back(&mut self, _: usize, piece: Infallible) {
+        match piece {}
     }
 }
 

@@ -102,6 +102,44 @@ impl Connection {
                 _ => Turn::Waits,
             };
         }
+        self.conclude(service, turn, now)
+    }
+
+    /// The same with what was received for it.
+    pub(super) fn take(
+        &mut self,
+        service: &Service<'_>,
+        piece: &[u8],
+        now: Tick,
+    ) -> io::Result<Turn> {
+        let turn = match self.session.next() {
+            Next::Read | Next::Write => {
+                let limit = self.limit(piece.len());
+                self.echo_back(&piece[..limit], now)?;
+                Turn::Waits
+            }
+            Next::Finish | Next::Discard | Next::Close => {
+                self.active = now;
+                Turn::Waits
+            }
+        };
+        self.conclude(service, turn, now)
+    }
+
+    /// Whether what is received for it goes back as it is and at once.
+    pub(super) fn takes_as_it_is(&self) -> bool {
+        self.session.is_transparent() && self.left_to_drain == 0
+    }
+
+    /// Bytes that went back [as they were](Self::takes_as_it_is) did not: there was no room for them.
+    pub(super) fn take_back(&mut self, bytes: &[u8]) -> io::Result<Turn> {
+        self.echoed -= bytes.len() as u64;
+        self.session.received(bytes, |_| Ok(0))?;
+        Ok(Turn::Waits)
+    }
+
+    fn conclude(&mut self, service: &Service<'_>, turn: Turn, now: Tick) -> io::Result<Turn> {
+        let mut turn = turn;
         if self.session.next() == Next::Finish {
             service.finishing(self.peer, &self.session);
             self.stream.shutdown(Shutdown::Write)?;
@@ -132,10 +170,7 @@ impl Connection {
 
     /// One `recv` and its echo.
     fn echo(&mut self, buffer: &mut [u8], now: Tick) -> io::Result<Turn> {
-        let limit = match self.left_to_drain {
-            0 => buffer.len(),
-            left => buffer.len().min(left as usize),
-        };
+        let limit = self.limit(buffer.len());
         let Some(count) = receive(&self.stream, &mut buffer[..limit])? else {
             self.ended = false;
             if self.left_to_drain > 0 {
@@ -147,24 +182,36 @@ impl Connection {
             self.session.peer_ended();
             return Ok(Turn::Waits);
         }
-        let stream = &self.stream;
-        let sent = self.session.received(&buffer[..count], |bytes| send(stream, bytes))?;
-        self.sent(sent, now);
-        self.active = now;
+        let draining = self.left_to_drain > 0;
+        self.echo_back(&buffer[..count], now)?;
         if REARMS_ON_BLOCK {
             self.flush(now)?;
         }
+        Ok(if draining || count == limit || REARMS_ON_BLOCK { Turn::More } else { Turn::Waits })
+    }
+
+    /// How much of `room` may be received.
+    fn limit(&self, room: usize) -> usize {
+        if self.left_to_drain > 0 { room.min(self.left_to_drain as usize) } else { room }
+    }
+
+    /// Sends back what was received, as far as there is room.
+    fn echo_back(&mut self, bytes: &[u8], now: Tick) -> io::Result<()> {
+        let stream = &self.stream;
+        let sent = self.session.received(bytes, |bytes| send(stream, bytes))?;
+        self.sent(sent, now);
+        self.active = now;
         if self.left_to_drain > 0 {
-            self.left_to_drain = self.left_to_drain.saturating_sub(count as u32);
+            self.left_to_drain = self.left_to_drain.saturating_sub(bytes.len() as u32);
             if self.left_to_drain == 0 {
                 self.stop_draining();
             }
-            return Ok(Turn::More);
         }
-        Ok(if count == limit || REARMS_ON_BLOCK { Turn::More } else { Turn::Waits })
+        Ok(())
     }
 
-    fn sent(&mut self, count: usize, now: Tick) {
+    /// Bytes have gone back.
+    pub(super) fn sent(&mut self, count: usize, now: Tick) {
         self.echoed += count as u64;
         if count > 0 {
             self.active = now;

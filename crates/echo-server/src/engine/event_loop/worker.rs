@@ -6,7 +6,7 @@
 //! emptied the socket (epoll(7), question 9), but for what `Connection::ended` and `REARMS_ON_BLOCK` say.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,7 +51,8 @@ pub(super) struct Worker<'a, S> {
     now: Tick,
     last_news: Instant,
     last_sweep: Instant,
-    /// Bytes echoed in this turn of the loop, counted for all to see at its end.
+    /// Bytes echoed in this turn of the loop, counted for all to see at its end. Those that turn out not
+    /// to have been may make it negative, modulo 2⁶⁴, as which it is added.
     echoed: u64,
 }
 
@@ -76,11 +77,10 @@ impl<'a, S: Source> Worker<'a, S> {
     }
 
     pub(super) fn run(mut self) {
-        let mut news = Vec::new();
         let mut phase = Phase::Running;
         while phase == Phase::Running || !self.connections.is_empty() {
-            self.wait(&mut news);
-            for news in news.drain(..) {
+            self.wait();
+            while let Some(news) = self.source.next() {
                 match news {
                     News::Knock => phase = self.open_door(phase),
                     News::Ready { key, readable, ended } => {
@@ -89,12 +89,14 @@ impl<'a, S: Source> Worker<'a, S> {
                         }
                         self.ready(key, readable);
                     }
+                    News::Received { key, piece } => self.received(key, piece),
+                    News::Unsent { key, piece, sent } => self.unsent(key, piece, sent),
                     News::Lost { key } => self.close(key, CloseReason::Lost),
                 }
             }
             self.go_on();
             self.sweep();
-            if self.echoed > 0 {
+            if self.echoed != 0 {
                 self.service.counters.echoed(std::mem::take(&mut self.echoed));
             }
             if phase == Phase::Cutting {
@@ -103,18 +105,18 @@ impl<'a, S: Source> Worker<'a, S> {
         }
     }
 
-    fn wait(&mut self, news: &mut Vec<News>) {
-        let timeout = self.timeout();
-        if let Err(error) = self.source.wait(timeout, news)
-            && error.kind() != ErrorKind::Interrupted
-        {
-            // It cannot be told what is ready: like a second without news, and then another try.
-            thread::sleep(SWEEP.1);
-        }
+    fn wait(&mut self) {
+        let any = self.source.wait(self.timeout()).unwrap_or_else(|error| {
+            if error.kind() != ErrorKind::Interrupted {
+                // It cannot be told what is ready: like a second without news, and then another try.
+                thread::sleep(SWEEP.1);
+            }
+            false
+        });
         if self.keeps_time() || !self.service.config.busy_poll.is_zero() {
             let elapsed = self.epoch.elapsed();
             self.now = elapsed.as_millis() as Tick;
-            if !news.is_empty() {
+            if any {
                 self.last_news = self.epoch + elapsed;
             }
         }
@@ -177,26 +179,64 @@ impl<'a, S: Source> Worker<'a, S> {
     fn ready(&mut self, key: usize, readable: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let before = connection.echoed;
+        let receives = self.source.receives(key);
+        if receives {
+            // Whatever there is to read is read for it.
+            connection.ended = false;
+        }
+        let readable = readable && !receives;
         let mut result = connection.turn(self.service, &mut self.buffer, readable, self.now);
         for _ in 1..RECEIVES {
-            if !matches!(result, Ok(Turn::More)) {
+            if receives || !matches!(result, Ok(Turn::More)) {
                 break;
             }
             result = connection.turn(self.service, &mut self.buffer, true, self.now);
         }
-        self.echoed += connection.echoed - before;
-        match result {
+        self.settle(key, before, result);
+    }
+
+    /// Gives a connection its turn with what was received for it.
+    fn received(&mut self, key: usize, piece: S::Piece) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return self.source.give_back(piece);
+        };
+        let (before, bytes) = (connection.echoed, self.source.bytes(&piece));
+        if connection.takes_as_it_is() {
+            connection.sent(bytes.len(), self.now);
+            self.echoed = self.echoed.wrapping_add(bytes.len() as u64);
+            return self.source.send_back(key, piece);
+        }
+        let result = connection.take(self.service, bytes, self.now);
+        self.source.give_back(piece);
+        self.settle(key, before, result);
+    }
+
+    /// Has a connection owe what was to be sent back.
+    fn unsent(&mut self, key: usize, piece: S::Piece, sent: usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let before = connection.echoed;
+            let result = connection.take_back(&self.source.bytes(&piece)[sent..]);
+            self.settle(key, before, result);
+        }
+        self.source.give_back(piece);
+    }
+
+    /// Draws the conclusions from a connection's turn, before which it had echoed `before` bytes.
+    fn settle(&mut self, key: usize, before: u64, result: io::Result<Turn>) {
+        let connection = &mut self.connections[key];
+        let echoed = connection.echoed.wrapping_sub(before);
+        self.echoed = self.echoed.wrapping_add(echoed);
+        let turn = match result {
             Ok(Turn::Over) => {
                 let reason = connection.reason.unwrap_or(CloseReason::Done);
                 return self.close(key, reason);
             }
-            Ok(turn) => {
-                if turn == Turn::More && !connection.queued {
-                    connection.queued = true;
-                    self.more.push_back(key);
-                }
-            }
+            Ok(turn) => turn,
             Err(_) => return self.close(key, CloseReason::Lost),
+        };
+        if turn == Turn::More && !connection.queued {
+            connection.queued = true;
+            self.more.push_back(key);
         }
         let pressed = connection.session.next() != Next::Read || connection.left_to_drain > 0;
         if pressed != connection.pressed {
@@ -208,11 +248,11 @@ impl<'a, S: Source> Worker<'a, S> {
             connection.fin = self.now;
             self.pressed = if pressed { self.pressed + 1 } else { self.pressed - 1 };
         }
+        self.source.turned(key, turn == Turn::Waits && !pressed, echoed);
     }
 
     fn close(&mut self, key: usize, reason: CloseReason) {
-        let mut connection = self.connections.remove(key);
-        self.source.forget(key, &mut connection.stream);
+        let connection = self.connections.remove(key);
         self.pressed -= usize::from(connection.pressed);
         let reason = match connection.session.broken() {
             Some(_) if reason == CloseReason::Done => CloseReason::Framing,
@@ -222,7 +262,7 @@ impl<'a, S: Source> Worker<'a, S> {
         let duration = Duration::from_millis(age.wrapping_sub(connection.accepted).into());
         let Connection { peer, session, echoed, stream, .. } = connection;
         // What counts it as gone comes after it is gone.
-        drop(stream);
+        self.source.forget(key, stream);
         self.service.closed(peer, &session, echoed, duration, reason);
         self.seat.door.ended();
         if self.connections.is_empty() {

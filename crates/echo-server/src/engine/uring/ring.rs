@@ -1,16 +1,25 @@
-//! A ring, in safe words, and the only `unsafe` of the engine. What it rests on:
+//! A ring, in safe words. With its pool, it has the only `unsafe` of the engine. What that rests on:
 //!
-//! 1. An entry that is submitted refers to a descriptor by its number and to no memory. So it may stay in
-//!    flight whatever becomes of the connection, of this ring or of a submission that fails half-way.
+//! 1. An entry that is submitted refers to descriptors and groups of buffers by their numbers and to no
+//!    memory. So it may stay in flight whatever becomes of the connection. The exception is a send: it
+//!    does not wait, so it is over when it is submitted, and all it could do with memory is to read it.
 //! 2. What a call to the kernel is given by address lives until the call returns, and the kernel keeps no
-//!    such address beyond it.
-#![allow(unsafe_code, reason = "the io-uring crate leaves these two promises to its user")]
+//!    such address beyond it; but for the pool's, which it keeps until the pool is unregistered.
+//! 3. A buffer belongs to the kernel from when it is published at the tail of the pool's queue until a
+//!    completion names it. From then until it is published again there is exactly one [`Piece`] of it.
+//! 4. The pool's memory is freed only after it was unregistered, or never.
+#![allow(unsafe_code, reason = "the io-uring crate leaves these promises to its user")]
+
+mod pool;
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+pub(super) use self::pool::Piece;
+use self::pool::Pool;
 use io_uring::squeue::{self, Flags};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode};
@@ -20,54 +29,83 @@ use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter,
 pub(super) struct Sizes {
     pub(super) submissions: u32,
     pub(super) completions: u32,
+    /// Buffers to receive into; a power of two, as the others.
+    pub(super) buffers: u16,
 }
 
-/// 96 KiB for each worker.
-pub(super) const SIZES: Sizes = Sizes { submissions: 512, completions: 4096 };
+/// With [`PIECE`], 648 KiB for each worker.
+pub(super) const SIZES: Sizes = Sizes { submissions: 512, completions: 4096, buffers: 512 };
+/// The most that a piece has; larger ones are cheaper to receive by oneself. A cache line more than 1 KiB,
+/// so that a message of 1 KiB leaves room, by which it is known to be whole.
+pub(super) const PIECE: usize = 1024 + 64;
 
-/// A ring that is set up, of which the entries are pushed, submitted and reaped by one thread.
+/// A ring and its pool, set up for any thread to [start](Ring::start).
+pub(super) struct Parts {
+    ring: IoUring,
+    pool: ManuallyDrop<Pool>,
+}
+
+/// A ring of which one thread pushes, submits and reaps the entries.
 pub(super) struct Ring<'r> {
     submitter: Submitter<'r>,
     submissions: SubmissionQueue<'r>,
     completions: CompletionQueue<'r>,
-    /// Entries that there was no place for: no more than the connections that are open or just closed.
+    pool: &'r mut Pool,
+    /// Entries that there was no place for: no more than a few for each connection.
     waiting: VecDeque<squeue::Entry>,
     enter: EnterFlags,
 }
 
 /// What became of an operation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Completion {
     pub(super) token: u64,
     /// What happened, or a negative error number.
     pub(super) result: i32,
+    /// What was received.
+    pub(super) piece: Option<Piece>,
     /// The operation goes on, and completes again.
     pub(super) more: bool,
 }
 
-/// Sets up a ring, for any thread to [start](Ring::start).
-///
-/// # Errors
-///
-/// The system has no io_uring that can do what this engine needs, or does not let this process use it.
-pub(super) fn set_up(sizes: Sizes) -> io::Result<IoUring> {
-    IoUring::builder()
-        // The thread that enables it is the one that it belongs to.
-        .setup_r_disabled()
-        .setup_single_issuer()
-        // The kernel completes operations while this thread waits for them, and not at any other time.
-        .setup_defer_taskrun()
-        // It says in shared memory whether there are any, so that polling for them is no system call.
-        .setup_taskrun_flag()
-        .setup_submit_all()
-        .setup_no_sqarray()
-        .setup_cqsize(sizes.completions)
-        .build(sizes.submissions)
+impl Parts {
+    /// # Errors
+    ///
+    /// The system has no io_uring that can do what this engine needs, or does not let this process use it.
+    pub(super) fn set_up(sizes: Sizes) -> io::Result<Self> {
+        let ring = IoUring::builder()
+            // The thread that enables it is the one that it belongs to.
+            .setup_r_disabled()
+            .setup_single_issuer()
+            // The kernel completes operations while this thread waits for them, and at no other time.
+            .setup_defer_taskrun()
+            // It says in shared memory whether there are any, so that looking is no system call.
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_no_sqarray()
+            .setup_cqsize(sizes.completions)
+            .build(sizes.submissions)?;
+        let pool = ManuallyDrop::new(Pool::new(sizes.buffers, PIECE));
+        let parts = Self { ring, pool };
+        parts.pool.register(&parts.ring.submitter())?;
+        Ok(parts)
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        // By 4: rather lost than written to after it is freed. It fails if it was not registered.
+        if self.pool.unregister(&self.ring.submitter()).is_ok() {
+            // SAFETY: it is not used again: this is the drop of what contains it.
+            unsafe { ManuallyDrop::drop(&mut self.pool) };
+        }
+    }
 }
 
 impl<'r> Ring<'r> {
     /// Makes the ring this thread's own.
-    pub(super) fn start(ring: &'r mut IoUring) -> io::Result<Self> {
+    pub(super) fn start(parts: &'r mut Parts) -> io::Result<Self> {
+        let Parts { ring, pool } = parts;
         let mut enter = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         // A server that waits for peers must not look like one that waits for a disk.
         enter.set(EnterFlags::NO_IOWAIT, ring.params().is_feature_no_iowait());
@@ -75,7 +113,7 @@ impl<'r> Ring<'r> {
         submitter.register_enable_rings()?;
         // It saves looking up the descriptor with every call; not having it is no reason to stop.
         let _ = submitter.register_ring_fd();
-        Ok(Self { submitter, submissions, completions, waiting: VecDeque::new(), enter })
+        Ok(Self { submitter, submissions, completions, pool, waiting: VecDeque::new(), enter })
     }
 
     /// Reports whenever one of `events` (poll(2)) happens to the descriptor, and those that are there now.
@@ -84,35 +122,79 @@ impl<'r> Ring<'r> {
         self.push(poll.build().user_data(token));
     }
 
-    /// Ends a poll. It completes a last time; this operation only if there was no such poll.
-    pub(super) fn end_poll(&mut self, poll: u64, token: u64) {
-        let remove = opcode::PollRemove::new(poll).build().flags(Flags::SKIP_SUCCESS);
-        self.push(remove.user_data(token));
+    /// Receives what comes, a [`Piece`] at a time, until the end of the stream or of the pool.
+    pub(super) fn receive(&mut self, descriptor: RawFd, token: u64) {
+        let receive = opcode::RecvMulti::new(Fd(descriptor), Pool::GROUP);
+        self.push(receive.build().user_data(token));
     }
 
-    /// Submits what was asked for and waits for a completion, but no longer than `timeout`.
+    /// Sends a piece, all of it or as much as there is room for now. It completes only if that is not all,
+    /// and by the time that [everything is submitted](Self::has_submitted_all); the piece has to be kept
+    /// until then.
+    pub(super) fn send(&mut self, descriptor: RawFd, piece: &Piece, token: u64) {
+        let bytes = self.bytes(piece);
+        // With MSG_WAITALL, less than all is a failure, and told.
+        let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let send = opcode::Send::new(Fd(descriptor), bytes.as_ptr(), bytes.len() as u32);
+        let send = send.flags(flags).build().flags(Flags::SKIP_SUCCESS);
+        self.push(send.user_data(token));
+    }
+
+    /// Ends an operation. That completes a last time; this one only if there was none.
+    pub(super) fn cancel(&mut self, operation: u64, token: u64) {
+        let cancel = opcode::AsyncCancel::new(operation).build().flags(Flags::SKIP_SUCCESS);
+        self.push(cancel.user_data(token));
+    }
+
+    /// How many buffers there are to receive into.
+    pub(super) fn buffers(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// What was received.
+    pub(super) fn bytes<'a>(&'a self, piece: &'a Piece) -> &'a [u8] {
+        self.pool.bytes(piece)
+    }
+
+    /// Lets the buffer of a piece be used for another.
+    pub(super) fn give_back(&mut self, piece: Piece) {
+        self.pool.give_back(piece);
+    }
+
+    /// Submits what was asked for and waits for a completion, but no longer than `timeout`. Returns whether
+    /// there is one.
     ///
     /// # Errors
     ///
     /// Those of io_uring_enter(2). What was to be submitted will be, with the next call.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.push_waiting();
         self.submissions.sync();
         let result =
             if timeout == Some(Duration::ZERO) { self.look() } else { self.sleep(timeout) };
+        self.submissions.sync();
         self.completions.sync();
         match result.map_err(|error| error.raw_os_error()) {
             // The time has passed, or the kernel wants completions to be taken before it goes on.
-            Ok(_) | Err(Some(libc::ETIME | libc::EBUSY)) => Ok(()),
+            Ok(_) | Err(Some(libc::ETIME | libc::EBUSY)) => Ok(!self.completions.is_empty()),
             Err(code) => Err(io::Error::from_raw_os_error(code.unwrap_or(libc::EIO))),
         }
+    }
+
+    /// Whether all that was asked for is on its way, and nothing has completed that is still to come.
+    pub(super) fn has_submitted_all(&self) -> bool {
+        self.waiting.is_empty() && self.submissions.is_empty() && !self.submissions.cq_overflow()
     }
 
     /// The next of the completions that were there after the wait.
     pub(super) fn next(&mut self) -> Option<Completion> {
         let entry = self.completions.next()?;
-        let (token, result) = (entry.user_data(), entry.result());
-        Some(Completion { token, result, more: cqueue::more(entry.flags()) })
+        let (token, result, flags) = (entry.user_data(), entry.result(), entry.flags());
+        let piece = cqueue::buffer_select(flags).map(|buffer| {
+            // SAFETY: by 3: the completion, which is here once, names this buffer.
+            unsafe { Piece::new(buffer, usize::try_from(result).unwrap_or(0)) }
+        });
+        Some(Completion { token, result, piece, more: cqueue::more(flags) })
     }
 
     /// Submits what was asked for.
@@ -120,6 +202,7 @@ impl<'r> Ring<'r> {
         self.submissions.sync();
         let result = self.submitter.submit();
         self.submissions.sync();
+        self.completions.sync();
         result.map(drop)
     }
 
@@ -167,14 +250,15 @@ impl<'r> Ring<'r> {
     }
 
     fn try_push(&mut self, entry: &squeue::Entry) -> bool {
-        // SAFETY: by 1: only `poll` and `end_poll` make entries.
+        // SAFETY: by 1: only `poll`, `receive`, `send` and `cancel` make entries. What `send` points to is
+        // the pool's, which by 4 outlives every call that submits.
         unsafe { self.submissions.push(entry) }.is_ok()
     }
 }
 
 impl Drop for Ring<'_> {
     fn drop(&mut self) {
-        // A poll keeps its socket open: those that were to end should not last until the kernel has
+        // An operation keeps its socket open: those that were to end should not last until the kernel has
         // taken the ring down, which it does in its own time.
         let _ = self.submit();
     }

@@ -22,7 +22,11 @@ pub(super) enum Token {
     Bell,
     /// Reports what happens to the socket of a connection.
     Poll { generation: u32, slot: usize },
-    /// Ends a poll. Reports only that there is none any more.
+    /// Receives for a connection.
+    Receive { generation: u32, slot: usize },
+    /// Sends back what was received for a connection. Reports only that there was not enough room.
+    Send { generation: u32, slot: usize },
+    /// Ends one of these. Reports only that there is none any more.
     Cancel,
 }
 
@@ -31,7 +35,9 @@ impl Token {
         let (operation, generation, slot) = match self {
             Self::Bell => (0, 0, 0),
             Self::Poll { generation, slot } => (1, generation, slot),
-            Self::Cancel => (2, 0, 0),
+            Self::Receive { generation, slot } => (2, generation, slot),
+            Self::Send { generation, slot } => (3, generation, slot),
+            Self::Cancel => (4, 0, 0),
         };
         debug_assert!(slot < SLOTS);
         operation << OPERATION_SHIFT | u64::from(generation) << SLOT_BITS | slot as u64
@@ -43,6 +49,8 @@ impl Token {
         match number >> OPERATION_SHIFT {
             0 => Self::Bell,
             1 => Self::Poll { generation, slot },
+            2 => Self::Receive { generation, slot },
+            3 => Self::Send { generation, slot },
             _ => Self::Cancel,
         }
     }
@@ -54,9 +62,14 @@ mod tests {
 
     #[test]
     fn a_token_comes_back_as_it_went() {
-        let poll = |generation, slot| Token::Poll { generation, slot };
-        let tokens =
-            [Token::Bell, Token::Cancel, poll(0, 0), poll(u32::MAX, 0), poll(7, SLOTS - 1)];
+        let tokens = [
+            Token::Bell,
+            Token::Cancel,
+            Token::Poll { generation: 0, slot: 0 },
+            Token::Poll { generation: u32::MAX, slot: 7 },
+            Token::Receive { generation: 7, slot: SLOTS - 1 },
+            Token::Send { generation: 1, slot: 1 },
+        ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), token);
         }

@@ -1,0 +1,202 @@
+//! What the suite of all engines cannot bring about: queues and a pool that are too small, a send that
+//! stops half-way, a place that is another's at once.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Instant;
+
+use echo_proto::Pattern;
+use echo_test_support::{connect, read_to_end, skipped};
+use socket2::SockRef;
+
+use super::ring::PIECE;
+use super::*;
+use crate::admission::Admission;
+use crate::engine::event_loop::{News, Source};
+use crate::shutdown::Handle;
+use crate::{CloseReason, Config, Counters};
+
+const TINY: Sizes = Sizes { submissions: 4, completions: 8, buffers: 2 };
+
+/// Whether this machine has no rings; if so, says that `check` was skipped.
+fn lacks_rings(check: &str) -> bool {
+    let error = try_out().err();
+    if let Some(error) = &error {
+        skipped(check, &error.to_string());
+    }
+    error.is_some()
+}
+
+/// Runs a server on a ring of these sizes while `test` does, and returns what it has counted.
+fn serve(sizes: Sizes, test: impl FnOnce(SocketAddr)) -> crate::Summary {
+    let config = Config { threads: 1, ..Config::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (acceptor, waker) = Acceptor::new(vec![listener], config.backlog).unwrap();
+    let (handle, counters) = (Handle::new(waker), Counters::default());
+    let admission = Admission::new(&config);
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            let (config, handle, counters) = (&config, &handle, &counters);
+            let admission = &admission;
+            let service = Service { config, handle, counters, admission, observe: &|_| {} };
+            run_with(sizes, acceptor, &service).unwrap();
+        });
+        test(address);
+        handle.stop();
+        server.join().unwrap();
+    });
+    counters.read()
+}
+
+#[test]
+fn five_hundred_connections_share_four_entries_and_two_buffers() {
+    if lacks_rings("a tiny ring") {
+        return;
+    }
+    const CONNECTIONS: usize = 500;
+    let counted = serve(TINY, |address| {
+        let streams: Vec<_> = (0..CONNECTIONS).map(|_| connect(address)).collect();
+        for round in 0..30 {
+            // Enough small ones for being received for, then some that do not fit into a buffer.
+            let size = if round % 10 == 9 { 3 * PIECE } else { 64 };
+            let message = |stream: usize| {
+                let mut message = vec![0; size];
+                Pattern::new(stream as u64).fill(round, &mut message);
+                message
+            };
+            let started = Instant::now();
+            for (number, mut stream) in streams.iter().enumerate() {
+                stream.write_all(&message(number)).unwrap();
+            }
+            for (number, mut stream) in streams.iter().enumerate() {
+                let mut echo = vec![0; size];
+                stream.read_exact(&mut echo).unwrap();
+                assert!(echo == message(number), "connection {number}, round {round}");
+            }
+            assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        }
+    });
+    let bytes = (27 * 64 + 3 * 3 * PIECE) * CONNECTIONS;
+    assert_eq!((counted.connections, counted.bytes), (CONNECTIONS as u64, bytes as u64));
+}
+
+#[test]
+fn connections_that_break_off_take_nothing_from_those_that_follow() {
+    if lacks_rings("connections that break off") {
+        return;
+    }
+    let counted = serve(TINY, |address| {
+        for _ in 0..300 {
+            let mut broken = connect(address);
+            for _ in 0..12 {
+                broken.write_all(b"small").unwrap();
+                broken.read_exact(&mut [0; 5]).unwrap();
+            }
+            SockRef::from(&broken).set_linger(Some(Duration::ZERO)).unwrap();
+            broken.write_all(b"this echo meets a reset").unwrap();
+            drop(broken);
+            let mut next = connect(address);
+            next.write_all(b"next").unwrap();
+            next.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(read_to_end(&next), b"next");
+        }
+    });
+    let (lost, done) = (CloseReason::Lost, CloseReason::Done);
+    assert_eq!((counted.closed_as(lost), counted.closed_as(done)), (300, 300));
+}
+
+/// Both ends of a connection, ours as an engine gets it. They are Unix sockets, whose buffers hold what
+/// they are said to; TCP would drop and repeat segments where they are small.
+fn pair() -> (mio::net::TcpStream, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let ours = TcpStream::from(OwnedFd::from(ours));
+    (mio::net::TcpStream::from_std(ours), theirs)
+}
+
+/// Sockets on a ring, for a test without a worker.
+fn with_sockets(test: impl FnOnce(Sockets<'_>)) {
+    let mut parts = Parts::set_up(TINY).unwrap();
+    let ring = Ring::start(&mut parts).unwrap();
+    test(Sockets::new(ring, Arc::new(bell().unwrap())));
+}
+
+/// Waits until the connection at 0 is received for, or is not any more.
+fn wait_until_it_receives(sockets: &mut Sockets<'_>, receives: bool) {
+    while sockets.receives(0) != receives {
+        sockets.turned(0, receives, 1);
+        sockets.wait(Some(Duration::from_millis(1))).unwrap();
+        while let Some(news) = sockets.next() {
+            assert!(matches!(news, News::Ready { key: 0, .. }), "{news:?}");
+        }
+    }
+}
+
+#[test]
+fn a_send_that_stops_half_way_says_where() {
+    if lacks_rings("a send that stops half-way") {
+        return;
+    }
+    with_sockets(|mut sockets| {
+        let (mut ours, mut theirs) = pair();
+        SockRef::from(&ours).set_send_buffer_size(4096).unwrap();
+        sockets.watch(0, &mut ours).unwrap();
+        wait_until_it_receives(&mut sockets, true);
+        let (pattern, mut received, mut unsent) = (Pattern::new(1), 0, 0);
+        while unsent == 0 {
+            let mut message = [0; PIECE - 1];
+            pattern.fill(received as u64, &mut message);
+            theirs.write_all(&message).unwrap();
+            sockets.wait(Some(Duration::from_secs(1))).unwrap();
+            while let Some(news) = sockets.next() {
+                match news {
+                    News::Received { key: 0, piece } if unsent == 0 => {
+                        received += piece.length();
+                        sockets.send_back(0, piece);
+                    }
+                    News::Received { key: 0, piece } => sockets.give_back(piece),
+                    News::Unsent { key: 0, piece, sent } => {
+                        unsent = piece.length() - sent;
+                        sockets.give_back(piece);
+                    }
+                    news => assert!(matches!(news, News::Ready { key: 0, .. }), "{news:?}"),
+                }
+            }
+        }
+        let went_back = received - unsent;
+        theirs.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut echo = Vec::new();
+        let end = theirs.read_to_end(&mut echo).unwrap_err();
+        assert_eq!((end.kind(), echo.len()), (ErrorKind::WouldBlock, went_back));
+        pattern.check(0, &echo).unwrap();
+        sockets.forget(0, ours);
+    });
+}
+
+#[test]
+fn what_comes_for_a_connection_that_has_left_is_not_its_successors() {
+    if lacks_rings("a place that is another's at once") {
+        return;
+    }
+    with_sockets(|mut sockets| {
+        for _ in 0..100 {
+            let ((mut first, mut old_peer), (mut second, mut new_peer)) = (pair(), pair());
+            sockets.watch(0, &mut first).unwrap();
+            wait_until_it_receives(&mut sockets, true);
+            old_peer.write_all(b"old").unwrap();
+            sockets.forget(0, first);
+            sockets.watch(0, &mut second).unwrap();
+            wait_until_it_receives(&mut sockets, true);
+            new_peer.write_all(b"new").unwrap();
+            sockets.wait(Some(Duration::from_secs(1))).unwrap();
+            let Some(News::Received { key: 0, piece }) = sockets.next() else {
+                panic!("nothing was received")
+            };
+            assert_eq!(sockets.bytes(&piece), b"new");
+            sockets.give_back(piece);
+            sockets.forget(0, second);
+        }
+    });
+}
