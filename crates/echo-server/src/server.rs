@@ -33,7 +33,7 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let choice = engine::choose(config.engine)?;
         let Bound { listeners, skipped } = bind(&config)?;
-        Self::new(config, listeners, skipped)
+        Self::new(config, choice, listeners, skipped)
     }
 
     /// Serves on sockets that somebody else has bound and that listen, instead of the configured host and
@@ -41,16 +41,18 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// A socket cannot be waited for.
+    /// A socket cannot be waited for, or the engine that is asked for cannot run.
     pub fn on(config: Config, listeners: Vec<TcpListener>) -> Result<Self, BindError> {
+        let choice = engine::choose(config.engine)?;
         for listener in &listeners {
             listener.set_nonblocking(true).map_err(BindError::Setup)?;
         }
-        Self::new(config, listeners, Vec::new())
+        Self::new(config, choice, listeners, Vec::new())
     }
 
     fn new(
         config: Config,
+        choice: engine::Choice,
         listeners: Vec<TcpListener>,
         skipped: Vec<BindError>,
     ) -> Result<Self, BindError> {
