@@ -2,41 +2,36 @@
 #![cfg(unix)]
 
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use echo_test_support::{DEADLINE, Process, Server, command, connect, exchange};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
 
-/// A command line that hands over `listener` as systemd does: as descriptor 3, with the process's own number in
+/// A command line that hands over a socket as systemd does: as descriptor 3, with the process's own number in
 /// LISTEN_PID. A shell can do both without unsafe code.
-fn activated(listener: &impl AsRawFd, script: &str) -> std::process::Command {
+fn activated(socket: &impl AsFd, script: &str) -> std::process::Command {
     let mut shell = command("sh");
-    let fd = listener.as_raw_fd();
-    let script = format!("exec 3<&{fd}; LISTEN_FDS=1 LISTEN_PID=$$ {script}");
+    let script = format!("exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ {script}");
     shell.args(["-c", &script, "sh", PROGRAM]);
+    shell.stdin(Stdio::from(socket.as_fd().try_clone_to_owned().unwrap()));
     shell
-}
-
-/// std opens sockets so that other programs do not get them; this one is to get it.
-fn inheritable(listener: TcpListener) -> TcpListener {
-    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).unwrap();
-    listener
 }
 
 #[test]
 fn a_socket_that_was_handed_over_is_served_instead_of_host_and_port() {
-    let listener = inheritable(TcpListener::bind("127.0.0.1:0").unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     // Before the server is there, its peers can connect: the socket has a queue.
     let early = connect(address);
     let mut shell = activated(&listener, "exec \"$1\" --host 192.0.2.1 --port 1");
     let server = Server::start_with(&mut shell).unwrap();
     assert_eq!(server.address, address);
-    drop(listener);
+    drop((listener, shell));
     exchange(&early, b"early");
     exchange(&connect(address), b"late");
     server.process.terminate();
@@ -46,15 +41,15 @@ fn a_socket_that_was_handed_over_is_served_instead_of_host_and_port() {
 #[test]
 fn a_socket_that_is_not_one_that_listens_is_named() {
     let (socket, _other) = UnixDatagram::pair().unwrap();
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
-    let finished = Process::run(&mut activated(&socket, "exec \"$1\""), b"").unwrap();
+    let process = Process::spawn(&mut activated(&socket, "exec \"$1\"")).unwrap();
+    let finished = process.wait().unwrap();
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
     assert!(finished.stderr.contains("socket 0 that was handed over"), "{finished:?}");
 }
 
 #[test]
 fn sockets_for_another_process_are_left_alone() {
-    let listener = inheritable(TcpListener::bind("127.0.0.1:0").unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut shell = activated(&listener, "LISTEN_PID=1 exec \"$1\" --port 0");
     let server = Server::start_with(&mut shell).unwrap();
     assert_ne!(server.address, listener.local_addr().unwrap());

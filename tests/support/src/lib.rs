@@ -43,13 +43,14 @@ macro_rules! on_every_engine {
     };
 }
 
-/// A command for `program`, free of the `ECHO_…` variables of whoever runs the tests.
+/// A command for `program`, free of the `ECHO_…` variables of whoever runs the tests, and of their stdin.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ECHO_"));
     for (name, _) in ours {
         command.env_remove(name);
     }
+    command.stdin(Stdio::null());
     command
 }
 
@@ -326,7 +327,7 @@ impl Server {
     ///
     /// It cannot be started or does not say that it listens.
     pub fn start_with(command: &mut Command) -> io::Result<Self> {
-        let process = Process::spawn(command.stdin(Stdio::null()))?;
+        let process = Process::spawn(command)?;
         let stdout = process.wait_for_stdout("\n")?;
         let address = stdout
             .lines()
