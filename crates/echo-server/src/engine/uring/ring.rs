@@ -192,7 +192,7 @@ impl<'r> Ring<'r> {
         let (token, result, flags) = (entry.user_data(), entry.result(), entry.flags());
         let piece = cqueue::buffer_select(flags).map(|buffer| {
             // SAFETY: by 3: the completion, which is here once, names this buffer.
-            unsafe { Piece::new(buffer, usize::try_from(result).unwrap_or(0)) }
+            unsafe { Piece::new(buffer, u16::try_from(result).unwrap_or(0)) }
         });
         Some(Completion { token, result, piece, more: cqueue::more(flags) })
     }

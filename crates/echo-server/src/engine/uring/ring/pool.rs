@@ -34,19 +34,19 @@ unsafe impl Send for Pool {}
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::engine::uring) struct Piece {
     buffer: u16,
-    length: usize,
+    length: u16,
 }
 
 impl Piece {
     /// # Safety
     ///
     /// A completion has named the buffer, and this is the only piece for that.
-    pub(super) unsafe fn new(buffer: u16, length: usize) -> Self {
+    pub(super) unsafe fn new(buffer: u16, length: u16) -> Self {
         Self { buffer, length }
     }
 
     pub(in crate::engine::uring) fn length(&self) -> usize {
-        self.length
+        self.length.into()
     }
 }
 
@@ -82,7 +82,7 @@ impl Pool {
     }
 
     pub(super) fn bytes<'a>(&'a self, piece: &'a Piece) -> &'a [u8] {
-        let length = piece.length.min(self.size);
+        let length = piece.length().min(self.size);
         // SAFETY: by 3: nobody writes to the buffer while there is the piece. The kernel, which numbers
         // buffers as they were published, has written that much to it; all memory is initialised.
         unsafe { std::slice::from_raw_parts(self.buffer(piece.buffer).as_ptr(), length) }
