@@ -55,8 +55,7 @@ impl BindError {
                  lsof -i :{port}  or take another with --port"
             )),
             ErrorKind::PermissionDenied if port < 1024 => Some(format!(
-                "ports below 1024 need a privilege: take one above, run as root, or allow this \
-                 program with  sudo setcap cap_net_bind_service=+ep \"$(command -v echo-server)\"  \
+                "ports below 1024 need a privilege: take one above, or allow this program with  sudo setcap cap_net_bind_service=+ep \"$(command -v echo-server)\"  \
                  or everyone with  sudo sysctl net.ipv4.ip_unprivileged_port_start={port}"
             )),
             ErrorKind::AddrNotAvailable => Some(

@@ -106,6 +106,15 @@ fn warnings(plan: &Plan, latency: &Distribution, rate: f64, tally: &Tally) -> Ve
         warnings.push("it ended before measuring began".to_owned());
         return warnings;
     }
+    if let Length::Duration(duration) = plan.length
+        && tally.window.as_secs_f64() < REACHED * duration.as_secs_f64()
+    {
+        let (measured, asked) = (tally.window.as_secs_f64(), duration.as_secs_f64());
+        warnings.push(format!("it was interrupted: {measured:.2} s of {asked} s were measured"));
+    }
+    if cfg!(debug_assertions) {
+        warnings.push("this is an unoptimised build: use --release to measure".to_owned());
+    }
     if let Some(asked) = plan.rate
         && rate < REACHED * asked
     {

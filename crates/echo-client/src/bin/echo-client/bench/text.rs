@@ -159,7 +159,7 @@ fn failures(result: &Figures) -> String {
     let named = [
         ("not connected", causes.connect),
         ("changed", causes.changed),
-        ("too much", causes.surplus),
+        ("sent too much", causes.surplus),
         ("closed by the server", causes.closed),
         ("lost", causes.lost),
         ("timed out", causes.timeout),

@@ -9,13 +9,13 @@ use clap::{Args, ValueEnum, value_parser};
 use echo_client::bench::{Arrivals, Engine, Length, Plan};
 use echo_client::gates::Gate;
 
-use super::ping::seconds;
-use super::{Cli, at_most_a_year, duration, message_size};
+use super::ping::{seconds, some_seconds};
+use super::{Cli, message_size};
 
 /// The letters are those of wrk2 and ping(8).
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// Connections
+    /// Connections at the same time
     #[arg(short, long, env = "ECHO_CONNECTIONS", value_name = "N", default_value_t = 1)]
     #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     connections: u32,
@@ -26,7 +26,7 @@ pub(crate) struct BenchOptions {
     size: u32,
 
     /// How long to measure [default: 10s]
-    #[arg(short, long, env = "ECHO_DURATION", value_name = "DURATION", value_parser = duration)]
+    #[arg(short, long, env = "ECHO_DURATION", value_name = "DURATION", value_parser = some_seconds)]
     #[arg(conflicts_with = "messages")]
     duration: Option<Duration>,
 
@@ -53,7 +53,7 @@ pub(crate) struct BenchOptions {
 
     /// How to send and receive: readiness, with a system call for each; uring, with one for all that is
     /// ready (io_uring of Linux 6.1 and later); auto, uring where it works
-    #[arg(long, env = "ECHO_ENGINE", value_name = "ENGINE", default_value_t)]
+    #[arg(long, env = "ECHO_BENCH_ENGINE", value_name = "ENGINE", default_value_t)]
     #[arg(value_parser = PossibleValuesParser::new(Engine::NAMES).try_map(|name| name.parse::<Engine>()))]
     engine: Engine,
 
@@ -64,7 +64,7 @@ pub(crate) struct BenchOptions {
 
     /// Send messages this long before measuring [default: 1s; with --messages none]
     #[arg(long, env = "ECHO_WARMUP", value_name = "DURATION", conflicts_with = "messages")]
-    #[arg(value_parser = warmup)]
+    #[arg(value_parser = seconds)]
     warmup: Option<Duration>,
 
     /// Poll without sleeping: keeps the client's own wake-up out of the latency, for a busy processor
@@ -76,7 +76,7 @@ pub(crate) struct BenchOptions {
     #[arg(value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
     reconnect_every: Option<u64>,
 
-    /// Print a line this often; also the length of the intervals that are saved [default: 1s, no line]
+    /// Print a line this often; without it none, but the saved run has intervals of 1s
     #[arg(short, long, env = "ECHO_INTERVAL", value_name = "DURATION", value_parser = interval)]
     pub(crate) interval: Option<Duration>,
 
@@ -121,7 +121,8 @@ Examples:
   echo-client bench -R 1000 --fail-if 'p99>2ms'      a check for a script: exit code 3 if too slow
   echo-client bench --format json -o run.json        to be compared by  echo-client report
 
-Durations: 50us, 200ms, 10s. Sizes: 64, 4k (4096), 1MiB. Rates: 20000, 20k.
+Ctrl-C ends the run early and reports what was measured. What the figures mean: docs/measuring.md.
+Durations: 50us, 200ms, 10s; a bare number is seconds. Sizes: 64, 4k (4096), 1MiB. Rates: 20000, 20k.
 
 Exit code: 0 all came back as sent, 1 not so, 2 wrong usage, 3 a --fail-if condition holds (also if
 something was lost), 130 interrupted twice.";
@@ -164,10 +165,6 @@ fn rate(text: &str) -> Result<f64, String> {
         Ok(rate) if (0.001..=1e9).contains(&(rate * factor)) => Ok(rate * factor),
         _ => Err("write messages a second, 0.001 to 1000M, such as 20000 or 20k".to_owned()),
     }
-}
-
-fn warmup(text: &str) -> Result<Duration, String> {
-    at_most_a_year(humantime::parse_duration(text).map_err(|error| error.to_string())?)
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

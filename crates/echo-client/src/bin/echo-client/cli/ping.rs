@@ -94,7 +94,7 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     at_most_a_year(duration)
 }
 
-fn some_seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn some_seconds(text: &str) -> Result<Duration, String> {
     match seconds(text)? {
         Duration::ZERO => Err("it must be more than zero".to_owned()),
         duration => Ok(duration),

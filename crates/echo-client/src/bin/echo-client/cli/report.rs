@@ -18,7 +18,9 @@ pub(crate) struct ReportOptions {
     #[arg(long, env = "ECHO_MERGE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) merge: bool,
 
-    /// text is a table with ratios to the first run, json the same; of merged runs, json is a run again
+    /// Format: text, a table with ratios to the first run; json, the same for programs
+    ///
+    /// With --merge, json is one run, which can be read by report again.
     #[arg(
         long,
         env = "ECHO_REPORT_FORMAT",
