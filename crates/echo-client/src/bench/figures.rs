@@ -51,6 +51,10 @@ pub(super) fn figures(plan: &Plan, wire_size: u64, total: &Record, tally: Tally)
     // Threads differ in when they were through: the window is that of the last.
     let seconds = tally.window.as_secs_f64();
     let rate = if seconds > 0.0 { tally.echoes as f64 / seconds } else { 0.0 };
+    let mut warnings = warnings(plan, &latency, rate, &tally);
+    if cfg!(debug_assertions) {
+        warnings.push("this is an unoptimised build: use --release to measure".to_owned());
+    }
     Figures {
         seconds,
         echoes: tally.echoes,
@@ -67,7 +71,7 @@ pub(super) fn figures(plan: &Plan, wire_size: u64, total: &Record, tally: Tally)
         cpu_us_per_echo: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / tally.echoes as f64),
         busy: tally.busy,
         retransmits: tally.retransmits,
-        warnings: warnings(plan, &latency, rate, &tally),
+        warnings,
         incidents: tally.incidents,
         latency,
         service,
@@ -111,9 +115,6 @@ fn warnings(plan: &Plan, latency: &Distribution, rate: f64, tally: &Tally) -> Ve
     {
         let (measured, asked) = (tally.window.as_secs_f64(), duration.as_secs_f64());
         warnings.push(format!("it was interrupted: {measured:.2} s of {asked} s were measured"));
-    }
-    if cfg!(debug_assertions) {
-        warnings.push("this is an unoptimised build: use --release to measure".to_owned());
     }
     if let Some(asked) = plan.rate
         && rate < REACHED * asked
