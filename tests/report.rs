@@ -7,9 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use echo_client::distribution::{Distribution, histogram};
 use echo_client::hdr_log::LogWriter;
-use echo_client::run::{
-    Causes, Fairness, Figures, Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings,
-};
+use echo_client::run::{Fairness, Figures, Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings};
 use echo_test_support::{Finished, Process, command, skipped};
 use hdrhistogram::Histogram;
 use serde_json::Value;
@@ -112,17 +110,11 @@ fn run(latencies: impl IntoIterator<Item = u64>) -> Run {
             connect: distribution.clone(),
             latency: distribution,
             sent: times.len(),
-            loss: 0,
-            missing_bytes: 0,
-            unsent: 0,
-            failed: 0,
-            causes: Causes::default(),
-            incidents: Vec::new(),
             fairness: Fairness { min: times.len(), max: times.len(), jain: Some(1.0) },
             cpu_us_per_echo: Some(2.0),
             busy: Some(0.5),
             retransmits: Some(0),
-            warnings: Vec::new(),
+            ..Figures::default()
         },
     }
 }

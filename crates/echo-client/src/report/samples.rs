@@ -2,9 +2,7 @@
 
 use super::Saved;
 use crate::distribution::{Distribution, histogram};
-use crate::run::{
-    Causes, Fairness, Figures, Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings,
-};
+use crate::run::{Fairness, Figures, Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings};
 
 pub(super) fn saved(name: &str, run: Run) -> Saved {
     Saved::of_run(name, run).unwrap()
@@ -49,17 +47,11 @@ pub(super) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) 
             service: distribution.clone(),
             connect: distribution,
             sent: echoes,
-            loss: 0,
-            missing_bytes: 0,
-            unsent: 0,
-            failed: 0,
-            causes: Causes::default(),
-            incidents: Vec::new(),
             fairness: Fairness { min: each, max: each, jain: Some(1.0) },
             cpu_us_per_echo: Some(2.0),
             busy: Some(0.5),
             retransmits: Some(0),
-            warnings: Vec::new(),
+            ..Figures::default()
         },
     }
 }
