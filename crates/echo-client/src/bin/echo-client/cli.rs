@@ -139,7 +139,7 @@ Examples:
 Durations: 50us, 200ms, 10s.
 
 Exit code: 0 all came back as sent, 1 it did not (no connection, lost, changed, late),
-2 wrong usage; bench also 3 and 130.";
+2 wrong usage; ping and bench also 130, interrupted twice, and bench 3, a condition holds.";
 
 const PIPE_EXAMPLES: &str = "\
 Examples:
