@@ -38,9 +38,8 @@ pub(super) trait Source {
         false
     }
 
-    /// How the connection at `key` has done in its turn: whether it waits for its peer and for nothing
-    /// else, and how much it has echoed.
-    fn turned(&mut self, _key: usize, _calm: bool, _echoed: u64) {}
+    /// What the connection at `key` waits for after its turn, in which it has echoed so many bytes.
+    fn turned(&mut self, _key: usize, _waits: Waits, _echoed: u64) {}
 
     /// What it has received.
     fn bytes<'a>(&'a self, piece: &'a Self::Piece) -> &'a [u8];
@@ -50,6 +49,19 @@ pub(super) trait Source {
 
     /// Sends a piece back to where it came from, before anything else is reported of that connection.
     fn send_back(&mut self, key: usize, piece: Self::Piece);
+}
+
+/// What a connection waits for after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// More bytes from the peer, to be echoed.
+    Peer,
+    /// What the peer still sends while the connection is being ended.
+    Leave,
+    /// Room for what it owes.
+    Room,
+    /// Nothing: it has another turn in any case.
+    Nothing,
 }
 
 /// What a source reports.

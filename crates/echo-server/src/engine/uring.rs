@@ -44,7 +44,7 @@ fn run_with(sizes: Sizes, acceptor: Acceptor, service: &Service<'_>) -> io::Resu
     }
     event_loop::serve(acceptor, service, loops, |(mut parts, bell), seat| {
         let ring = Ring::start(&mut parts).expect("it takes no more than to enable it");
-        seat.work(Sockets::new(ring, bell));
+        seat.work(Sockets::new(ring, bell, sizes.crowd));
     })
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn try_out() -> io::Result<()> {
     let mut ring = Ring::start(&mut parts)?;
     let (ours, mut theirs) = UnixStream::pair()?;
     theirs.write_all(b"?")?;
-    ring.poll(ours.as_raw_fd(), libc::POLLIN as u32, 0);
+    ring.poll_on(ours.as_raw_fd(), libc::POLLIN as u32, 0);
     ring.receive(ours.as_raw_fd(), 0);
     for _ in 0..2 {
         ring.wait(Some(Duration::from_secs(1)))?;

@@ -16,7 +16,7 @@ use slab::Slab;
 
 use super::connection::{Connection, Tick, Turn};
 use super::crew::Seat;
-use super::{News, Source};
+use super::{News, Source, Waits};
 use crate::CloseReason;
 use crate::farewell;
 use crate::service::Service;
@@ -248,7 +248,13 @@ impl<'a, S: Source> Worker<'a, S> {
             connection.fin = self.now;
             self.pressed = if pressed { self.pressed + 1 } else { self.pressed - 1 };
         }
-        self.source.turned(key, turn == Turn::Waits && !pressed, echoed);
+        let waits = match connection.session.next() {
+            _ if turn == Turn::More => Waits::Nothing,
+            Next::Write => Waits::Room,
+            Next::Read if !pressed => Waits::Peer,
+            _ => Waits::Leave,
+        };
+        self.source.turned(key, waits, echoed);
     }
 
     fn close(&mut self, key: usize, reason: CloseReason) {

@@ -31,10 +31,13 @@ pub(super) struct Sizes {
     pub(super) completions: u32,
     /// Buffers to receive into; a power of two, as the others.
     pub(super) buffers: u16,
+    /// With fewer connections than this, nobody is received for: there is too little to do with a call.
+    pub(super) crowd: usize,
 }
 
 /// With [`PIECE`], 648 KiB for each worker.
-pub(super) const SIZES: Sizes = Sizes { submissions: 512, completions: 4096, buffers: 512 };
+pub(super) const SIZES: Sizes =
+    Sizes { submissions: 512, completions: 4096, buffers: 512, crowd: 4 };
 /// The most that a piece has; larger ones are cheaper to receive by oneself. A cache line more than 1 KiB,
 /// so that a message of 1 KiB leaves room, by which it is known to be whole.
 pub(super) const PIECE: usize = 1024 + 64;
@@ -116,8 +119,14 @@ impl<'r> Ring<'r> {
         Ok(Self { submitter, submissions, completions, pool, waiting: VecDeque::new(), enter })
     }
 
-    /// Reports whenever one of `events` (poll(2)) happens to the descriptor, and those that are there now.
-    pub(super) fn poll(&mut self, descriptor: RawFd, events: u32, token: u64) {
+    /// Reports once that one of `events` (poll(2)) is there.
+    pub(super) fn poll_once(&mut self, descriptor: RawFd, events: u32, token: u64) {
+        let poll = opcode::PollAdd::new(Fd(descriptor), events);
+        self.push(poll.build().user_data(token));
+    }
+
+    /// Reports those of `events` that are there now, and whenever one comes up from then on.
+    pub(super) fn poll_on(&mut self, descriptor: RawFd, events: u32, token: u64) {
         let poll = opcode::PollAdd::new(Fd(descriptor), events).multi(true);
         self.push(poll.build().user_data(token));
     }
@@ -250,7 +259,7 @@ impl<'r> Ring<'r> {
     }
 
     fn try_push(&mut self, entry: &squeue::Entry) -> bool {
-        // SAFETY: by 1: only `poll`, `receive`, `send` and `cancel` make entries. What `send` points to is
+        // SAFETY: by 1: only `poll_once`, `poll_on`, `receive`, `send` and `cancel` make entries. What `send` points to is
         // the pool's, which by 4 outlives every call that submits.
         unsafe { self.submissions.push(entry) }.is_ok()
     }

@@ -1,12 +1,16 @@
 //! The sockets of a worker, as a ring reports on them, and in which of two ways.
 //!
-//! - **Poll**: a multishot poll says that there is something to read, and whoever has the connection
-//!   receives by itself, over one large buffer that stays in the cache. It takes no memory meanwhile, and
-//!   is best for large messages. Every connection begins with it, and one that owes something, stops or
-//!   found the pool empty comes back to it.
+//! - **Look**: a poll says, once, that there is something to read, and whoever has the connection receives
+//!   by itself, over one large buffer that stays in the cache. The next poll goes to the kernel with the call
+//!   that waits. It takes no memory meanwhile, and is best for large messages and for few connections. Every
+//!   connection begins with it, and one that stops or found the pool empty comes back to it.
 //! - **Receive**: a multishot receive delivers what comes in small buffers of a pool, and they go back as
-//!   further operations: no system call for a message at all. That is best for small ones; see
-//!   [`CALM_TURNS`] and [`FULL_PIECES`].
+//!   further operations: no system call for a message at all. That is best for small ones on many
+//!   connections; see [`CALM_TURNS`], [`FULL_PIECES`] and [`Sizes::crowd`](super::ring::Sizes::crowd).
+//!
+//! A connection that owes something is not received for in either way, but waits for **Room**. That poll
+//! goes on (multishot) and so reports what *changes*: one that reports what is there would find the end of
+//! the peer's stream, which every poll of a ring asks for too, again and again.
 //!
 //! What keeps the bytes in order:
 //!
@@ -30,13 +34,13 @@ use mio::net::TcpStream;
 use self::slot::{Slot, Way};
 use super::ring::{Completion, PIECE, Piece, Ring};
 use super::token::{SLOTS, Token};
-use crate::engine::event_loop::{News, Source};
+use crate::engine::event_loop::{News, Source, Waits};
 
-/// Everything that can happen to a connection and matters to it.
-const EVENTS: u32 = (libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP) as u32;
-/// Those because of which it should look what there is to read.
-const READABLE: i32 = (libc::POLLIN | libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
-/// After so many turns with little to echo, a connection is received for.
+/// There is something to read, if only the end of the stream.
+const READABLE: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
+/// There is room to write.
+const WRITABLE: u32 = libc::POLLOUT as u32;
+/// After so many turns with little to echo, a connection of a crowd is received for.
 const CALM_TURNS: u8 = 8;
 /// After so many full buffers one behind the other, it is not any more.
 const FULL_PIECES: u8 = 2;
@@ -45,6 +49,8 @@ const FULL_PIECES: u8 = 2;
 pub(super) struct Sockets<'r> {
     ring: Ring<'r>,
     bell: Arc<OwnedFd>,
+    /// As many connections as it takes for being received for.
+    crowd: usize,
     /// By the key of the connection.
     slots: Vec<Slot>,
     /// How many of them are in use.
@@ -53,28 +59,29 @@ pub(super) struct Sockets<'r> {
     generation: u32,
     /// Pieces on their way back, and to which connection.
     sending: Vec<(usize, Piece)>,
-    /// What could not be sent.
-    unsent: VecDeque<News<Piece>>,
+    /// What followed from completions that were looked at.
+    news: VecDeque<News<Piece>>,
     /// Completions to be looked at.
     completed: VecDeque<Completion>,
     /// Completions that have to wait for a send.
     held: Vec<Completion>,
-    /// Counts the waits, modulo 2¹⁶.
+    /// Counts how often everything was submitted, modulo 2¹⁶.
     turn: u16,
     /// Streams to be closed when all is submitted.
     closing: Vec<TcpStream>,
 }
 
 impl<'r> Sockets<'r> {
-    pub(super) fn new(ring: Ring<'r>, bell: Arc<OwnedFd>) -> Self {
+    pub(super) fn new(ring: Ring<'r>, bell: Arc<OwnedFd>, crowd: usize) -> Self {
         let mut sockets = Self {
             ring,
             bell,
+            crowd,
             slots: Vec::new(),
             watched: 0,
             generation: 0,
             sending: Vec::new(),
-            unsent: VecDeque::new(),
+            news: VecDeque::new(),
             completed: VecDeque::new(),
             held: Vec::new(),
             turn: 0,
@@ -85,30 +92,33 @@ impl<'r> Sockets<'r> {
     }
 
     fn listen_for_the_bell(&mut self) {
-        self.ring.poll(self.bell.as_raw_fd(), libc::POLLIN as u32, Token::Bell.pack());
+        self.ring.poll_on(self.bell.as_raw_fd(), libc::POLLIN as u32, Token::Bell.pack());
     }
 
-    /// Starts the operation that is wanted for a connection.
-    fn arm(&mut self, key: usize) {
-        let slot = &mut self.slots[key];
-        slot.armed = slot.wanted;
-        slot.pushed_in = self.turn;
-        slot.streak = 0;
-        let token = slot.armed_token(key).pack();
-        match slot.armed {
-            Way::Poll => self.ring.poll(slot.descriptor, EVENTS, token),
-            Way::Receive => self.ring.receive(slot.descriptor, token),
-        }
-    }
-
-    /// Changes over, as soon as what is armed has ended.
+    /// Has a connection watched in this way, and in no other, as soon as what is armed has ended.
     fn want(&mut self, key: usize, way: Way) {
         let slot = &mut self.slots[key];
         let cancelled = slot.armed != slot.wanted;
-        slot.wanted = way;
-        if !cancelled && slot.armed != way {
-            let armed = slot.armed_token(key).pack();
-            self.ring.cancel(armed, Token::Cancel.pack());
+        slot.wanted = Some(way);
+        match slot.armed {
+            None => self.arm(key, way),
+            Some(armed) if armed != way && !cancelled => {
+                let armed = slot.token(armed, key);
+                self.ring.cancel(armed, Token::Cancel.pack());
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn arm(&mut self, key: usize, way: Way) {
+        let slot = &mut self.slots[key];
+        slot.armed = Some(way);
+        slot.pushed_in = self.turn;
+        let (descriptor, token) = (slot.descriptor, slot.token(way, key));
+        match way {
+            Way::Look => self.ring.poll_once(descriptor, READABLE, token),
+            Way::Room => self.ring.poll_on(descriptor, WRITABLE, token),
+            Way::Receive => self.ring.receive(descriptor, token),
         }
     }
 
@@ -131,6 +141,7 @@ impl<'r> Sockets<'r> {
                 }
             }
             self.closing.clear();
+            self.turn = self.turn.wrapping_add(1);
         }
     }
 
@@ -142,32 +153,40 @@ impl<'r> Sockets<'r> {
         let sent = match result {
             sent @ 0.. => sent as usize,
             error if error == -libc::EAGAIN => 0,
-            _ => return self.unsent.push_back(News::Lost { key }),
+            _ => return self.news.push_back(News::Lost { key }),
         };
         let place = self.sending.iter().position(|(sender, _)| *sender == key);
         let (_, piece) = self.sending.swap_remove(place.expect("it is kept until it is sent"));
         self.slots[key].sending = false;
-        self.unsent.push_back(News::Unsent { key, piece, sent });
+        self.news.push_back(News::Unsent { key, piece, sent });
     }
 
     fn news(&mut self, completion: Completion) -> Option<News<Piece>> {
-        match Token::unpack(completion.token) {
+        let token = Token::unpack(completion.token);
+        match token {
             Token::Bell => {
                 if !completion.more {
                     self.listen_for_the_bell();
                 }
                 Some(News::Knock)
             }
-            Token::Poll { generation, slot } | Token::Receive { generation, slot }
+            Token::Look { generation, slot }
+            | Token::Room { generation, slot }
+            | Token::Receive { generation, slot }
                 if self.is_there(slot, generation) =>
             {
                 if self.slots[slot].sending {
                     self.held.push(completion);
-                    None
-                } else if self.slots[slot].armed == Way::Poll {
-                    self.polled(slot, completion.result, completion.more)
-                } else {
+                    return None;
+                }
+                if !completion.more {
+                    self.slots[slot].armed = None;
+                }
+                if matches!(token, Token::Receive { .. }) {
                     self.received(slot, completion)
+                } else {
+                    let readable = matches!(token, Token::Look { .. });
+                    self.polled(slot, completion.result, readable)
                 }
             }
             _ => {
@@ -183,47 +202,55 @@ impl<'r> Sockets<'r> {
         slot.is_some_and(|slot| slot.generation == generation && slot.descriptor >= 0)
     }
 
-    fn polled(&mut self, key: usize, events: i32, more: bool) -> Option<News<Piece>> {
-        if events < 0 && events != -libc::ECANCELED {
-            return Some(News::Lost { key });
+    fn polled(&mut self, key: usize, result: i32, readable: bool) -> Option<News<Piece>> {
+        match result {
+            // What comes next follows from the turn that the connection has now.
+            0.. => Some(News::Ready { key, readable, ended: false }),
+            error if error == -libc::ECANCELED => {
+                let wanted = self.slots[key].wanted;
+                self.want(key, wanted.unwrap_or(Way::Look));
+                None
+            }
+            _ => Some(News::Lost { key }),
         }
-        if !more {
-            // Because it was cancelled, or there was no room for its completion.
-            self.arm(key);
-        }
-        let slot = &mut self.slots[key];
-        if events < 0 || slot.armed == Way::Receive {
-            return None;
-        }
-        let readable = std::mem::take(&mut slot.look) || events & READABLE != 0;
-        // A poll reports what has woken it, and that speaks of urgent data whatever has come. So those
-        // who read have to go on until there is nothing more.
-        Some(News::Ready { key, readable, ended: readable })
     }
 
     fn received(&mut self, key: usize, completion: Completion) -> Option<News<Piece>> {
         let Completion { result, piece, more, .. } = completion;
+        let slot = &mut self.slots[key];
+        let look = News::Ready { key, readable: true, ended: false };
+        let Some(piece) = piece else {
+            // The end of the stream, an empty pool or another way: whoever has it looks for itself.
+            slot.wanted = None;
+            let over = [0, -libc::ENOBUFS, -libc::ECANCELED].contains(&result);
+            return Some(if over { look } else { News::Lost { key } });
+        };
         if !more {
-            if piece.is_none() {
-                // The end of the stream, for which it has to look, an empty pool, or it was cancelled.
-                self.slots[key].wanted = Way::Poll;
-            }
-            self.slots[key].look = true;
-            self.arm(key);
+            self.news.push_back(look);
         }
-        match piece {
-            Some(piece) => {
-                let slot = &mut self.slots[key];
-                slot.streak = if piece.length() == PIECE { slot.streak + 1 } else { 0 };
-                if slot.streak == FULL_PIECES {
-                    slot.streak = 0;
-                    self.want(key, Way::Poll);
-                }
-                Some(News::Received { key, piece })
-            }
-            None if [0, -libc::ENOBUFS, -libc::ECANCELED].contains(&result) => None,
-            None => Some(News::Lost { key }),
+        slot.streak = if piece.length() == PIECE { slot.streak + 1 } else { 0 };
+        if slot.streak == FULL_PIECES || self.watched < self.crowd {
+            slot.streak = 0;
+            self.want(key, Way::Look);
         }
+        Some(News::Received { key, piece })
+    }
+
+    /// How a connection is to be watched that waits for its peer, after it has echoed so many bytes.
+    fn way_to_receive(&mut self, key: usize, echoed: u64) -> Way {
+        let slot = &mut self.slots[key];
+        if slot.wanted == Some(Way::Receive) {
+            return Way::Receive;
+        }
+        if echoed > 0 {
+            let little = echoed < PIECE as u64 && self.watched >= self.crowd;
+            slot.streak = if little { slot.streak + 1 } else { 0 };
+        }
+        if slot.streak < CALM_TURNS {
+            return Way::Look;
+        }
+        slot.streak = 0;
+        Way::Receive
     }
 }
 
@@ -241,7 +268,7 @@ impl Source for Sockets<'_> {
         let (descriptor, generation) = (stream.as_raw_fd(), self.generation);
         self.slots[key] = Slot { descriptor, generation, ..Slot::VACANT };
         self.watched += 1;
-        self.arm(key);
+        self.want(key, Way::Look);
         Ok(())
     }
 
@@ -252,9 +279,11 @@ impl Source for Sockets<'_> {
         if slot.pushed_in == self.turn {
             self.closing.push(stream);
         }
-        if slot.armed == slot.wanted {
+        if let Some(armed) = slot.armed
+            && slot.wanted == slot.armed
+        {
             // Without this, what is in flight would keep the socket open after it is closed.
-            self.ring.cancel(slot.armed_token(key).pack(), Token::Cancel.pack());
+            self.ring.cancel(slot.token(armed, key), Token::Cancel.pack());
         }
         self.watched -= 1;
         if self.watched == 0 {
@@ -271,17 +300,16 @@ impl Source for Sockets<'_> {
             let _ = self.ring.submit();
             self.collect();
         }
-        self.turn = self.turn.wrapping_add(1);
-        let nothing = self.completed.is_empty() && self.unsent.is_empty();
+        let nothing = self.completed.is_empty() && self.news.is_empty();
         let result = self.ring.wait(if nothing { timeout } else { Some(Duration::ZERO) });
         self.collect();
         result?;
-        Ok(!self.completed.is_empty() || !self.unsent.is_empty())
+        Ok(!self.completed.is_empty() || !self.news.is_empty())
     }
 
     fn next(&mut self) -> Option<News<Piece>> {
         loop {
-            if let Some(news) = self.unsent.pop_front() {
+            if let Some(news) = self.news.pop_front() {
                 return Some(news);
             }
             let completion = self.completed.pop_front()?;
@@ -292,20 +320,18 @@ impl Source for Sockets<'_> {
     }
 
     fn receives(&self, key: usize) -> bool {
-        self.slots[key].armed == Way::Receive || self.slots[key].sending
+        self.slots[key].armed == Some(Way::Receive) || self.slots[key].sending
     }
 
-    fn turned(&mut self, key: usize, calm: bool, echoed: u64) {
-        let slot = &mut self.slots[key];
-        if !calm {
-            return self.want(key, Way::Poll);
-        }
-        if slot.wanted == Way::Poll && echoed > 0 {
-            slot.streak = if echoed < PIECE as u64 { slot.streak + 1 } else { 0 };
-            if slot.streak == CALM_TURNS {
-                slot.streak = 0;
-                self.want(key, Way::Receive);
+    fn turned(&mut self, key: usize, waits: Waits, echoed: u64) {
+        match waits {
+            Waits::Peer => {
+                let way = self.way_to_receive(key, echoed);
+                self.want(key, way);
             }
+            Waits::Leave => self.want(key, Way::Look),
+            Waits::Room => self.want(key, Way::Room),
+            Waits::Nothing => {}
         }
     }
 

@@ -12,11 +12,11 @@ use socket2::SockRef;
 use super::ring::PIECE;
 use super::*;
 use crate::admission::Admission;
-use crate::engine::event_loop::{News, Source};
+use crate::engine::event_loop::{News, Source, Waits};
 use crate::shutdown::Handle;
 use crate::{CloseReason, Config, Counters};
 
-const TINY: Sizes = Sizes { submissions: 4, completions: 8, buffers: 2 };
+const TINY: Sizes = Sizes { submissions: 4, completions: 8, buffers: 2, crowd: 1 };
 
 /// Whether this machine has no rings; if so, says that `check` was skipped.
 fn lacks_rings(check: &str) -> bool {
@@ -117,16 +117,16 @@ fn pair() -> (mio::net::TcpStream, UnixStream) {
 }
 
 /// Sockets on a ring, for a test without a worker.
-fn with_sockets(test: impl FnOnce(Sockets<'_>)) {
-    let mut parts = Parts::set_up(TINY).unwrap();
+fn with_sockets(sizes: Sizes, test: impl FnOnce(Sockets<'_>)) {
+    let mut parts = Parts::set_up(sizes).unwrap();
     let ring = Ring::start(&mut parts).unwrap();
-    test(Sockets::new(ring, Arc::new(bell().unwrap())));
+    test(Sockets::new(ring, Arc::new(bell().unwrap()), sizes.crowd));
 }
 
 /// Waits until the connection at 0 is received for, or is not any more.
 fn wait_until_it_receives(sockets: &mut Sockets<'_>, receives: bool) {
     while sockets.receives(0) != receives {
-        sockets.turned(0, receives, 1);
+        sockets.turned(0, if receives { Waits::Peer } else { Waits::Leave }, 1);
         sockets.wait(Some(Duration::from_millis(1))).unwrap();
         while let Some(news) = sockets.next() {
             assert!(matches!(news, News::Ready { key: 0, .. }), "{news:?}");
@@ -139,7 +139,7 @@ fn a_send_that_stops_half_way_says_where() {
     if lacks_rings("a send that stops half-way") {
         return;
     }
-    with_sockets(|mut sockets| {
+    with_sockets(TINY, |mut sockets| {
         let (mut ours, mut theirs) = pair();
         SockRef::from(&ours).set_send_buffer_size(4096).unwrap();
         sockets.watch(0, &mut ours).unwrap();
@@ -180,7 +180,7 @@ fn what_comes_for_a_connection_that_has_left_is_not_its_successors() {
     if lacks_rings("a place that is another's at once") {
         return;
     }
-    with_sockets(|mut sockets| {
+    with_sockets(TINY, |mut sockets| {
         for _ in 0..100 {
             let ((mut first, mut old_peer), (mut second, mut new_peer)) = (pair(), pair());
             sockets.watch(0, &mut first).unwrap();
@@ -198,5 +198,62 @@ fn what_comes_for_a_connection_that_has_left_is_not_its_successors() {
             sockets.give_back(piece);
             sockets.forget(0, second);
         }
+    });
+}
+
+#[test]
+fn only_a_crowd_is_received_for() {
+    if lacks_rings("a crowd") {
+        return;
+    }
+    with_sockets(Sizes { crowd: 2, ..TINY }, |mut sockets| {
+        let ((mut first, mut peer), (mut second, _other)) = (pair(), pair());
+        sockets.watch(0, &mut first).unwrap();
+        for _ in 0..100 {
+            sockets.turned(0, Waits::Peer, 1);
+        }
+        assert!(!sockets.receives(0), "one is no crowd");
+        sockets.watch(1, &mut second).unwrap();
+        wait_until_it_receives(&mut sockets, true);
+        sockets.forget(1, second);
+        peer.write_all(b"?").unwrap();
+        while sockets.receives(0) {
+            assert!(
+                sockets.wait(Some(Duration::from_secs(1))).unwrap(),
+                "it is received for alone"
+            );
+            while let Some(news) = sockets.next() {
+                if let News::Received { piece, .. } = news {
+                    sockets.give_back(piece);
+                }
+            }
+        }
+        sockets.forget(0, first);
+    });
+}
+
+#[test]
+fn a_debt_to_a_peer_that_has_ended_waits_for_room_and_nothing_else() {
+    if lacks_rings("a debt to a peer that has ended") {
+        return;
+    }
+    with_sockets(TINY, |mut sockets| {
+        let (mut ours, mut theirs) = pair();
+        SockRef::from(&ours).set_send_buffer_size(4096).unwrap();
+        while ours.write(&[0; 1024]).is_ok() {}
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        sockets.watch(0, &mut ours).unwrap();
+        let mut waits = 0;
+        while sockets.wait(Some(Duration::from_millis(50))).unwrap() {
+            waits += 1;
+            assert!(waits < 10, "it is woken again and again");
+            while let Some(news) = sockets.next() {
+                assert!(matches!(news, News::Ready { key: 0, .. }), "{news:?}");
+                sockets.turned(0, Waits::Room, 0);
+            }
+        }
+        theirs.read_exact(&mut [0; 4096]).unwrap();
+        assert!(sockets.wait(Some(Duration::from_secs(1))).unwrap(), "there is room");
+        sockets.forget(0, ours);
     });
 }

@@ -20,8 +20,10 @@ pub(super) const SLOTS: usize = 1 << SLOT_BITS;
 pub(super) enum Token {
     /// Reports each knock.
     Bell,
-    /// Reports what happens to the socket of a connection.
-    Poll { generation: u32, slot: usize },
+    /// Reports that there is something to read on a connection.
+    Look { generation: u32, slot: usize },
+    /// Reports that there is room for what a connection owes.
+    Room { generation: u32, slot: usize },
     /// Receives for a connection.
     Receive { generation: u32, slot: usize },
     /// Sends back what was received for a connection. Reports only that there was not enough room.
@@ -34,10 +36,11 @@ impl Token {
     pub(super) fn pack(self) -> u64 {
         let (operation, generation, slot) = match self {
             Self::Bell => (0, 0, 0),
-            Self::Poll { generation, slot } => (1, generation, slot),
-            Self::Receive { generation, slot } => (2, generation, slot),
-            Self::Send { generation, slot } => (3, generation, slot),
-            Self::Cancel => (4, 0, 0),
+            Self::Look { generation, slot } => (1, generation, slot),
+            Self::Room { generation, slot } => (2, generation, slot),
+            Self::Receive { generation, slot } => (3, generation, slot),
+            Self::Send { generation, slot } => (4, generation, slot),
+            Self::Cancel => (5, 0, 0),
         };
         debug_assert!(slot < SLOTS);
         operation << OPERATION_SHIFT | u64::from(generation) << SLOT_BITS | slot as u64
@@ -48,9 +51,10 @@ impl Token {
         let slot = number as usize % SLOTS;
         match number >> OPERATION_SHIFT {
             0 => Self::Bell,
-            1 => Self::Poll { generation, slot },
-            2 => Self::Receive { generation, slot },
-            3 => Self::Send { generation, slot },
+            1 => Self::Look { generation, slot },
+            2 => Self::Room { generation, slot },
+            3 => Self::Receive { generation, slot },
+            4 => Self::Send { generation, slot },
             _ => Self::Cancel,
         }
     }
@@ -65,8 +69,9 @@ mod tests {
         let tokens = [
             Token::Bell,
             Token::Cancel,
-            Token::Poll { generation: 0, slot: 0 },
-            Token::Poll { generation: u32::MAX, slot: 7 },
+            Token::Look { generation: 0, slot: 0 },
+            Token::Look { generation: u32::MAX, slot: 7 },
+            Token::Room { generation: 1 << 31, slot: 0 },
             Token::Receive { generation: 7, slot: SLOTS - 1 },
             Token::Send { generation: 1, slot: 1 },
         ];

@@ -12,21 +12,24 @@ pub(super) struct Slot {
     pub(super) generation: u32,
     /// The turn in which an entry with the descriptor was last pushed, modulo 2¹⁶.
     pub(super) pushed_in: u16,
-    pub(super) armed: Way,
-    /// If it is the other one, that which is armed has been cancelled.
-    pub(super) wanted: Way,
-    /// The next report of a poll is to be taken for something to read.
-    pub(super) look: bool,
+    /// What is in flight, until its last completion.
+    pub(super) armed: Option<Way>,
+    /// What is to be in flight. If something else is armed, that has been cancelled.
+    pub(super) wanted: Option<Way>,
     /// A piece is on its way back. Nothing else happens to the connection until that is over.
     pub(super) sending: bool,
-    /// Turns or buffers one behind the other that speak for the other way.
+    /// Turns or buffers one behind the other that speak for the other way to receive.
     pub(super) streak: u8,
 }
 
-/// How what a connection's peer sends is received.
+/// How the ring is told to watch a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    Poll,
+    /// Report, once, that there is something to read.
+    Look,
+    /// Report when there is room to write.
+    Room,
+    /// Receive what comes.
     Receive,
 }
 
@@ -35,19 +38,20 @@ impl Slot {
         descriptor: -1,
         generation: 0,
         pushed_in: 0,
-        armed: Way::Poll,
-        wanted: Way::Poll,
-        look: false,
+        armed: None,
+        wanted: None,
         sending: false,
         streak: 0,
     };
 
-    /// What the operation that receives is submitted with.
-    pub(super) fn armed_token(&self, slot: usize) -> Token {
+    /// What the operation of a connection is submitted with.
+    pub(super) fn token(&self, way: Way, slot: usize) -> u64 {
         let generation = self.generation;
-        match self.armed {
-            Way::Poll => Token::Poll { generation, slot },
+        let token = match way {
+            Way::Look => Token::Look { generation, slot },
+            Way::Room => Token::Room { generation, slot },
             Way::Receive => Token::Receive { generation, slot },
-        }
+        };
+        token.pack()
     }
 }
