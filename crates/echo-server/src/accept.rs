@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::SockRef;
 
 use crate::Event;
 use crate::service::Service;
@@ -18,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Connections taken from one listener before the others have their turn.
 const TURN: usize = 64;
+/// Whether what is set for a listener holds for its connections: then it saves them a call each.
+const INHERITS_NODELAY: bool = cfg!(target_os = "linux");
 /// Errors of single connections in one turn that are taken for what they seem.
 const MAX_ERRORS: usize = 16;
 
@@ -65,6 +68,9 @@ impl Acceptor {
         let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(index), Interest::READABLE)?;
+            if INHERITS_NODELAY {
+                SockRef::from(&*listener).set_tcp_nodelay(true)?;
+            }
         }
         let waker = Waker::new(poll.registry(), Token(listeners.len()))?;
         let events = Events::with_capacity(listeners.len() + 1);
@@ -144,9 +150,10 @@ impl Acceptor {
                         (service.observe)(Event::Refused { peer, limit });
                         continue;
                     }
-                    // An echo is small and wanted at once. It fails only on a dead connection.
-                    let _ = stream.set_nodelay(true);
-
+                    if !INHERITS_NODELAY {
+                        // An echo is small and wanted at once. It fails only on a dead connection.
+                        let _ = stream.set_nodelay(true);
+                    }
                     match take(stream.into(), peer) {
                         Ok(ControlFlow::Continue(())) => {}
                         Ok(ControlFlow::Break(())) => return Ok(Turn::Enough),

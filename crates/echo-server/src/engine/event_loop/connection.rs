@@ -142,8 +142,11 @@ impl Connection {
         let mut turn = turn;
         if self.session.next() == Next::Finish {
             service.finishing(self.peer, &self.session);
-            self.stream.shutdown(Shutdown::Write)?;
             self.session.fin_sent();
+            // Where the peer has ended too, the close that comes next sends the FIN.
+            if self.session.next() != Next::Close {
+                self.stream.shutdown(Shutdown::Write)?;
+            }
             self.fin = now;
             turn = Turn::More;
         }

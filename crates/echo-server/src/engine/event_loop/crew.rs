@@ -163,8 +163,13 @@ impl Door {
 
     fn hand_in(&self, stream: TcpStream, peer: SocketAddr) {
         self.open.fetch_add(1, Relaxed);
-        self.inbox().push((stream, peer));
-        self.knock();
+        let mut inbox = self.inbox();
+        inbox.push((stream, peer));
+        if inbox.len() == 1 {
+            // For those before, the worker has been called and has not come yet.
+            drop(inbox);
+            self.knock();
+        }
     }
 
     /// Makes the worker look at its inbox, and at the phase.
