@@ -26,6 +26,7 @@ on_every_engine! {
     a_silent_connection_is_closed_and_a_busy_one_is_not,
     a_peer_that_takes_nothing_is_closed_and_a_slow_one_is_not,
     no_descriptors_left_pauses_accepting_and_nothing_else,
+    waiting_for_a_peer_costs_no_processor_time,
     many_connections_come_and_go_and_leave_nothing_behind,
     what_happens_is_told_to_people_and_programs,
 }
@@ -357,6 +358,26 @@ fn no_descriptors_left_pauses_accepting_and_nothing_else(engine: &str) {
     let started = Instant::now();
     exchange(&last, b"at last");
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+#[cfg(not(target_os = "linux"))]
+fn waiting_for_a_peer_costs_no_processor_time(_: &str) {
+    echo_test_support::skipped("waiting for a peer", "it takes /proc of Linux");
+}
+
+#[cfg(target_os = "linux")]
+fn waiting_for_a_peer_costs_no_processor_time(engine: &str) {
+    let server = start(engine, &["--threads", "1"]);
+    let silent = connect(server.address);
+    exchange(&silent, b"and then nothing");
+    let never_reads = connect_and_never_read(server.address);
+    let ended = connect_and_never_read(server.address);
+    ended.shutdown(Shutdown::Write).unwrap();
+    let (before, waiting) = (cpu_time(&server), Instant::now());
+    std::thread::sleep(Duration::from_secs(1));
+    let (used, waited) = (cpu_time(&server) - before, waiting.elapsed());
+    assert!(used <= waited / 10, "{used:?} in {waited:?} of waiting");
+    drop((silent, never_reads, ended));
 }
 
 /// Processor time that a process has used; proc_pid_stat(5), in ticks of 10 ms.

@@ -47,15 +47,12 @@ pub(crate) struct Choice {
 /// is that one or none.
 pub(crate) fn choose(engine: Engine) -> Result<Choice, BindError> {
     match engine {
-        // A thread for each of many connections costs memory and switches; there is nothing that
-        // blocking calls would gain.
-        Engine::Auto => {
-            let reason = match try_out_uring() {
-                Ok(()) => "uring is available, but has to be asked for".to_owned(),
-                Err(error) => error.to_string(),
-            };
-            Ok(Choice { engine: Engine::Readiness, reason: Some(reason) })
-        }
+        // By docs/performance.md a ring is the fastest where the system has it. A thread for each of many
+        // connections costs memory and switches; there is nothing that blocking calls would gain.
+        Engine::Auto => Ok(match try_out_uring() {
+            Ok(()) => Choice { engine: Engine::Uring, reason: None },
+            Err(error) => Choice { engine: Engine::Readiness, reason: Some(error.to_string()) },
+        }),
         Engine::Uring => {
             try_out_uring()?;
             Ok(Choice { engine, reason: None })

@@ -6,6 +6,7 @@
 
 mod connection;
 mod crew;
+mod peer;
 mod worker;
 
 use std::io;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
+use super::peer::Peer;
 use crate::CloseReason;
 use crate::farewell;
 use crate::service::Service;
@@ -24,7 +25,7 @@ pub(super) type Tick = u32;
 /// A connection. There may be ten thousand of them, and most owe nothing: it is kept small.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) session: Session,
     pub(super) echoed: u64,
     pub(super) accepted: Tick,
@@ -67,7 +68,7 @@ impl Connection {
     ) -> Self {
         Self {
             stream,
-            peer,
+            peer: peer.into(),
             session: Session::new(service.config),
             echoed: 0,
             accepted: now,
@@ -141,7 +142,7 @@ impl Connection {
     fn conclude(&mut self, service: &Service<'_>, turn: Turn, now: Tick) -> io::Result<Turn> {
         let mut turn = turn;
         if self.session.next() == Next::Finish {
-            service.finishing(self.peer, &self.session);
+            service.finishing(self.peer.address(), &self.session);
             self.session.fin_sent();
             // Where the peer has ended too, the close that comes next sends the FIN.
             if self.session.next() != Next::Close {

@@ -269,7 +269,7 @@ impl<'a, S: Source> Worker<'a, S> {
         let Connection { peer, session, echoed, stream, .. } = connection;
         // What counts it as gone comes after it is gone.
         self.source.forget(key, stream);
-        self.service.closed(peer, &session, echoed, duration, reason);
+        self.service.closed(peer.address(), &session, echoed, duration, reason);
         self.seat.door.ended();
         if self.connections.is_empty() {
             // Ten thousand connections leave a large table behind.

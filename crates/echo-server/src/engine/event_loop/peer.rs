@@ -1,0 +1,41 @@
+//! The address of a connection's peer, in half the space.
+
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+
+/// A [`SocketAddr`] of 16 bytes instead of 32; that of an IPv6 peer is kept elsewhere.
+pub(super) enum Peer {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+impl Peer {
+    pub(super) fn address(&self) -> SocketAddr {
+        match self {
+            Self::V4(address) => SocketAddr::V4(*address),
+            Self::V6(address) => SocketAddr::V6(**address),
+        }
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self::V4(address),
+            SocketAddr::V6(address) => Self::V6(Box::new(address)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_keeps_its_address() {
+        for address in ["127.0.0.1:7", "[::1]:65432"] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(Peer::from(address).address(), address);
+        }
+        assert!(size_of::<Peer>() <= 16);
+    }
+}
