@@ -58,9 +58,9 @@ pub(crate) struct Cli {
     max_frame: u64,
 
     /// How connections are driven: readiness, event loops; uring, event loops on Linux's io_uring;
-    /// threads, a thread each; auto, the fastest
+    /// threads, a thread each; auto, uring where it works and readiness elsewhere
     ///
-    /// With -v, the server says which one runs, and why auto took none other. uring needs Linux 6.6, and
+    /// With -v, the server says which one runs, and why auto did not take uring. That needs Linux 6.6, and
     /// that nothing forbids it, as most containers do.
     #[arg(long, env = "ECHO_ENGINE", value_name = "ENGINE", default_value_t)]
     #[arg(value_parser = PossibleValuesParser::new(Engine::NAMES).try_map(|name| name.parse::<Engine>()))]
