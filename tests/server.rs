@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use assert_cmd::Command;
 use echo_test_support::{
-    DEADLINE, Process, Server, command, connect, exchange, skipped, skipped_without_ipv6,
+    DEADLINE, Process, Server, command, connect, exchange, refusing, skipped, skipped_without_ipv6,
     wait_until_it_refuses,
 };
 use predicates::str::{contains, diff, is_empty};
@@ -217,5 +217,31 @@ fn the_seeds_python_client_gets_its_echo() {
             skipped("the_seeds_python_client_gets_its_echo", "python3 is not installed");
         }
         Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn without_a_ring_auto_takes_another_engine_and_uring_says_what_forbids_it() {
+    for (call, error, cause) in [
+        ("io_uring_setup", "EPERM", "sysctl kernel.io_uring_disabled"),
+        ("io_uring_setup", "ENOSYS", "seccomp"),
+        ("io_uring_setup", "ENOMEM", "ulimit -l"),
+        ("io_uring_register", "EINVAL", "Linux 6.6"),
+    ] {
+        let start = |engine: &str| {
+            let arguments = ["--port", "0", "-v", "--once", "--engine", engine];
+            Server::start_with(refusing(call, error, PROGRAM).args(arguments))
+        };
+        let server = match start("auto") {
+            Ok(server) => server,
+            Err(error) => return skipped("a refused ring", &format!("it takes strace: {error}")),
+        };
+        exchange(&connect(server.address), b"none the less");
+        let told = server.process.wait().unwrap().stderr;
+        assert!(told.contains("engine: readiness (uring is not available: "), "{told}");
+        let refused = start("uring").err().expect("there is no ring").to_string();
+        assert!(refused.contains("uring is not available: "), "{refused}");
+        assert!(refused.contains(cause), "{refused}");
+        assert!(refused.contains("--engine readiness does without"), "{refused}");
     }
 }

@@ -54,6 +54,15 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// A command for `program` on a system that fails every `call` of it with `error`. It takes strace(1) and the
+/// right to use it, and has to end by itself: killing the tracer would leave the program behind.
+pub fn refusing(call: &str, error: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut tracer = command("strace");
+    tracer.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+    tracer.args(["-e", &format!("inject={call}:error={error}")]).arg(program.as_ref());
+    tracer
+}
+
 /// Says on the terminal, past the test harness's capture, that a check was skipped and why.
 pub fn skipped(check: &str, why: &str) {
     // Not `eprintln!`, which the harness captures. If stderr is closed, nobody wants to know.
