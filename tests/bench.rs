@@ -9,7 +9,7 @@ use std::time::Duration;
 use echo_client::hdr_log::{Log, Unit};
 use echo_client::run::Run;
 use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
-use echo_test_support::{Finished, Process, command, skipped};
+use echo_test_support::{Finished, Process, command, refusing, skipped};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
@@ -285,11 +285,9 @@ fn a_run_can_be_ended_early_and_a_second_time_for_good(engine: &str) {
 #[test]
 fn where_io_uring_is_refused_it_is_done_without_or_the_likely_cause_is_said() {
     let refused = |call: &str, error: &str, engine: &str| {
-        let (calls, inject) = (format!("trace={call}"), format!("inject={call}:error={error}"));
-        let mut tracer = command("strace");
-        tracer.args(["-f", "-o", "/dev/null", "-e", &calls, "-e", &inject, PROGRAM, "bench"]);
-        tracer.args(["-n", "10", "--engine", engine, "--port", &echo_server().to_string()]);
-        Process::run(&mut tracer, b"")
+        let mut client = refusing(call, error, PROGRAM);
+        client.args(["bench", "-n", "10", "--engine", engine]);
+        Process::run(client.args(["--port", &echo_server().to_string()]), b"")
     };
     if let Err(error) = refused("io_uring_setup", "EPERM", "readiness").and_then(|finished| {
         let works = finished.status.success();
