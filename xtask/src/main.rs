@@ -1,8 +1,10 @@
 //! What cargo alone cannot say about the pair. Run it as `cargo xtask`.
 
 mod bench;
+mod cargo;
 mod e2e;
 mod pair;
+mod sanitize;
 mod soak;
 mod socket_table;
 
@@ -27,6 +29,8 @@ enum Task {
     Bench(bench::Options),
     /// Let peers of all kinds visit every engine for a time, with stops and kills in between
     Soak(soak::Options),
+    /// Run the tests of what has unsafe code under AddressSanitizer and LeakSanitizer
+    Sanitize,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -34,5 +38,6 @@ fn main() -> anyhow::Result<()> {
         Task::E2e { release } => e2e::run(release),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::Sanitize => sanitize::run(),
     }
 }

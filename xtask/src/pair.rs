@@ -7,6 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use echo_test_support::{Finished, Process, Server, command};
 
+use crate::cargo::cargo;
+
 /// The built programs.
 pub(crate) struct Pair {
     pub(crate) server: PathBuf,
@@ -16,8 +18,7 @@ pub(crate) struct Pair {
 impl Pair {
     /// Builds what will be started; starting through `cargo run` would lock and look around each time.
     pub(crate) fn build(release: bool) -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
+        let mut build = cargo();
         build.args(["build", "--quiet", "--package", "echo-server", "--package", "echo-client"]);
         build.args(release.then_some("--release"));
         ensure!(

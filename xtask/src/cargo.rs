@@ -1,0 +1,9 @@
+//! Cargo, as the tasks call it.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+/// The Cargo that runs this task.
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
