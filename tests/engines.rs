@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use echo_proto::Pattern;
 use echo_test_support::{
-    DEADLINE, Server, connect, connect_and_never_read, connect_with_little_room, exchange,
+    Held, Server, connect, connect_and_never_read, connect_with_little_room, eventually, exchange,
     on_every_engine, read_to_end,
 };
 
@@ -178,14 +178,6 @@ fn small_echoes_do_not_wait_for_each_other(engine: &str) {
     assert!(started.elapsed() < Duration::from_millis(1000), "{:?}", started.elapsed());
 }
 
-/// Resident memory of a process in KiB, where the system tells; without the pages of the program file,
-/// which come and go as the system likes.
-fn resident(server: &Server) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id())).ok()?;
-    let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
 fn peers_that_never_read_hold_little_and_bother_nobody(engine: &str) {
     const PEERS: usize = 80;
     // With buffers and stack of its thread, for the engine that has one for each connection.
@@ -199,7 +191,8 @@ fn peers_that_never_read_hold_little_and_bother_nobody(engine: &str) {
     for _ in 0..1000 {
         exchange(&bystander, b"warm");
     }
-    let before = resident(&server);
+    let memory = || Held::by(&server).memory_kib;
+    let before = memory();
     let mut stuck = Vec::new();
     std::thread::scope(|scope| {
         let peers: Vec<_> =
@@ -211,23 +204,14 @@ fn peers_that_never_read_hold_little_and_bother_nobody(engine: &str) {
         exchange(&bystander, b"ping");
         assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
     }
-    let (Some(before), Some(now)) = (before, resident(&server)) else { return };
-    let held = now.saturating_sub(before) / PEERS as u64;
+    let held = memory().saturating_sub(before) / PEERS as u64;
     assert!(held <= most, "{held} KiB for each peer that does not read");
     if engine == "threads" {
         return; // the system keeps what it has mapped for threads
     }
     drop(stuck);
-    let started = Instant::now();
     // The allocator keeps 128 KiB at the end of the loop's heap, and the table of connections grew.
-    while resident(&server).unwrap() > before + 192 {
-        assert!(
-            started.elapsed() < Duration::from_secs(4),
-            "{:?} of {before} KiB",
-            resident(&server)
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    eventually("the memory goes back", || memory() <= before + 192);
 }
 
 fn a_flood_does_not_starve_the_others(engine: &str) {
@@ -262,10 +246,7 @@ fn connections_beyond_the_limit_are_closed_at_once_without_a_byte(engine: &str) 
     exchange(&first, b"still here");
     drop(second);
     // Its place is free as soon as its end was seen.
-    let started = Instant::now();
-    while !is_served(server.address) {
-        assert!(started.elapsed() < DEADLINE);
-    }
+    eventually("the place is free", || is_served(server.address));
 }
 
 /// Whether a new connection gets an echo, as opposed to being closed.
@@ -392,8 +373,7 @@ fn cpu_time(server: &Server) -> Duration {
 
 fn many_connections_come_and_go_and_leave_nothing_behind(engine: &str) {
     let server = start(engine, &["--quiet"]);
-    let descriptors =
-        || std::fs::read_dir(format!("/proc/{}/fd", server.process.id())).map(Iterator::count).ok();
+    let descriptors = || Held::by(&server).descriptors;
     exchange(&connect(server.address), b"warm");
     let before = descriptors();
     for _ in 0..20 {
@@ -403,10 +383,7 @@ fn many_connections_come_and_go_and_leave_nothing_behind(engine: &str) {
         }
     }
     // The last ends may still have to be seen.
-    let started = Instant::now();
-    while descriptors() > before {
-        assert!(started.elapsed() < DEADLINE, "{:?} of {before:?}", descriptors());
-    }
+    eventually("the descriptors are closed", || descriptors() <= before);
 }
 
 fn what_happens_is_told_to_people_and_programs(engine: &str) {

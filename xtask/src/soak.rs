@@ -6,7 +6,6 @@
 
 mod peer;
 mod tally;
-mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,11 +15,10 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use echo_server::Engine;
-use echo_test_support::{Server, Signal, connect, exchange};
+use echo_test_support::{Held, Server, Signal, connect, exchange};
 use fastrand::Rng;
 
 use self::tally::Tally;
-use self::watch::Held;
 use crate::pair::Pair;
 
 /// Peers at the same time.

@@ -3,6 +3,7 @@
 //! Failures are `io::Error`s that say what the program printed, so that a test can unwrap them and
 //! `cargo xtask e2e` can report them.
 
+mod held;
 pub mod peers;
 
 use std::ffi::OsStr;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+pub use held::Held;
 #[cfg(unix)]
 pub use rustix::process::Signal;
 
@@ -151,15 +153,25 @@ pub fn reset(stream: TcpStream) {
     let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
 }
 
+/// Waits until `condition` holds; `what` says what that means.
+///
+/// # Panics
+///
+/// It does not within [`DEADLINE`].
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < DEADLINE, "after {DEADLINE:?} it is still not so: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Waits until nobody listens at `address`. What was queued there until then is reset.
 pub fn wait_until_it_refuses(address: SocketAddr) {
-    let started = Instant::now();
-    loop {
-        match TcpStream::connect(address) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
-            _ => assert!(started.elapsed() < DEADLINE),
-        }
-    }
+    eventually("nobody listens", || {
+        let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
+        TcpStream::connect(address).is_err_and(refused)
+    });
 }
 
 /// A running program whose output is collected. It is killed when this is dropped.

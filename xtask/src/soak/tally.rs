@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use echo_test_support::Held;
+
 use super::peer::Ending;
-use super::watch::Held;
 
 /// Counts over all spells of an engine.
 #[derive(Clone, Copy, Debug, Default)]

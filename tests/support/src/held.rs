@@ -2,20 +2,22 @@
 
 use std::fmt;
 
-use echo_test_support::Server;
+use crate::Server;
 
 /// Descriptors, threads and memory of a process. All of them 0 where there is no `/proc`.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Held {
-    pub(super) descriptors: usize,
-    pub(super) threads: u64,
-    /// Resident, in KiB.
-    pub(super) memory_kib: u64,
+pub struct Held {
+    /// Open files and sockets.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: u64,
+    /// Resident memory in KiB, without the pages of the program file, which come and go as the system likes.
+    pub memory_kib: u64,
 }
 
 impl Held {
     /// What the server holds now; nothing if it is gone.
-    pub(super) fn by(server: &Server) -> Self {
+    pub fn by(server: &Server) -> Self {
         let folder = format!("/proc/{}", server.process.id());
         let status = std::fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
         let field = |name: &str| {
@@ -23,7 +25,7 @@ impl Held {
             line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
         };
         let descriptors = std::fs::read_dir(format!("{folder}/fd")).map_or(0, Iterator::count);
-        Self { descriptors, threads: field("Threads:"), memory_kib: field("VmRSS:") }
+        Self { descriptors, threads: field("Threads:"), memory_kib: field("RssAnon:") }
     }
 }
 
