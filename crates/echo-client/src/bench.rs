@@ -106,14 +106,18 @@ enum Message {
 ///
 /// # Errors
 ///
-/// The host has no address, not one connection can be made, or the system refuses what an event loop
-/// takes. Connections that fail later are in the [`Run`].
+/// The host has no address, not one connection can be made, the system refuses what an event loop
+/// takes, or it does not tell the processor time of the server's process. Connections that fail later are
+/// in the [`Run`].
 pub fn run(
     config: &Config,
     plan: &Plan,
     stop: &Stop,
     mut observe: impl FnMut(Event<'_>),
 ) -> Result<Run, Error> {
+    if let Some(pid) = plan.server_pid {
+        system::process_cpu_time(pid).map_err(|source| Error::ServerProcess { pid, source })?;
+    }
     let server = server(config)?;
     let threads = plan.threads.clamp(1, plan.connections);
     let wire_size = TestStream::new(0, plan.framing, plan.size).wire_size();
@@ -140,6 +144,7 @@ pub fn run(
         let mut run = Run {
             schema_version: SCHEMA_VERSION,
             program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+            label: plan.label.clone(),
             started: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             machine: system::machine(),
             settings: settings(&shared),

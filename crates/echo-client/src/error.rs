@@ -80,6 +80,13 @@ pub enum Error {
     Output(io::Error),
     /// The system refused what it takes to exchange bytes: a thread, or a socket option.
     Setup(io::Error),
+    /// The processor time of the server's process cannot be measured.
+    ServerProcess {
+        /// The process as given.
+        pid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
     /// io_uring was asked for, and the system has none, or not all that it takes, or forbids it.
     Uring(io::Error),
 }
@@ -127,6 +134,10 @@ impl Error {
                 "each message is a 4-byte big-endian count and as many bytes; --framing raw sends \
                  any bytes"
             }
+            Self::ServerProcess { source, .. } if source.kind() == ErrorKind::NotFound => {
+                "it is the server's process on this machine: see  pgrep echo-server"
+            }
+            Self::ServerProcess { .. } => "only Linux tells it; leave --server-pid out",
             Self::Uring(source) => match source.kind() {
                 ErrorKind::PermissionDenied => {
                     "is it switched off (sysctl kernel.io_uring_disabled), or forbidden to this \
@@ -220,6 +231,12 @@ impl fmt::Display for Error {
             ),
             Self::Input(source) => write!(f, "cannot read the message: {source}"),
             Self::Output(source) => write!(f, "cannot write the output: {source}"),
+            Self::ServerProcess { pid, source } if source.kind() == ErrorKind::NotFound => {
+                write!(f, "there is no process {pid}")
+            }
+            Self::ServerProcess { pid, source } => {
+                write!(f, "cannot measure the processor time of process {pid}: {source}")
+            }
             Self::Uring(source) => write!(f, "cannot use io_uring: {source}"),
             Self::Setup(source) => {
                 write!(f, "the system refused a socket, a thread or the like: {source}")

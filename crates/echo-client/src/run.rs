@@ -19,6 +19,8 @@ pub struct Run {
     pub schema_version: u32,
     /// Name and version of the program that measured.
     pub program: String,
+    /// What it is called in reports, where a name was given.
+    pub label: Option<String>,
     /// When the run started, by RFC 3339.
     pub started: String,
     /// The machine that the load came from.
@@ -139,6 +141,11 @@ pub struct Figures {
     pub cpu_us_per_echo: Option<f64>,
     /// The share of the time that the busiest thread of the client was running.
     pub busy: Option<f64>,
+    /// The server's processor time, user and system, while it was measured, in seconds; none unless its
+    /// process was named.
+    pub server_cpu_s: Option<f64>,
+    /// The same for each echo, in microseconds.
+    pub server_cpu_us_per_echo: Option<f64>,
     /// TCP segments that were sent again, on the client's side (Linux).
     pub retransmits: Option<u64>,
     /// What should be known before the figures are believed.

@@ -12,6 +12,9 @@ use crate::run::{Fairness, Figures, Interval, Loop, Settings};
 const BUSY: f64 = 0.95;
 /// A rate that is reached to this part is taken for reached.
 const REACHED: f64 = 0.99;
+/// Less of the server's processor time is not known well enough: the system counts user and system time in
+/// hundredths of a second, so that the sum is right to two of them.
+const CPU_KNOWN: Duration = Duration::from_millis(200);
 /// Samples that should lie beyond a percentile for it to mean something.
 const BEYOND: f64 = 10.0;
 
@@ -47,10 +50,13 @@ pub(super) fn settings(shared: &Shared<'_>) -> Settings {
 pub(super) fn figures(plan: &Plan, wire_size: u64, total: &Record, tally: Tally) -> Figures {
     let latency = Distribution::of(&total.latency);
     let service = total.service.as_ref().map_or_else(|| latency.clone(), Distribution::of);
-    let cpu = tally.cpu.filter(|_| tally.echoes > 0);
+    let us_per_echo = |cpu: Option<Duration>| {
+        cpu.filter(|_| tally.echoes > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / tally.echoes as f64)
+    };
     // Threads differ in when they were through: the window is that of the last.
     let seconds = tally.window.as_secs_f64();
     let rate = if seconds > 0.0 { tally.echoes as f64 / seconds } else { 0.0 };
+    let server_cpu = tally.server_cpu_used();
     let mut warnings = warnings(plan, &latency, rate, &tally);
     if cfg!(debug_assertions) {
         warnings.push("this is an unoptimised build: use --release to measure".to_owned());
@@ -68,8 +74,10 @@ pub(super) fn figures(plan: &Plan, wire_size: u64, total: &Record, tally: Tally)
         failed: tally.failed,
         causes: tally.causes,
         fairness: fairness(&tally.shares),
-        cpu_us_per_echo: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / tally.echoes as f64),
+        cpu_us_per_echo: us_per_echo(tally.cpu),
         busy: tally.busy,
+        server_cpu_s: server_cpu.map(|cpu| cpu.as_secs_f64()),
+        server_cpu_us_per_echo: us_per_echo(server_cpu),
         retransmits: tally.retransmits,
         warnings,
         incidents: tally.incidents,
@@ -137,6 +145,7 @@ fn warnings(plan: &Plan, latency: &Distribution, rate: f64, tally: &Tally) -> Ve
             busy * 100.0
         ));
     }
+    warnings.extend(plan.server_pid.and_then(|pid| server_warning(pid, tally)));
     let percentiles = [("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
     let thin: Vec<_> = percentiles
         .into_iter()
@@ -152,6 +161,19 @@ fn warnings(plan: &Plan, latency: &Distribution, rate: f64, tally: &Tally) -> Ve
         ));
     }
     warnings
+}
+
+fn server_warning(pid: u32, tally: &Tally) -> Option<String> {
+    match tally.server_cpu_used() {
+        None => {
+            Some(format!("the server's processor time is not known: process {pid} ended meanwhile"))
+        }
+        Some(cpu) if cpu < CPU_KNOWN => Some(format!(
+            "the server used {:.2} s of processor time, which is known to 0.02 s: measure longer",
+            cpu.as_secs_f64()
+        )),
+        Some(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -195,5 +217,16 @@ mod tests {
             warnings,
             ["too few samples for p99.9, p99.99: of 1000 fewer than 10 lie beyond"]
         );
+    }
+
+    #[test]
+    fn the_servers_processor_time_comes_with_a_warning_unless_it_is_well_known() {
+        let warning = |ms: Option<u64>| {
+            let server_cpu = ms.map(|ms| Duration::ZERO..Duration::from_millis(ms));
+            server_warning(7, &Tally { server_cpu, ..Tally::default() })
+        };
+        assert!(warning(None).unwrap().contains("process 7 ended"));
+        assert!(warning(Some(190)).unwrap().contains("used 0.19 s"));
+        assert_eq!(warning(Some(200)), None);
     }
 }

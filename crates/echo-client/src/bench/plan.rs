@@ -39,6 +39,10 @@ pub struct Plan {
     pub reconnect_every: Option<NonZero<u64>>,
     /// How often the figures so far are told.
     pub interval: Duration,
+    /// What the run is called in reports.
+    pub label: Option<String>,
+    /// The server's process on this machine, whose processor time is to be measured (Linux).
+    pub server_pid: Option<u32>,
 }
 
 impl Plan {
@@ -122,6 +126,8 @@ pub(super) mod tests {
             busy_poll: false,
             reconnect_every: None,
             interval: Duration::from_secs(1),
+            label: None,
+            server_pid: None,
         }
     }
 

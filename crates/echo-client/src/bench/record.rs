@@ -1,5 +1,6 @@
 //! What the workers measure: by interval what is shown as it goes, and once what is known at the end.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -69,6 +70,8 @@ pub(super) struct Tally {
     /// Processor time in the window, and the highest share of one thread's time.
     pub(super) cpu: Option<Duration>,
     pub(super) busy: Option<f64>,
+    /// The server's processor time at the beginning and at the end of the window.
+    pub(super) server_cpu: Option<Range<Duration>>,
     pub(super) retransmits: Option<u64>,
 }
 
@@ -89,6 +92,7 @@ impl Default for Tally {
             shares: Vec::new(),
             cpu: None,
             busy: None,
+            server_cpu: None,
             retransmits: None,
         }
     }
@@ -105,6 +109,11 @@ impl Tally {
             let connection = connection + 1;
             self.incidents.push(Incident { connection, at_us: at, offset, cause, text });
         }
+    }
+
+    /// The server's processor time in the window.
+    pub(super) fn server_cpu_used(&self) -> Option<Duration> {
+        self.server_cpu.as_ref().map(|window| window.end.saturating_sub(window.start))
     }
 
     /// Adds what another worker has.
@@ -125,6 +134,10 @@ impl Tally {
         self.shares.extend(other.shares);
         self.cpu = sum(self.cpu, other.cpu);
         self.busy = self.busy.into_iter().chain(other.busy).reduce(f64::max);
+        // Each has measured all of the server: it counts from the first beginning to the last end.
+        let windows = self.server_cpu.take().into_iter().chain(other.server_cpu);
+        self.server_cpu =
+            windows.reduce(|one, other| one.start.min(other.start)..one.end.max(other.end));
         self.retransmits = sum(self.retransmits, other.retransmits);
     }
 }

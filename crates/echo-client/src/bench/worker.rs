@@ -18,7 +18,7 @@ use super::ring::Ring;
 use super::seat::{Link, Seat};
 use super::{Message, Shared};
 use crate::Error;
-use crate::system::thread_cpu_time;
+use crate::system::{process_cpu_time, thread_cpu_time};
 
 /// The token of the alarm; the others are those of the seats.
 const ALARM: Token = Token(usize::MAX);
@@ -86,9 +86,10 @@ struct Times {
     end: u64,
     /// The end of the warm-up, and then of each interval.
     mark: u64,
-    /// When measuring began, and this thread's processor time by then.
+    /// When measuring began, and the processor time of this thread and of the server by then.
     began: u64,
     cpu_before: Option<Duration>,
+    server_cpu_before: Option<Duration>,
 }
 
 impl<'a> Worker<'a> {
@@ -203,6 +204,7 @@ impl<'a> Worker<'a> {
         if self.stage == Stage::WarmUp {
             self.stage = Stage::Measuring;
             (self.times.began, self.times.cpu_before) = (now, thread_cpu_time());
+            self.times.server_cpu_before = self.server_cpu_time();
         } else if now < end {
             self.hand_in((mark - warmup) / interval - 1);
         }
@@ -220,12 +222,18 @@ impl<'a> Worker<'a> {
             self.tally.cpu = cpu.map(|(now, before)| now - before);
             let busy = |cpu: Duration| cpu.as_secs_f64() / window.as_secs_f64().max(1e-9);
             self.tally.busy = self.tally.cpu.map(busy);
+            let server_cpu = self.times.server_cpu_before.zip(self.server_cpu_time());
+            self.tally.server_cpu = server_cpu.map(|(before, now)| before..now);
             self.stage = Stage::Draining;
         } else {
             // There is no window, so nothing that still comes is a sample.
             self.stage = Stage::Leaving;
         }
         self.times.end = self.times.end.min(now);
+    }
+
+    fn server_cpu_time(&self) -> Option<Duration> {
+        process_cpu_time(self.shared.plan.server_pid?).ok()
     }
 
     /// What was measured up to the end of the interval with this number.
@@ -300,7 +308,15 @@ impl Times {
             Length::Messages(_) => u64::MAX,
         };
         let interval = (plan.interval.as_nanos() as u64).max(1);
-        Self { warmup, interval, end, mark: warmup, began: 0, cpu_before: None }
+        Self {
+            warmup,
+            interval,
+            end,
+            mark: warmup,
+            began: 0,
+            cpu_before: None,
+            server_cpu_before: None,
+        }
     }
 
     /// When there is something to be noticed next.

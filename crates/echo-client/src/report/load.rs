@@ -50,6 +50,12 @@ fn log(name: &str, text: &[u8], unit: Unit) -> Result<Saved, Error> {
 }
 
 impl Saved {
+    /// What the run was called when it was made.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.run.as_ref()?.run.label.as_deref()
+    }
+
     /// A run, ready for a report.
     ///
     /// # Errors

@@ -118,6 +118,7 @@ fn sum_of_runs(parts: &[(&str, &Measured)], whole: &Saved) -> Result<Measured, E
     let run = Run {
         schema_version: SCHEMA_VERSION,
         program: format!("echo-client {} ({} runs merged)", env!("CARGO_PKG_VERSION"), parts.len()),
+        label: label(&runs),
         started: started.to_owned(),
         machine: Machine {
             os: distinct(runs.iter().map(|run| &run.machine.os)),
@@ -132,6 +133,12 @@ fn sum_of_runs(parts: &[(&str, &Measured)], whole: &Saved) -> Result<Measured, E
         gates: Vec::new(),
     };
     Ok(Measured { run, service, connect })
+}
+
+/// The label that all have, if so.
+fn label(runs: &[&Run]) -> Option<String> {
+    let label = runs[0].label.clone();
+    label.filter(|label| runs.iter().all(|run| run.label.as_ref() == Some(label)))
 }
 
 /// The settings that decide what a latency means, in words.

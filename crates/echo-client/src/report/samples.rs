@@ -28,6 +28,7 @@ pub(super) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) 
     Run {
         schema_version: SCHEMA_VERSION,
         program: "echo-client 0.1.0".to_owned(),
+        label: None,
         started: "2026-01-02T03:04:05Z".to_owned(),
         machine: Machine {
             os: "Linux".to_owned(),

@@ -88,6 +88,9 @@ impl Table {
                 of_run("loss", "loss", count, |run| Some(figures(run).loss as f64)),
                 of_run("failed", "failed", count, |run| Some(figures(run).failed as f64)),
                 of_run("cpu_us_per_echo", "cpu per echo", us, |run| figures(run).cpu_us_per_echo),
+                of_run("server_cpu_us_per_echo", "server cpu per echo", us, |run| {
+                    figures(run).server_cpu_us_per_echo
+                }),
             ],
             warnings: saved.iter().flat_map(warnings).collect(),
         }

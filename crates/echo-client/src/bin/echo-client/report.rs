@@ -18,10 +18,14 @@ const LONGEST_FILE: u64 = 256 << 20;
 /// Reads all files before it says anything, so that a bad one does not leave half a report.
 pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     let mut saved = Vec::new();
-    for (file, name) in options.files.iter().zip(names(&options.files)) {
+    for file in &options.files {
         let shown = if is_stdin(file) { "stdin".to_owned() } else { file.display().to_string() };
         let text = read(file).with_context(|| format!("cannot read {shown}"))?;
-        saved.push(load(&name, &text, options.unit.into()).context(shown)?);
+        saved.push(load(&shown, &text, options.unit.into()).context(shown)?);
+    }
+    let labels: Vec<_> = saved.iter().map(|saved| saved.label().map(printable)).collect();
+    for (saved, name) in saved.iter_mut().zip(names(&options.files, &labels)) {
+        saved.name = name;
     }
     if options.merge {
         saved = vec![merge(&saved)?];
@@ -65,15 +69,20 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// What the files are called in the report: by the last part of their path without its ending, by
-/// the whole path where that is not enough, and with a number where even that is the same.
-fn names(files: &[impl AsRef<Path>]) -> Vec<String> {
+/// What the runs are called in the report: by their label; those without one by the last part of their
+/// file's path without its ending, and by the whole path where that is not enough. A number tells apart
+/// what would still be called the same.
+fn names(files: &[impl AsRef<Path>], labels: &[Option<String>]) -> Vec<String> {
     let stems: Vec<String> = files.iter().map(|file| stem(file.as_ref())).collect();
     let mut taken = HashSet::new();
     let mut names = Vec::new();
-    for (file, stem) in files.iter().zip(&stems) {
+    for ((file, stem), label) in files.iter().zip(&stems).zip(labels) {
         let alone = stems.iter().filter(|other| *other == stem).count() == 1;
-        let name = if alone { stem.clone() } else { printable(&file.as_ref().to_string_lossy()) };
+        let name = match label {
+            Some(label) => label.clone(),
+            None if alone => stem.clone(),
+            None => printable(&file.as_ref().to_string_lossy()),
+        };
         let numbered = (2..).map(|number| format!("{name} ({number})"));
         let free = [name.clone()].into_iter().chain(numbered).find(|name| !taken.contains(name));
         let free = free.expect("numbers do not end");
@@ -103,12 +112,19 @@ mod tests {
 
     #[test]
     fn names_are_short_and_unique() {
-        let found = names(&["x/a.json", "b.hlog", "y/b.json", "-", "y/b.json"]);
+        let files = ["x/a.json", "b.hlog", "y/b.json", "-", "y/b.json"];
+        let found = names(&files, &[const { None }; 5]);
         assert_eq!(found, ["a", "b.hlog", "y/b.json", "stdin", "y/b.json (2)"]);
     }
 
     #[test]
+    fn a_label_names_a_run_and_a_number_its_repetitions() {
+        let labels = [Some("ring"), None, Some("ring")].map(|label| label.map(str::to_owned));
+        assert_eq!(names(&["1.json", "2.json", "3.json"], &labels), ["ring", "2", "ring (2)"]);
+    }
+
+    #[test]
     fn a_name_cannot_speak_to_the_terminal() {
-        assert_eq!(names(&["\u{1b}[2Ja.json"]), ["\u{fffd}[2Ja"]);
+        assert_eq!(names(&["\u{1b}[2Ja.json"], &[None]), ["\u{fffd}[2Ja"]);
     }
 }

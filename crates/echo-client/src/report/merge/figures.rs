@@ -33,6 +33,10 @@ pub(super) fn figures(
         incidents: incidents(runs),
         fairness: fairness(runs),
         cpu_us_per_echo: cpu_us.filter(|_| echoes > 0).map(|us| us / echoes as f64),
+        // Where the loads were on one server, each part has seen all of its time: neither the sum nor any of
+        // them is known to be right.
+        server_cpu_s: None,
+        server_cpu_us_per_echo: None,
         busy: all().filter_map(|result| result.busy).reduce(f64::max),
         retransmits: all().map(|result| result.retransmits).sum(),
         warnings,

@@ -18,7 +18,7 @@ pub(super) fn report(run: &Run) -> String {
 fn write_report(run: &Run, text: &mut String) -> std::fmt::Result {
     let Run { settings, result, gates, .. } = run;
     let Figures { seconds, rate, bytes_per_second, echoes, sent, loss, .. } = result;
-    writeln!(text, "{}", headline(settings))?;
+    writeln!(text, "{}", headline(run))?;
     writeln!(text)?;
     let megabytes = bytes_per_second / 1e6;
     writeln!(text, "rate         {rate:.0} echoes/s, {megabytes:.2} MB/s each way")?;
@@ -42,6 +42,12 @@ fn write_report(run: &Run, text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
             "client       {cpu:.2} us of processor time an echo, busiest thread {busy:.0} %"
+        )?;
+    }
+    if let (Some(seconds), Some(cpu)) = (result.server_cpu_s, result.server_cpu_us_per_echo) {
+        writeln!(
+            text,
+            "server       {cpu:.2} us of processor time an echo, {seconds:.2} s in all"
         )?;
     }
     if let Some(retransmits) = result.retransmits {
@@ -80,10 +86,11 @@ pub(super) fn interval(interval: &Interval) -> String {
 }
 
 /// What was done, in a line.
-fn headline(settings: &Settings) -> String {
+fn headline(Run { label, settings, .. }: &Run) -> String {
     let Settings { address, connections, size, depth, threads, engine, .. } = settings;
     let connections = counted(*connections, "connection");
-    let mut parts = vec![format!("{address}: {connections} x {size} bytes, depth {depth}")];
+    let name = label.as_ref().map(|label| format!("{label}, ")).unwrap_or_default();
+    let mut parts = vec![format!("{name}{address}: {connections} x {size} bytes, depth {depth}")];
     if settings.framing != "raw" {
         parts.push(format!("framing {}", settings.framing));
     }

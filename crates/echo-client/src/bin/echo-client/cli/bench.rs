@@ -4,7 +4,9 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::{
+    BoolishValueParser, NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser,
+};
 use clap::{Args, ValueEnum, value_parser};
 use echo_client::bench::{Arrivals, Engine, Length, Plan};
 use echo_client::gates::Gate;
@@ -80,6 +82,15 @@ pub(crate) struct BenchOptions {
     #[arg(short, long, env = "ECHO_INTERVAL", value_name = "DURATION", value_parser = interval)]
     pub(crate) interval: Option<Duration>,
 
+    /// Call the run this in reports, instead of by its file's name
+    #[arg(long, env = "ECHO_LABEL", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    label: Option<String>,
+
+    /// The server's process, on this machine: measure its processor time too (Linux)
+    #[arg(long, env = "ECHO_SERVER_PID", value_name = "PID")]
+    #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    server_pid: Option<u32>,
+
     /// Fail with exit code 3 if this holds, such as 'p99>2ms', 'loss>0' or 'rate<50k'; may be repeated
     ///
     /// The names are those of the JSON, without the unit of times; latency. may be left out. A figure
@@ -118,6 +129,8 @@ Examples:
   echo-client bench -c 50 -R 20k                     20000 messages a second, whatever comes back
   echo-client bench -c 4 -s 64k --depth 4            large messages, four in flight on each
   echo-client bench -c 10 --reconnect-every 1        connect, one echo, close
+  echo-client bench -c 50 --server-pid $(pgrep echo-server)
+                                                     what an echo costs the server, too
   echo-client bench -R 1000 --fail-if 'p99>2ms'      a check for a script: exit code 3 if too slow
   echo-client bench --format json -o run.json        to be compared by  echo-client report
 
@@ -150,6 +163,8 @@ impl Cli {
             busy_poll: options.busy_poll,
             reconnect_every: options.reconnect_every.and_then(NonZero::new),
             interval: options.interval.unwrap_or(Duration::from_secs(1)),
+            label: options.label.clone(),
+            server_pid: options.server_pid,
         }
     }
 }
