@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::Value;
-
+use crate::figure::{Figure, UnknownFigure};
 use crate::run::{Figures, Verdict};
 
 /// A condition under which a run has failed.
@@ -12,8 +11,7 @@ use crate::run::{Figures, Verdict};
 pub struct Gate {
     /// As given.
     text: String,
-    /// Where the figure is in the JSON of [`Figures`].
-    path: Vec<String>,
+    figure: Figure,
     comparison: Comparison,
     /// In the unit of the figure.
     limit: f64,
@@ -33,12 +31,7 @@ pub enum GateError {
     /// It is not a name, a comparison and a value.
     Shape,
     /// No figure is called so.
-    Name {
-        /// The name as given.
-        name: String,
-        /// Those that there are.
-        known: Vec<String>,
-    },
+    Name(UnknownFigure),
     /// The value does not fit the figure.
     Value {
         /// The value as given.
@@ -53,8 +46,7 @@ impl Gate {
     /// take what was not measured for good.
     #[must_use]
     pub fn judge(&self, figures: &Figures) -> Verdict {
-        let json = serde_json::to_value(figures).expect("figures are plain data");
-        let value = figure(&json, &self.path);
+        let value = self.figure.of(figures);
         let failed = value.is_none_or(|value| match self.comparison {
             Comparison::Above => value > self.limit,
             Comparison::AtLeast => value >= self.limit,
@@ -62,22 +54,8 @@ impl Gate {
             Comparison::AtMost => value <= self.limit,
         });
         let (gate, limit) = (self.text.clone(), self.limit);
-        Verdict { gate, value, limit, is_time: is_time(&self.path), failed }
+        Verdict { gate, value, limit, is_time: self.figure.is_time(), failed }
     }
-}
-
-fn is_time(path: &[String]) -> bool {
-    path.last().is_some_and(|key| key.ends_with("_us"))
-}
-
-/// The figure at a path; none of a distribution without a sample.
-fn figure(json: &Value, path: &[String]) -> Option<f64> {
-    let mut value = json;
-    for key in path {
-        let empty = value.get("count").is_some_and(|count| count == 0) && key != "count";
-        value = value.get(key).filter(|_| !empty)?;
-    }
-    value.as_f64()
 }
 
 impl FromStr for Gate {
@@ -93,42 +71,12 @@ impl FromStr for Gate {
             _ => (Comparison::Below, &rest[1..]),
         };
         let (name, value) = (name.trim(), value.trim());
-        let names = names();
-        let plain = name.strip_prefix("latency.").unwrap_or(name);
-        let plain = plain.strip_suffix("_us").unwrap_or(plain).replacen("9_9", "9.9", 1);
-        let known = |known: &str| known == plain || known == name;
-        let Some((_, path)) = names.iter().find(|(name, _)| known(name)) else {
-            let known = names.into_iter().map(|(name, _)| name).collect();
-            return Err(GateError::Name { name: name.to_owned(), known });
-        };
-        let is_time = is_time(path);
+        let figure: Figure = name.parse().map_err(GateError::Name)?;
+        let is_time = figure.is_time();
         let limit = if is_time { microseconds(value) } else { number(value) };
         let limit = limit.ok_or_else(|| GateError::Value { value: value.to_owned(), is_time })?;
-        Ok(Self { text: text.to_owned(), path: path.clone(), comparison, limit })
+        Ok(Self { text: text.to_owned(), figure, comparison, limit })
     }
-}
-
-/// Every figure that is a number, and where it is. `latency.` and the unit of a time are left out of the
-/// name: `p99.9` is `latency.p99_9_us`.
-fn names() -> Vec<(String, Vec<String>)> {
-    let json = serde_json::to_value(Figures::default()).expect("figures are plain data");
-    let mut names = Vec::new();
-    for (key, value) in json.as_object().into_iter().flatten() {
-        match value {
-            Value::Object(fields) => {
-                for field in fields.keys().filter(|field| *field != "histogram") {
-                    let prefix = if key == "latency" { "" } else { &format!("{key}.") };
-                    let plain =
-                        field.strip_suffix("_us").unwrap_or(field).replacen("9_9", "9.9", 1);
-                    names.push((format!("{prefix}{plain}"), vec![key.clone(), field.clone()]));
-                }
-            }
-            // A figure that is not known is null.
-            Value::Number(_) | Value::Null => names.push((key.clone(), vec![key.clone()])),
-            _ => {}
-        }
-    }
-    names
 }
 
 /// `2ms`, `50us`, `1.5s`.
@@ -163,9 +111,7 @@ impl fmt::Display for GateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shape => f.write_str("write a figure, a comparison and a value, such as p99>2ms"),
-            Self::Name { name, known } => {
-                write!(f, "there is no figure {name:?}; there are {}", known.join(", "))
-            }
+            Self::Name(unknown) => unknown.fmt(f),
             Self::Value { value, is_time: true } => {
                 write!(f, "{value:?} is no time; write 50us, 2ms or 1.5s")
             }
@@ -217,14 +163,6 @@ mod tests {
         assert!(error.contains("\"p98\"") && error.contains("p99.99, "), "{error}");
         for wrong in ["p99>2", "p99>2parsecs", "rate<50ms", "loss>", "loss>-1", "p99>NaNms"] {
             assert!(matches!(wrong.parse::<Gate>(), Err(GateError::Value { .. })), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn every_number_of_the_figures_has_a_name() {
-        let names: Vec<_> = names().into_iter().map(|(name, _)| name).collect();
-        for name in ["rate", "p50", "p99.99", "service.p99.9", "connect.max", "cpu_us_per_echo"] {
-            assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
         }
     }
 }

@@ -20,6 +20,7 @@ mod config;
 pub mod distribution;
 mod error;
 mod exchange;
+pub mod figure;
 pub mod gates;
 pub mod hdr_log;
 mod lane;

@@ -1,0 +1,133 @@
+//! The figures of a run by their names, such as `p99`: the names are those of the JSON.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::run::Figures;
+
+/// A figure of a run.
+///
+/// Its name is that of the JSON without the unit of a time: `connect.p50`, `rate`. Those of the latency need no
+/// more than `p99.9` for `latency.p99_9_us`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    name: String,
+    /// Where it is in the JSON of [`Figures`].
+    path: Vec<String>,
+}
+
+/// No figure is called so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownFigure {
+    /// The name as given.
+    pub name: String,
+    /// Those that there are.
+    pub known: Vec<String>,
+}
+
+impl Figure {
+    /// Its name, as short as it can be.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is a time, in microseconds.
+    #[must_use]
+    pub fn is_time(&self) -> bool {
+        self.path.last().is_some_and(|key| key.ends_with("_us"))
+    }
+
+    /// What it is in a run; `None` where it was not measured, as the times of what did not happen.
+    #[must_use]
+    pub fn of(&self, figures: &Figures) -> Option<f64> {
+        let json = serde_json::to_value(figures).expect("figures are plain data");
+        let mut value = &json;
+        for key in &self.path {
+            let empty = value.get("count").is_some_and(|count| count == 0) && key != "count";
+            value = value.get(key).filter(|_| !empty)?;
+        }
+        value.as_f64()
+    }
+}
+
+impl FromStr for Figure {
+    type Err = UnknownFigure;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFigure> {
+        let plain = name.strip_prefix("latency.").unwrap_or(name);
+        let plain = plain.strip_suffix("_us").unwrap_or(plain).replacen("9_9", "9.9", 1);
+        let mut all = all();
+        match all.iter().position(|figure| figure.name == plain || figure.name == name) {
+            Some(index) => Ok(all.swap_remove(index)),
+            None => {
+                let known = all.into_iter().map(|figure| figure.name).collect();
+                Err(UnknownFigure { name: name.to_owned(), known })
+            }
+        }
+    }
+}
+
+/// Every figure that is a number.
+fn all() -> Vec<Figure> {
+    let json = serde_json::to_value(Figures::default()).expect("figures are plain data");
+    let mut all = Vec::new();
+    for (key, value) in json.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(fields) => {
+                for field in fields.keys().filter(|field| *field != "histogram") {
+                    let prefix = if key == "latency" { "" } else { &format!("{key}.") };
+                    let plain =
+                        field.strip_suffix("_us").unwrap_or(field).replacen("9_9", "9.9", 1);
+                    let (name, path) =
+                        (format!("{prefix}{plain}"), vec![key.clone(), field.clone()]);
+                    all.push(Figure { name, path });
+                }
+            }
+            // A figure that is not known is null.
+            Value::Number(_) | Value::Null => {
+                all.push(Figure { name: key.clone(), path: vec![key.clone()] });
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+impl fmt::Display for UnknownFigure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no figure {:?}; there are {}", self.name, self.known.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownFigure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_of_the_figures_has_a_name() {
+        let names: Vec<_> = all().into_iter().map(|figure| figure.name).collect();
+        for name in [
+            "rate",
+            "p50",
+            "p99.99",
+            "service.p99.9",
+            "connect.max",
+            "cpu_us_per_echo",
+            "server_cpu_us_per_echo",
+        ] {
+            assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+        }
+    }
+
+    #[test]
+    fn a_figure_may_be_called_as_the_json_has_it() {
+        let figure = |name: &str| name.parse::<Figure>().unwrap();
+        assert_eq!(figure("latency.p99_9_us"), figure("p99.9"));
+        assert!(figure("connect.p50").is_time() && !figure("server_cpu_us_per_echo").is_time());
+    }
+}
