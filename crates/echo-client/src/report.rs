@@ -5,6 +5,7 @@
 
 mod drawing;
 mod error;
+mod grid;
 mod load;
 mod merge;
 #[cfg(test)]

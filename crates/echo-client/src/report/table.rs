@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::grid::{Line, Unit, align};
 use super::{Measured, Saved};
 use crate::distribution::in_us;
 use crate::run::{Figures, Loop, Settings};
@@ -42,39 +43,32 @@ pub struct Figure {
     #[serde(skip)]
     label: &'static str,
     #[serde(skip)]
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    PerSecond,
-    Microseconds,
-    Count,
+    unit: Unit,
 }
 
 impl Table {
     /// The table for these runs. Latencies without an echo are none.
     #[must_use]
     pub fn of(saved: &[Saved]) -> Self {
-        let row = |figure, label, kind, value: &dyn Fn(&Saved) -> Option<f64>| {
+        let row = |figure, label, unit, value: &dyn Fn(&Saved) -> Option<f64>| {
             let values: Vec<_> = saved.iter().map(value).collect();
             let first = values.first().copied().flatten().filter(|&first| first > 0.0);
             let ratios = values.iter().map(|value| Some((*value)? / first?)).collect();
-            Figure { figure, values, ratios, label, kind }
+            Figure { figure, values, ratios, label, unit }
         };
         let latency = |figure, label, quantile| {
-            row(figure, label, Kind::Microseconds, &|saved| at(&saved.latency, quantile))
+            row(figure, label, Unit::Microseconds, &|saved| at(&saved.latency, quantile))
         };
-        let of_run = |figure, label, kind, value: fn(&Measured) -> Option<f64>| {
-            row(figure, label, kind, &|saved| value(saved.run.as_ref()?))
+        let of_run = |figure, label, unit, value: fn(&Measured) -> Option<f64>| {
+            row(figure, label, unit, &|saved| value(saved.run.as_ref()?))
         };
-        let us = Kind::Microseconds;
-        let count = Kind::Count;
+        let us = Unit::Microseconds;
+        let count = Unit::Count;
         Self {
             runs: saved.iter().map(|saved| saved.name.clone()).collect(),
             settings: settings(saved),
             figures: vec![
-                row("rate", "rate", Kind::PerSecond, &|saved| saved.rate),
+                row("rate", "rate", Unit::PerSecond, &|saved| saved.rate),
                 latency("p50_us", "p50", 0.5),
                 latency("p90_us", "p90", 0.9),
                 latency("p99_us", "p99", 0.99),
@@ -175,80 +169,11 @@ impl Figure {
         self.values.iter().any(Option::is_some).then_some(())?;
         let mut line = Line::of(
             self.label,
-            self.values.iter().map(|value| value.map(|it| self.kind.shown(it))),
+            self.values.iter().map(|value| value.map(|it| self.unit.shown(it))),
         );
-        // The first is what the others are compared with.
-        for (cell, ratio) in line.cells.iter_mut().zip(&self.ratios).skip(1) {
-            cell.1 = ratio.map(|ratio| format!("({}x)", shown_ratio(ratio))).unwrap_or_default();
-        }
+        line.compare(&self.ratios);
         Some(line)
     }
-}
-
-/// A line of text: a label and, for each run, a value and what stands beside it.
-struct Line {
-    label: &'static str,
-    cells: Vec<(String, String)>,
-}
-
-impl Line {
-    fn of(label: &'static str, values: impl IntoIterator<Item = Option<String>>) -> Self {
-        let cell = |value: Option<String>| (value.unwrap_or_else(|| "-".to_owned()), String::new());
-        Self { label, cells: values.into_iter().map(cell).collect() }
-    }
-}
-
-/// Writes the lines with values and ratios below each other, flush right.
-fn align(f: &mut fmt::Formatter<'_>, lines: &[Line]) -> fmt::Result {
-    let width = |text: &str| text.chars().count();
-    let label = lines.iter().map(|line| width(line.label)).max().unwrap_or_default();
-    let columns = lines.first().map_or(0, |line| line.cells.len());
-    let widths: Vec<(usize, usize)> = (0..columns)
-        .map(|column| {
-            let cells = || lines.iter().map(|line| &line.cells[column]);
-            let values = cells().map(|(value, _)| width(value)).max().unwrap_or_default();
-            (values, cells().map(|(_, ratio)| width(ratio)).max().unwrap_or_default())
-        })
-        .collect();
-    for line in lines {
-        let mut text = format!("{:label$}", line.label);
-        for ((value, ratio), &(values, ratios)) in line.cells.iter().zip(&widths) {
-            text += &format!("  {value:>values$}");
-            if ratios > 0 {
-                text += &format!(" {ratio:>ratios$}");
-            }
-        }
-        writeln!(f, "{}", text.trim_end())?;
-    }
-    Ok(())
-}
-
-impl Kind {
-    fn shown(self, value: f64) -> String {
-        match self {
-            Self::PerSecond => format!("{}/s", digits(value)),
-            Self::Count => format!("{value}"),
-            Self::Microseconds if value < 1e3 => format!("{} us", digits(value)),
-            Self::Microseconds if value < 1e6 => format!("{} ms", digits(value / 1e3)),
-            Self::Microseconds => format!("{} s", digits(value / 1e6)),
-        }
-    }
-}
-
-/// Three digits, or as many as stand before the point.
-fn digits(value: f64) -> String {
-    let decimals = if value < 10.0 {
-        2
-    } else if value < 100.0 {
-        1
-    } else {
-        0
-    };
-    format!("{value:.decimals$}")
-}
-
-fn shown_ratio(ratio: f64) -> String {
-    if ratio < 100.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") }
 }
 
 #[cfg(test)]
@@ -290,12 +215,5 @@ mod tests {
         );
         assert!(!table.to_string().contains("NaN"), "{table}");
         assert!(table.settings.iter().all(|row| row.setting != "arrivals"), "{table}");
-    }
-
-    #[test]
-    fn times_are_shown_in_the_unit_that_suits_them() {
-        let shown = |us| Kind::Microseconds.shown(us);
-        assert_eq!([shown(0.5), shown(12.34), shown(999.4)], ["0.50 us", "12.3 us", "999 us"]);
-        assert_eq!([shown(1_500.0), shown(2_000_000.0)], ["1.50 ms", "2.00 s"]);
     }
 }

@@ -1,0 +1,101 @@
+//! Values with their units and ratios, below each other.
+
+use std::fmt;
+
+/// What a value is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    PerSecond,
+    Microseconds,
+    Count,
+}
+
+/// A line of text: a label and, for each run, a value and what stands beside it.
+pub(super) struct Line {
+    label: String,
+    cells: Vec<(String, String)>,
+}
+
+impl Line {
+    /// The values alone; what there is not is a dash.
+    pub(super) fn of(
+        label: impl Into<String>,
+        values: impl IntoIterator<Item = Option<String>>,
+    ) -> Self {
+        let cell = |value: Option<String>| (value.unwrap_or_else(|| "-".to_owned()), String::new());
+        Self { label: label.into(), cells: values.into_iter().map(cell).collect() }
+    }
+
+    /// Puts the ratios to the first beside the others.
+    pub(super) fn compare(&mut self, ratios: &[Option<f64>]) {
+        for (cell, ratio) in self.cells.iter_mut().zip(ratios).skip(1) {
+            cell.1 = ratio.map(|ratio| format!("({}x)", shown_ratio(ratio))).unwrap_or_default();
+        }
+    }
+}
+
+/// Writes the lines with values and ratios below each other, flush right.
+pub(super) fn align(f: &mut fmt::Formatter<'_>, lines: &[Line]) -> fmt::Result {
+    let width = |text: &str| text.chars().count();
+    let label = lines.iter().map(|line| width(&line.label)).max().unwrap_or_default();
+    let columns = lines.first().map_or(0, |line| line.cells.len());
+    let widths: Vec<(usize, usize)> = (0..columns)
+        .map(|column| {
+            let cells = || lines.iter().map(|line| &line.cells[column]);
+            let values = cells().map(|(value, _)| width(value)).max().unwrap_or_default();
+            (values, cells().map(|(_, ratio)| width(ratio)).max().unwrap_or_default())
+        })
+        .collect();
+    for line in lines {
+        let mut text = format!("{:label$}", line.label);
+        for ((value, ratio), &(values, ratios)) in line.cells.iter().zip(&widths) {
+            text += &format!("  {value:>values$}");
+            if ratios > 0 {
+                text += &format!(" {ratio:>ratios$}");
+            }
+        }
+        writeln!(f, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+impl Unit {
+    /// For people: three digits, or as many as stand before the point.
+    pub(super) fn shown(self, value: f64) -> String {
+        match self {
+            Self::PerSecond => format!("{}/s", digits(value)),
+            Self::Count => format!("{value}"),
+            Self::Microseconds if value < 1e3 => format!("{} us", digits(value)),
+            Self::Microseconds if value < 1e6 => format!("{} ms", digits(value / 1e3)),
+            Self::Microseconds => format!("{} s", digits(value / 1e6)),
+        }
+    }
+}
+
+/// Three digits, or as many as stand before the point.
+fn digits(value: f64) -> String {
+    let decimals = if value < 10.0 {
+        2
+    } else if value < 100.0 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.decimals$}")
+}
+
+fn shown_ratio(ratio: f64) -> String {
+    if ratio < 100.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_shown_in_the_unit_that_suits_them() {
+        let shown = |us| Unit::Microseconds.shown(us);
+        assert_eq!([shown(0.5), shown(12.34), shown(999.4)], ["0.50 us", "12.3 us", "999 us"]);
+        assert_eq!([shown(1_500.0), shown(2_000_000.0)], ["1.50 ms", "2.00 s"]);
+    }
+}
