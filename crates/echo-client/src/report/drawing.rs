@@ -49,55 +49,127 @@ pub fn draw(saved: &[Saved]) -> Result<String, Error> {
     if saved.iter().all(|saved| saved.latency.is_empty()) {
         return Err(Error::Blank);
     }
-    let mut svg = String::new();
-    picture(&mut svg, saved).expect("memory takes what is drawn in it");
-    Ok(svg)
+    let names = saved.iter().map(|saved| saved.name.as_str()).collect();
+    let mut plots = vec![by_percentile(saved)];
+    plots.extend(over_time(saved));
+    Ok(Picture { heading: "Latency by percentile, and rate over time", names, plots }.svg())
 }
 
-fn picture(svg: &mut String, saved: &[Saved]) -> Drawn {
-    let over_time: Vec<Vec<Point>> = saved.iter().map(|saved| rates(&saved.intervals)).collect();
-    let rates_height = if over_time.iter().all(Vec::is_empty) { 0 } else { RATES_HEIGHT };
-    let (columns, _) = legend_of(saved);
-    let legend_height = LEGEND_LINE * saved.len().div_ceil(columns) as u32;
-    let height = TITLE_HEIGHT + legend_height + PERCENTILES_HEIGHT + rates_height;
-    let whole = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
-    whole.fill(&WHITE)?;
-    let (title, rest) = whole.split_vertically(TITLE_HEIGHT);
-    let (legend, plots) = rest.split_vertically(legend_height);
-    let (upper, lower) = plots.split_vertically(PERCENTILES_HEIGHT);
-    let centre = Pos::new(HPos::Center, VPos::Center);
-    let heading = "Latency by percentile, and rate over time";
-    title.draw_text(heading, &font(22).pos(centre), (WIDTH as i32 / 2, 20))?;
-    draw_legend(&legend, saved)?;
+fn by_percentile(saved: &[Saved]) -> Plot {
+    let curves: Vec<Vec<Point>> = saved.iter().map(|saved| percentiles(&saved.latency)).collect();
+    let x = Axis::percentile(curves.iter().flatten().map(|&(nines, _)| nines));
+    let y = Axis::latency(curves.iter().flatten().map(|&(_, us)| us));
+    Plot { height: PERCENTILES_HEIGHT, axes: [x, y], curves }
+}
 
-    let by_percentile: Vec<Vec<Point>> =
-        saved.iter().map(|saved| percentiles(&saved.latency)).collect();
-    let x = Axis::percentile(by_percentile.iter().flatten().map(|&(nines, _)| nines));
-    let y = Axis::latency(by_percentile.iter().flatten().map(|&(_, us)| us));
-    plot(&upper, [&x, &y], &by_percentile)?;
-    if rates_height > 0 {
-        let intervals = saved.iter().flat_map(|saved| &saved.intervals);
-        let x = Axis::time(intervals.map(|part| part.start_s + part.seconds));
-        let y = Axis::rate(over_time.iter().flatten().map(|&(_, rate)| rate));
-        plot(&lower, [&x, &y], &over_time)?;
+/// The rates, if any run has intervals.
+fn over_time(saved: &[Saved]) -> Option<Plot> {
+    let curves: Vec<Vec<Point>> = saved.iter().map(|saved| rates(&saved.intervals)).collect();
+    if curves.iter().all(Vec::is_empty) {
+        return None;
     }
-    whole.present()
+    let intervals = saved.iter().flat_map(|saved| &saved.intervals);
+    let x = Axis::time(intervals.map(|part| part.start_s + part.seconds));
+    let y = Axis::rate(curves.iter().flatten().map(|&(_, rate)| rate));
+    Some(Plot { height: RATES_HEIGHT, axes: [x, y], curves })
+}
+
+/// Plots below each other, and a legend above them.
+struct Picture<'a> {
+    heading: &'a str,
+    /// What the curves are called, in the order of each plot.
+    names: Vec<&'a str>,
+    plots: Vec<Plot>,
+}
+
+struct Plot {
+    height: u32,
+    axes: [Axis; 2],
+    /// In the terms of the axes.
+    curves: Vec<Vec<Point>>,
+}
+
+impl Picture<'_> {
+    fn svg(&self) -> String {
+        let mut svg = String::new();
+        self.draw(&mut svg).expect("memory takes what is drawn in it");
+        svg
+    }
+
+    fn draw(&self, svg: &mut String) -> Drawn {
+        let (columns, _) = legend_of(&self.names);
+        let legend_height = LEGEND_LINE * self.names.len().div_ceil(columns) as u32;
+        let plots_height: u32 = self.plots.iter().map(|plot| plot.height).sum();
+        let height = TITLE_HEIGHT + legend_height + plots_height;
+        let whole = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
+        whole.fill(&WHITE)?;
+        let (title, rest) = whole.split_vertically(TITLE_HEIGHT);
+        let (legend, mut rest) = rest.split_vertically(legend_height);
+        let centre = Pos::new(HPos::Center, VPos::Center);
+        title.draw_text(self.heading, &font(22).pos(centre), (WIDTH as i32 / 2, 20))?;
+        draw_legend(&legend, &self.names)?;
+        for plot in &self.plots {
+            let (area, below) = rest.split_vertically(plot.height);
+            plot.draw(&area)?;
+            rest = below;
+        }
+        whole.present()
+    }
+}
+
+impl Plot {
+    fn draw(&self, area: &Area) -> Drawn {
+        let [x_axis, y_axis] = &self.axes;
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(16)
+            .margin_left(12)
+            .margin_right(36)
+            .margin_bottom(8)
+            .x_label_area_size(54)
+            .y_label_area_size(88)
+            .build_cartesian_2d(x_axis.clone(), y_axis.clone())?;
+        chart
+            .configure_mesh()
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .axis_style(INK)
+            .label_style(font(15))
+            .axis_desc_style(font(17))
+            .x_desc(x_axis.title.as_str())
+            .y_desc(y_axis.title.as_str())
+            .draw()?;
+        // Plotters dashes a line, but not in more than one way; so the pens work on pixels.
+        let pixels = area.use_screen_coord();
+        for (index, curve) in self.curves.iter().enumerate() {
+            let pen = Pen::number(index);
+            let curve: Vec<Point> =
+                curve.iter().map(|&(x, y)| (x_axis.place(x), y_axis.place(y))).collect();
+            let pixel = |place: &Point| chart.plotting_area().map_coordinate(place);
+            for dash in pen.dashes(&curve.iter().map(pixel).collect::<Vec<_>>()) {
+                pixels.draw(&PathElement::new(dash, pen.stroke()))?;
+            }
+            for place in marked(&curve, &x_axis.ticks) {
+                pen.mark(&pixels, pixel(&place))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn font(size: u32) -> TextStyle<'static> {
     TextStyle::from((FONT, size).into_font()).color(&INK)
 }
 
-fn legend_of(saved: &[Saved]) -> (usize, usize) {
-    let longest = saved.iter().map(|saved| saved.name.chars().count()).max().unwrap_or_default();
+fn legend_of(names: &[&str]) -> (usize, usize) {
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
     LEGENDS[usize::from(longest > LEGENDS[0].1)]
 }
 
-/// A line and its name for each run.
-fn draw_legend(area: &Area, saved: &[Saved]) -> Drawn {
+/// A line and its name for each curve.
+fn draw_legend(area: &Area, names: &[&str]) -> Drawn {
     let left = Pos::new(HPos::Left, VPos::Center);
-    let (columns, room) = legend_of(saved);
-    for (index, saved) in saved.iter().enumerate() {
+    let (columns, room) = legend_of(names);
+    for (index, name) in names.iter().enumerate() {
         let column = (WIDTH as usize - 90) / columns * (index % columns);
         let line = LEGEND_LINE as usize * (index / columns);
         let (x, y) = (60 + column as i32, 12 + line as i32);
@@ -106,7 +178,7 @@ fn draw_legend(area: &Area, saved: &[Saved]) -> Drawn {
             area.draw(&PathElement::new(dash, pen.stroke()))?;
         }
         pen.mark(area, (x + 23, y))?;
-        area.draw_text(&shortened(&saved.name, room), &font(16).pos(left), (x + 54, y))?;
+        area.draw_text(&shortened(name, room), &font(16).pos(left), (x + 54, y))?;
     }
     Ok(())
 }
@@ -119,43 +191,6 @@ fn shortened(name: &str, room: usize) -> String {
     }
     let half = room / 2;
     letters[..half].iter().chain(&['…']).chain(&letters[letters.len() - half + 1..]).collect()
-}
-
-/// A plot of curves, in the terms of the axes.
-fn plot(area: &Area, [x_axis, y_axis]: [&Axis; 2], curves: &[Vec<Point>]) -> Drawn {
-    let mut chart = ChartBuilder::on(area)
-        .margin_top(16)
-        .margin_left(12)
-        .margin_right(36)
-        .margin_bottom(8)
-        .x_label_area_size(54)
-        .y_label_area_size(88)
-        .build_cartesian_2d(x_axis.clone(), y_axis.clone())?;
-    chart
-        .configure_mesh()
-        .bold_line_style(GRID)
-        .light_line_style(TRANSPARENT)
-        .axis_style(INK)
-        .label_style(font(15))
-        .axis_desc_style(font(17))
-        .x_desc(x_axis.title)
-        .y_desc(y_axis.title)
-        .draw()?;
-    // Plotters dashes a line, but not in more than one way; so the pens work on pixels.
-    let pixels = area.use_screen_coord();
-    for (index, curve) in curves.iter().enumerate() {
-        let pen = Pen::number(index);
-        let curve: Vec<Point> =
-            curve.iter().map(|&(x, y)| (x_axis.place(x), y_axis.place(y))).collect();
-        let pixel = |place: &Point| chart.plotting_area().map_coordinate(place);
-        for dash in pen.dashes(&curve.iter().map(pixel).collect::<Vec<_>>()) {
-            pixels.draw(&PathElement::new(dash, pen.stroke()))?;
-        }
-        for place in marked(&curve, &x_axis.ticks) {
-            pen.mark(&pixels, pixel(&place))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ const TICKS: f64 = 8.0;
 /// An axis. Plotters' own choose their ticks without asking. A place on it is the value, or the value's logarithm to the base 10.
 #[derive(Clone)]
 pub(super) struct Axis {
-    pub(super) title: &'static str,
+    pub(super) title: String,
     /// Places.
     pub(super) ticks: Vec<f64>,
     from: f64,
@@ -51,20 +51,21 @@ impl Axis {
         let median = 2_f64.log10();
         let nines = (1..=to as u32).map(f64::from);
         let ticks = [0.0, median].into_iter().chain(nines).collect();
-        let (title, name) = ("percentile of the echoes", percent);
+        let (title, name) = ("percentile of the echoes".to_owned(), percent);
         Self { title, ticks, from: 0.0, to, logarithmic: false, name }
     }
 
     /// From zero: a difference then looks as large as it is.
-    fn linear(title: &'static str, to: f64, name: fn(f64) -> String) -> Self {
+    fn linear(title: &str, to: f64, name: fn(f64) -> String) -> Self {
         let to = if to > 0.0 { to } else { 1.0 };
         let step = step(to);
         // A little more, lest rounding takes the last one away.
         let ticks = (0..=(to / step + 1e-6) as u32).map(|tick| round(f64::from(tick) * step));
-        Self { title, ticks: ticks.collect(), from: 0.0, to, logarithmic: false, name }
+        let (title, ticks) = (title.to_owned(), ticks.collect());
+        Self { title, ticks, from: 0.0, to, logarithmic: false, name }
     }
 
-    fn logarithmic(title: &'static str, least: f64, most: f64, name: fn(f64) -> String) -> Self {
+    fn logarithmic(title: &str, least: f64, most: f64, name: fn(f64) -> String) -> Self {
         let powers = least.log10().floor() as i32..=most.log10().ceil() as i32;
         let steps = |digits: &'static [f64]| {
             let values = |ten| digits.iter().map(move |digit| digit * 10_f64.powi(ten));
@@ -77,7 +78,8 @@ impl Axis {
         let ticks = if few { steps(&[1.0]).collect::<Vec<_>>() } else { fine().collect() };
         let ticks = ticks.into_iter().filter(|it| (from..=to).contains(it)).map(f64::log10);
         let (from, to) = (from.log10(), to.log10());
-        Self { title, ticks: ticks.collect(), from, to, logarithmic: true, name }
+        let (title, ticks) = (title.to_owned(), ticks.collect());
+        Self { title, ticks, from, to, logarithmic: true, name }
     }
 
     pub(super) fn place(&self, value: f64) -> f64 {
