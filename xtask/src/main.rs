@@ -3,8 +3,10 @@
 mod bench;
 mod cargo;
 mod e2e;
+mod engines;
 mod pair;
 mod sanitize;
+mod siege;
 mod soak;
 mod socket_table;
 
@@ -29,6 +31,8 @@ enum Task {
     Bench(bench::Options),
     /// Let peers of all kinds visit every engine for a time, with stops and kills in between
     Soak(soak::Options),
+    /// Let attackers of every kind at each engine, and see how a hundred honest peers fare among them
+    Siege(siege::Options),
     /// Run the tests of what has unsafe code under AddressSanitizer and LeakSanitizer
     Sanitize,
 }
@@ -38,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Task::E2e { release } => e2e::run(release),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::Siege(options) => siege::run(&options),
         Task::Sanitize => sanitize::run(),
     }
 }

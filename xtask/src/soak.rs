@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use echo_server::Engine;
 use echo_test_support::{Held, Server, Signal, connect, exchange};
 use fastrand::Rng;
 
 use self::tally::Tally;
+use crate::engines::Engines;
 use crate::pair::Pair;
 
 /// Peers at the same time.
@@ -38,18 +37,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     time: Duration,
 
-    /// Engines [default: all that this machine has]
-    #[arg(long = "engine", value_name = "NAME", num_args = 1.., value_parser = engines())]
-    engines: Vec<Engine>,
+    #[command(flatten)]
+    engines: Engines,
 
     /// The same peers in the same order as in the run that printed this number [default: another each
     /// time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-}
-
-fn engines() -> impl TypedValueParser<Value = Engine> {
-    PossibleValuesParser::new(Engine::NAMES).try_map(|name| name.parse::<Engine>())
 }
 
 /// How a spell ends.
@@ -69,18 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let pair = Pair::build(true)?;
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
-    let mut engines = options.engines.clone();
-    if engines.is_empty() {
-        engines = Engine::NAMES.iter().filter_map(|name| name.parse().ok()).collect();
-        engines.retain(|engine| *engine != Engine::Auto);
-    }
-    for engine in engines {
-        let name = engine.to_string();
-        if let Err(why) = pair.start(&["--engine", &name]) {
-            ensure!(options.engines.is_empty(), "{name}: {why:#}");
-            println!("SKIP  {name}: {why:#}");
-            continue;
-        }
+    for name in options.engines.on_this_machine(&pair)? {
         let tally = soak(&pair, &name, seed, options.time);
         let tally = tally.with_context(|| format!("FAILED {name}; again with --seed {seed}"))?;
         println!("ok    {name}: {tally}");

@@ -27,6 +27,16 @@ impl Held {
         let descriptors = std::fs::read_dir(format!("{folder}/fd")).map_or(0, Iterator::count);
         Self { descriptors, threads: field("Threads:"), memory_kib: field("RssAnon:") }
     }
+
+    /// The larger of both figures, each for itself.
+    #[must_use]
+    pub fn max(&self, other: &Self) -> Self {
+        Self {
+            descriptors: self.descriptors.max(other.descriptors),
+            threads: self.threads.max(other.threads),
+            memory_kib: self.memory_kib.max(other.memory_kib),
+        }
+    }
 }
 
 impl fmt::Display for Held {

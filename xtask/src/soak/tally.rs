@@ -25,18 +25,12 @@ impl Tally {
     }
 
     pub(super) fn watch(&mut self, held: &Held) {
-        most(&mut self.most, held);
+        self.most = self.most.max(held);
     }
 
     pub(super) fn left_behind(&mut self, held: &Held) {
-        most(&mut self.left_behind, held);
+        self.left_behind = self.left_behind.max(held);
     }
-}
-
-fn most(most: &mut Held, held: &Held) {
-    most.descriptors = most.descriptors.max(held.descriptors);
-    most.threads = most.threads.max(held.threads);
-    most.memory_kib = most.memory_kib.max(held.memory_kib);
 }
 
 impl fmt::Display for Tally {
