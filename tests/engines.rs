@@ -184,12 +184,14 @@ fn peers_that_never_read_hold_little_and_bother_nobody(engine: &str) {
     let most = if engine == "threads" { 256 } else { 64 + 8 };
     let server = start(engine, &["--quiet", "--threads", "1"]);
     let bystander = connect(server.address);
-    // Touches all of the event loop's own buffers, which it keeps: the large one, and those of a ring.
+    // Touches all of the event loop's own buffers, which it keeps: the large one, and those that a ring
+    // receives into for a crowd.
     for _ in 0..20 {
         exchange(&bystander, &[1; 64 * 1024]);
     }
-    for _ in 0..1000 {
-        exchange(&bystander, b"warm");
+    let crowd: Vec<_> = (0..4).map(|_| connect(server.address)).collect();
+    for _ in 0..200 {
+        crowd.iter().for_each(|peer| exchange(peer, b"warm"));
     }
     let memory = || Held::by(&server).memory_kib;
     let before = memory();

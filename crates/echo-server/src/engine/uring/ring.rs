@@ -35,12 +35,12 @@ pub(super) struct Sizes {
     pub(super) crowd: usize,
 }
 
-/// With [`PIECE`], 648 KiB for each worker.
+/// With [`PIECE`], 2.2 MiB for each worker.
 pub(super) const SIZES: Sizes =
     Sizes { submissions: 512, completions: 4096, buffers: 512, crowd: 4 };
-/// The most that a piece has; larger ones are cheaper to receive by oneself. A cache line more than 1 KiB,
-/// so that a message of 1 KiB leaves room, by which it is known to be whole.
-pub(super) const PIECE: usize = 1024 + 64;
+/// The most that a piece has; larger ones are cheaper to receive by oneself. A cache line more than 4 KiB,
+/// so that a message of 4 KiB leaves room, by which it is known to be whole.
+pub(super) const PIECE: usize = 4096 + 64;
 
 /// A ring and its pool, set up for any thread to [start](Ring::start).
 pub(super) struct Parts {
