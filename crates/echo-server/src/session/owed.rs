@@ -1,0 +1,39 @@
+//! What a connection is owed and could not be sent yet.
+
+use std::io;
+
+/// Bytes that the peer has no room for yet.
+pub(super) struct Owed {
+    bytes: Vec<u8>,
+    /// How many of them were sent meanwhile.
+    sent: usize,
+}
+
+impl Owed {
+    /// Sends `bytes` behind what is owed already, and keeps what there is no room for.
+    pub(super) fn send_or_keep(
+        owed: &mut Option<Box<Self>>,
+        bytes: &[u8],
+        mut send: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if let Some(owed) = owed {
+            owed.bytes.extend_from_slice(bytes);
+            return Ok(0);
+        }
+        let sent = send(bytes)?;
+        if sent < bytes.len() {
+            *owed = Some(Box::new(Self { bytes: bytes[sent..].to_vec(), sent: 0 }));
+        }
+        Ok(sent)
+    }
+
+    /// What is left of them.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// So many of them were sent.
+    pub(super) fn sent(&mut self, count: usize) {
+        self.sent += count;
+    }
+}
