@@ -33,6 +33,16 @@ pub(crate) struct Acceptor {
     /// systems half as many again (tcp(4) of BSD).
     queue: usize,
     exhaustion_told: Option<Instant>,
+    /// Connections accepted, whether or not they were let in.
+    accepted: u64,
+}
+
+/// A connection that was let in.
+pub(crate) struct Arrival {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Its number among all that were accepted, from 0.
+    pub(crate) number: u64,
 }
 
 /// How a look at one listener's queue ended.
@@ -75,7 +85,7 @@ impl Acceptor {
         let waker = Waker::new(poll.registry(), Token(listeners.len()))?;
         let events = Events::with_capacity(listeners.len() + 1);
         let queue = 2 * usize::from(backlog) + TURN;
-        Ok((Self { listeners, poll, events, queue, exhaustion_told: None }, waker))
+        Ok((Self { listeners, poll, events, queue, exhaustion_told: None, accepted: 0 }, waker))
     }
 
     /// Gives each connection to `take`, until that breaks or the server is told to stop; then closes
@@ -88,7 +98,7 @@ impl Acceptor {
     pub(crate) fn run(
         &mut self,
         service: &Service<'_>,
-        take: impl FnMut(TcpStream, SocketAddr) -> io::Result<ControlFlow<()>>,
+        take: impl FnMut(Arrival) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<()> {
         let result = self.accept(service, take);
         self.listeners.clear();
@@ -98,7 +108,7 @@ impl Acceptor {
     fn accept(
         &mut self,
         service: &Service<'_>,
-        mut take: impl FnMut(TcpStream, SocketAddr) -> io::Result<ControlFlow<()>>,
+        mut take: impl FnMut(Arrival) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<()> {
         loop {
             // Read before the queues: what is in them at the stop is still taken below.
@@ -138,12 +148,14 @@ impl Acceptor {
         listener: usize,
         limit: usize,
         service: &Service<'_>,
-        take: &mut impl FnMut(TcpStream, SocketAddr) -> io::Result<ControlFlow<()>>,
+        take: &mut impl FnMut(Arrival) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<Turn> {
         let mut errors = 0;
         for _ in 0..limit {
             match self.listeners[listener].accept() {
                 Ok((stream, peer)) => {
+                    let number = self.accepted;
+                    self.accepted += 1;
                     if let Err(limit) = service.admission.admit(peer) {
                         // Closed at once: nothing is ever written into the stream.
                         service.counters.refused(limit);
@@ -154,7 +166,7 @@ impl Acceptor {
                         // An echo is small and wanted at once. It fails only on a dead connection.
                         let _ = stream.set_nodelay(true);
                     }
-                    match take(stream.into(), peer) {
+                    match take(Arrival { stream: stream.into(), peer, number }) {
                         Ok(ControlFlow::Continue(())) => {}
                         Ok(ControlFlow::Break(())) => return Ok(Turn::Enough),
                         Err(error) => {
@@ -237,8 +249,8 @@ mod tests {
             observe: &|_| {},
         };
         let _peer = TcpStream::connect(address).unwrap();
-        let take = |stream: TcpStream, _| {
-            assert!(stream.nodelay().unwrap());
+        let take = |arrival: Arrival| {
+            assert!(arrival.stream.nodelay().unwrap());
             Ok(ControlFlow::Break(()))
         };
         acceptor.run(&service, take).unwrap();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::accept::Acceptor;
+use crate::accept::{Acceptor, Arrival};
 use crate::farewell;
 use crate::service::Service;
 use crate::session::{Next, Session};
@@ -38,8 +38,8 @@ pub(crate) fn run(mut acceptor: Acceptor, service: &Service<'_>) -> io::Result<(
     thread::scope(|scope| {
         // The scope waits for every connection: if the observer panics, they must not go on.
         let _guard = CutOnPanic(&engine);
-        let accepted = acceptor.run(service, |stream, peer| {
-            engine.start(scope, stream, peer)?;
+        let accepted = acceptor.run(service, |arrival| {
+            engine.start(scope, arrival)?;
             let once = service.config.once;
             Ok(if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
@@ -60,23 +60,22 @@ struct Engine<'a> {
 /// The connections being served, to cut them.
 #[derive(Default)]
 struct Open {
+    /// By number: a descriptor is reused as soon as it is closed.
     streams: HashMap<u64, Arc<TcpStream>>,
-    /// Tells connections apart; a descriptor is reused as soon as it is closed.
-    next_number: u64,
 }
 
 impl Engine<'_> {
-    /// Starts the thread that serves `stream`.
+    /// Starts the thread that serves a connection.
     fn start<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        stream: TcpStream,
-        peer: SocketAddr,
+        arrival: Arrival,
     ) -> io::Result<()> {
+        let Arrival { stream, peer, number } = arrival;
         // The acceptor's sockets are non-blocking, as an event loop wants them.
         stream.set_nonblocking(false)?;
         let stream = Arc::new(stream);
-        let number = self.open().add(Arc::clone(&stream));
+        self.open().streams.insert(number, Arc::clone(&stream));
         let thread = thread::Builder::new().name("connection".to_owned()).stack_size(STACK);
         let started = thread.spawn_scoped(scope, move || {
             let _registration = Registration { engine: self, number };
@@ -120,15 +119,6 @@ impl Engine<'_> {
     /// Locks the table of connections. Nobody panics while holding it.
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Open {
-    fn add(&mut self, stream: Arc<TcpStream>) -> u64 {
-        let number = self.next_number;
-        self.next_number += 1;
-        self.streams.insert(number, stream);
-        number
     }
 }
 

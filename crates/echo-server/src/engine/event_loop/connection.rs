@@ -9,6 +9,7 @@ use socket2::SockRef;
 
 use super::peer::Peer;
 use crate::CloseReason;
+use crate::accept::Arrival;
 use crate::farewell;
 use crate::service::Service;
 use crate::session::{Next, Session};
@@ -60,15 +61,10 @@ pub(super) enum Turn {
 }
 
 impl Connection {
-    pub(super) fn new(
-        service: &Service<'_>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        now: Tick,
-    ) -> Self {
+    pub(super) fn new(service: &Service<'_>, arrival: Arrival, now: Tick) -> Self {
         Self {
-            stream,
-            peer: peer.into(),
+            stream: TcpStream::from_std(arrival.stream),
+            peer: arrival.peer.into(),
             session: Session::new(service.config),
             echoed: 0,
             accepted: now,

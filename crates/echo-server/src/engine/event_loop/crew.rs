@@ -1,7 +1,6 @@
 //! The workers, as the thread that accepts sees them, and how connections get to them.
 
 use std::io;
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -9,11 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
-
 use super::Source;
 use super::worker::Worker;
-use crate::accept::Acceptor;
+use crate::accept::{Acceptor, Arrival};
 use crate::service::Service;
 use crate::shutdown::Phase;
 
@@ -44,10 +41,10 @@ pub(in crate::engine) fn serve<L: Send>(
                 work(own, Seat { crew: &crew, door });
             })?;
         }
-        let accepted = acceptor.run(service, |stream, peer| {
+        let accepted = acceptor.run(service, |arrival| {
             // Before it is handed in: it may be over before that call returns.
-            service.connected(peer);
-            crew.hand_in(TcpStream::from_std(stream), peer);
+            service.connected(arrival.peer);
+            crew.hand_in(arrival);
             let once = service.config.once;
             Ok(if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
@@ -83,9 +80,9 @@ pub(in crate::engine) struct Crew<'a> {
 
 impl Crew<'_> {
     /// Hands a connection to the worker with the fewest.
-    fn hand_in(&self, stream: TcpStream, peer: SocketAddr) {
+    fn hand_in(&self, arrival: Arrival) {
         let door = self.doors.iter().min_by_key(|door| door.open.load(Relaxed));
-        door.expect("there is a worker").hand_in(stream, peer);
+        door.expect("there is a worker").hand_in(arrival);
     }
 
     /// Connections that have not ended.
@@ -151,7 +148,7 @@ impl Drop for CutOnPanic<'_> {
 /// Where the acceptor hands connections to a worker.
 pub(in crate::engine) struct Door {
     waker: Waker,
-    inbox: Mutex<Vec<(TcpStream, SocketAddr)>>,
+    inbox: Mutex<Vec<Arrival>>,
     /// Connections handed in that have not ended.
     open: AtomicUsize,
 }
@@ -161,10 +158,10 @@ impl Door {
         Self { waker, inbox: Mutex::default(), open: AtomicUsize::new(0) }
     }
 
-    fn hand_in(&self, stream: TcpStream, peer: SocketAddr) {
+    fn hand_in(&self, arrival: Arrival) {
         self.open.fetch_add(1, Relaxed);
         let mut inbox = self.inbox();
-        inbox.push((stream, peer));
+        inbox.push(arrival);
         if inbox.len() == 1 {
             // For those before, the worker has been called and has not come yet.
             drop(inbox);
@@ -178,7 +175,7 @@ impl Door {
     }
 
     /// The connections that the worker has not taken in yet.
-    pub(super) fn arrivals(&self) -> Vec<(TcpStream, SocketAddr)> {
+    pub(super) fn arrivals(&self) -> Vec<Arrival> {
         std::mem::take(&mut *self.inbox())
     }
 
@@ -187,7 +184,7 @@ impl Door {
         self.open.fetch_sub(1, Relaxed);
     }
 
-    fn inbox(&self) -> MutexGuard<'_, Vec<(TcpStream, SocketAddr)>> {
+    fn inbox(&self) -> MutexGuard<'_, Vec<Arrival>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

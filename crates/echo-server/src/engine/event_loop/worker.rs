@@ -7,17 +7,16 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use slab::Slab;
 
 use super::connection::{Connection, Tick, Turn};
 use super::crew::Seat;
 use super::{News, Source, Waits};
 use crate::CloseReason;
+use crate::accept::Arrival;
 use crate::farewell;
 use crate::service::Service;
 use crate::session::Next;
@@ -154,8 +153,8 @@ impl<'a, S: Source> Worker<'a, S> {
         self.now = self.epoch.elapsed().as_millis() as Tick;
         // Read before the inbox: past `Running`, everything was handed in already.
         let phase = self.seat.crew.phase();
-        for (stream, peer) in self.seat.door.arrivals() {
-            self.take_in(stream, peer);
+        for arrival in self.seat.door.arrivals() {
+            self.take_in(arrival);
         }
         if before == Phase::Running && phase == Phase::Draining {
             for key in self.keys() {
@@ -166,10 +165,10 @@ impl<'a, S: Source> Worker<'a, S> {
         phase
     }
 
-    fn take_in(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn take_in(&mut self, arrival: Arrival) {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
-        let connection = entry.insert(Connection::new(self.service, stream, peer, self.now));
+        let connection = entry.insert(Connection::new(self.service, arrival, self.now));
         if self.source.watch(key, &mut connection.stream).is_err() {
             self.close(key, CloseReason::Lost);
         }
