@@ -9,9 +9,12 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::SockRef;
 
-use crate::Event;
+use socket2::SockRef;
+
+use crate::farewell::reset_when_closed;
 use crate::service::Service;
 use crate::shutdown::Phase;
+use crate::{Event, Limit};
 
 /// How long to leave the queue alone when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -156,7 +159,7 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     let number = self.accepted;
                     self.accepted += 1;
-                    if let Err(limit) = service.admission.admit(peer) {
+                    if let Err(limit) = let_in(number, peer, SockRef::from(&stream), service) {
                         // Closed at once: nothing is ever written into the stream.
                         service.counters.refused(limit);
                         (service.observe)(Event::Refused { peer, limit });
@@ -199,6 +202,21 @@ impl Acceptor {
         }
         Turn::Exhausted
     }
+}
+
+/// Whether a connection may come in: on purpose some may not, and the others only within the limits.
+fn let_in(
+    number: u64,
+    peer: SocketAddr,
+    socket: SockRef<'_>,
+    service: &Service<'_>,
+) -> Result<(), Limit> {
+    if service.config.faults.as_ref().is_some_and(|faults| faults.refuses(number)) {
+        // By a reset, whether or not the peer has sent something by now. It fails only on a dead connection.
+        let _ = reset_when_closed(socket);
+        return Err(Limit::Fault);
+    }
+    service.admission.admit(peer)
 }
 
 /// Sorts the errors of accept(2), whose manual says that pending network errors of the new

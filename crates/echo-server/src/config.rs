@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use echo_proto::Framing;
 
+use crate::Faults;
+
 /// Settings of a [`Server`](crate::Server). The defaults are those of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -43,6 +45,8 @@ pub struct Config {
     /// After [`Handle::stop`](crate::Handle::stop), how long to wait for the peers to take the
     /// bytes that are owed to them.
     pub drain_timeout: Duration,
+    /// What to do wrong on purpose.
+    pub faults: Option<Faults>,
 }
 
 /// How connections are driven.
@@ -110,6 +114,7 @@ impl Default for Config {
             framing: Framing::Raw,
             max_frame: 1024 * 1024,
             drain_timeout: Duration::from_secs(10),
+            faults: None,
         }
     }
 }

@@ -17,7 +17,7 @@ pub enum Event {
         /// The other end.
         peer: SocketAddr,
     },
-    /// A connection was closed at once because a limit is reached.
+    /// A connection was closed at once, because a limit is reached or on purpose.
     Refused {
         /// The other end.
         peer: SocketAddr,
@@ -58,6 +58,9 @@ pub enum Limit {
     Connections,
     /// [`Config::max_per_peer`](crate::Config::max_per_peer).
     PerPeer,
+    /// None is reached: it is one of the share that is refused on purpose,
+    /// [`Faults::refuse`](crate::Faults::refuse).
+    Fault,
 }
 
 /// Why a connection ended.
@@ -79,11 +82,13 @@ pub enum CloseReason {
     Stopped,
     /// The server stopped and could not wait any longer: something was owed.
     Cut,
+    /// The server reset or ended it on purpose; see [`Faults`](crate::Faults).
+    Fault,
 }
 
 impl CloseReason {
     /// All of them, in the order of [`Summary::closed`](crate::Summary::closed).
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Done,
         Self::Lost,
         Self::Framing,
@@ -91,6 +96,7 @@ impl CloseReason {
         Self::Stalled,
         Self::Stopped,
         Self::Cut,
+        Self::Fault,
     ];
 
     /// A word for it.
@@ -104,6 +110,7 @@ impl CloseReason {
             Self::Stalled => "stalled",
             Self::Stopped => "stopped",
             Self::Cut => "cut",
+            Self::Fault => "fault",
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Summary {
     ///
     /// [`Config::max_per_peer`]: crate::Config::max_per_peer
     pub refused_per_peer: u64,
+    /// Connections refused on purpose.
+    pub refused_on_purpose: u64,
     /// How often accepting paused because the system had no room for another connection.
     pub accept_pauses: u64,
     /// Bytes received and sent back.
@@ -52,6 +54,7 @@ struct Counts {
     open: AtomicU64,
     refused_full: AtomicU64,
     refused_per_peer: AtomicU64,
+    refused_on_purpose: AtomicU64,
     accept_pauses: AtomicU64,
     bytes: AtomicU64,
     messages: AtomicU64,
@@ -69,6 +72,7 @@ impl Counters {
             open: counts.open.load(Relaxed),
             refused_full: counts.refused_full.load(Relaxed),
             refused_per_peer: counts.refused_per_peer.load(Relaxed),
+            refused_on_purpose: counts.refused_on_purpose.load(Relaxed),
             accept_pauses: counts.accept_pauses.load(Relaxed),
             bytes: counts.bytes.load(Relaxed),
             messages: counts.messages.load(Relaxed),
@@ -85,6 +89,7 @@ impl Counters {
         let count = match limit {
             Limit::Connections => &self.counts.refused_full,
             Limit::PerPeer => &self.counts.refused_per_peer,
+            Limit::Fault => &self.counts.refused_on_purpose,
         };
         count.fetch_add(1, Relaxed);
     }

@@ -4,6 +4,7 @@
 //! news from its [`Source`], gives each [`connection`] its turn and looks at the deadlines. The engines
 //! differ in their source.
 
+mod alarms;
 mod connection;
 mod crew;
 mod peer;

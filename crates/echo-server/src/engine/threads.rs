@@ -5,6 +5,8 @@
 //! nothing and an idle connection five wake-ups a second, and [`cut`](crate::Handle::cut) shuts the
 //! sockets down underneath the sleepers.
 
+mod faltering;
+
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -80,7 +82,8 @@ impl Engine<'_> {
         let started = thread.spawn_scoped(scope, move || {
             let _registration = Registration { engine: self, number };
             self.service.connected(peer);
-            Connection::new(self.service, &stream, peer).run();
+            let session = Session::new(self.service.config, number);
+            Connection::new(self.service, &stream, peer, session).run();
         });
         if let Err(error) = started {
             self.open().streams.remove(&number);
@@ -163,8 +166,12 @@ struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    fn new(service: &'a Service<'a>, stream: &'a TcpStream, peer: SocketAddr) -> Self {
-        let session = Session::new(service.config);
+    fn new(
+        service: &'a Service<'a>,
+        stream: &'a TcpStream,
+        peer: SocketAddr,
+        session: Session,
+    ) -> Self {
         Self { service, stream, peer, session, started: Instant::now(), echoed: 0, owing: false }
     }
 
@@ -172,7 +179,7 @@ impl<'a> Connection<'a> {
         // A connection that breaks ends, and that is all: nobody else is concerned.
         let reason = match self.serve() {
             _ if self.owing && self.service.phase() == Phase::Cutting => CloseReason::Cut,
-            Ok(_) if self.session.broken().is_some() => CloseReason::Framing,
+            Ok(CloseReason::Done) => self.session.reason(),
             Ok(reason) => reason,
             Err(error) if error.kind() == ErrorKind::WouldBlock => CloseReason::Stalled,
             Err(_) => CloseReason::Lost,
@@ -185,15 +192,19 @@ impl<'a> Connection<'a> {
         let config = self.service.config;
         // Shorter than the deadline: see `send_all`.
         self.stream.set_write_timeout(config.write_timeout.map(|timeout| timeout / 4))?;
-        self.stream
-            .set_read_timeout(Some(config.idle_timeout.map_or(TICK, |idle| TICK.min(idle / 4))))?;
+        let tick = config.idle_timeout.map_or(TICK, |idle| TICK.min(idle / 4));
+        self.stream.set_read_timeout(Some(tick))?;
         let mut buffer = vec![0; BUFFER];
         let mut silent_since = Instant::now();
-        while self.session.next() == Next::Read {
+        while matches!(self.session.next(), Next::Read | Next::Stall) {
             if self.service.phase() > Phase::Running {
                 return self.drain(&mut buffer);
             }
-            if self.echo_once(&mut buffer)?.is_some() {
+            let received = match self.session.next() {
+                Next::Stall => self.pause(tick).map(|()| None),
+                _ => self.echo_once(&mut buffer),
+            };
+            if received?.is_some() {
                 silent_since = Instant::now();
             } else if config.idle_timeout.is_some_and(|idle| silent_since.elapsed() >= idle) {
                 self.session.refuse_input();
@@ -227,18 +238,27 @@ impl<'a> Connection<'a> {
             Some(count) => {
                 self.owing = true;
                 let all = |bytes: &[u8]| send_all(self.stream, bytes, self.service.config);
-                let sent = self.session.received(&buffer[..count], all)? as u64;
+                let sent = self.session.received(&buffer[..count], all)?;
+                self.count(sent);
+                self.send_held_back()?;
                 self.owing = false;
-                self.echoed += sent;
-                self.service.counters.echoed(sent);
             }
             None => {}
         }
         Ok(received)
     }
 
+    /// So many bytes were sent back.
+    fn count(&mut self, sent: usize) {
+        self.echoed += sent as u64;
+        self.service.counters.echoed(sent as u64);
+    }
+
     /// Sends FIN, and listens to a peer that may still be sending until it can be closed without harm.
     fn farewell(&mut self, buffer: &mut [u8], reason: CloseReason) -> io::Result<CloseReason> {
+        if self.session.next() == Next::Reset {
+            return self.reset();
+        }
         self.service.finishing(self.peer, &self.session);
         self.stream.shutdown(Shutdown::Write)?;
         self.session.fin_sent();

@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// Bytes that the peer has no room for yet.
+/// Bytes that the peer has no room for yet, or that are held back.
+#[derive(Default)]
 pub(super) struct Owed {
     bytes: Vec<u8>,
     /// How many of them were sent meanwhile.
@@ -17,7 +18,7 @@ impl Owed {
         mut send: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         if let Some(owed) = owed {
-            owed.bytes.extend_from_slice(bytes);
+            owed.push(bytes);
             return Ok(0);
         }
         let sent = send(bytes)?;
@@ -25,6 +26,13 @@ impl Owed {
             *owed = Some(Box::new(Self { bytes: bytes[sent..].to_vec(), sent: 0 }));
         }
         Ok(sent)
+    }
+
+    /// Puts `bytes` behind the others. Returns them as they stand there.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        &mut self.bytes[before..]
     }
 
     /// What is left of them.

@@ -1,5 +1,7 @@
 //! What a session sends, and what it waits for, as tables of what happens to it.
 
+mod faults;
+
 use super::*;
 use echo_proto::Framing;
 
@@ -16,7 +18,7 @@ use Does::{Ends, GetsFin, HasRoom, IsRefused, Sends};
 /// Runs a table of events, what is sent because of each, and what the session then waits for.
 fn run(framing: Framing, table: &[(Does, &str, Next)]) -> Session {
     let config = Config { framing, max_frame: 4, ..Config::default() };
-    let mut session = Session::new(&config);
+    let mut session = Session::new(&config, 0);
     assert_eq!(session.next(), Next::Read);
     for (row, (event, echo, next)) in table.iter().enumerate() {
         let mut sent = Vec::new();

@@ -1,10 +1,15 @@
 //! What the user typed, and the one place where it turns into what the library uses.
 
+mod faults;
+
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, value_parser};
 use echo_server::{Config, Engine, Framing};
+
+use self::faults::FaultOptions;
+pub(crate) use self::faults::notice;
 
 use crate::diagnostics::LogFormat;
 
@@ -122,6 +127,9 @@ pub(crate) struct Cli {
         default_value = "text"
     )]
     pub(crate) log_format: LogFormat,
+
+    #[command(flatten)]
+    faults: FaultOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -133,6 +141,8 @@ Examples:
   echo-server --framing line           whole lines only, each up to 1 MiB
   echo-server --idle-timeout 5m --max-per-peer 100 --host ''
                                        something that may be left running
+  echo-server --delay 200ms~50ms --corrupt 1e-6
+                                       a bad line, on purpose: docs/faults.md
 
 SIGUSR1 prints the counters on stderr.
 
@@ -172,6 +182,7 @@ impl Cli {
             framing: self.framing,
             max_frame: self.max_frame,
             drain_timeout: self.drain_timeout,
+            faults: self.faults.faults(),
         }
     }
 }

@@ -49,7 +49,7 @@ impl Diagnostics {
             Event::Refused { peer, limit } if self.may_tell_refusal() => self.tell(
                 "refused",
                 json!({ "peer": peer.to_string(), "limit": limit_option(*limit) }),
-                || format!("{}: refused, {} is reached", peer_name(*peer), limit_option(*limit)),
+                || refused_text(*peer, *limit),
             ),
             Event::Closed { peer, bytes, duration, reason } if self.verbose => self.tell(
                 "closed",
@@ -125,7 +125,16 @@ impl Diagnostics {
 fn limit_option(limit: Limit) -> &'static str {
     match limit {
         Limit::PerPeer => "--max-per-peer",
+        Limit::Fault => "--refuse",
         _ => "--max-connections",
+    }
+}
+
+fn refused_text(peer: SocketAddr, limit: Limit) -> String {
+    let (peer, option) = (peer_name(peer), limit_option(limit));
+    match limit {
+        Limit::Fault => format!("{peer}: refused on purpose ({option})"),
+        _ => format!("{peer}: refused, {option} is reached"),
     }
 }
 
@@ -144,7 +153,11 @@ fn counters_json(counters: &Summary) -> Value {
     json!({
         "connections": counters.connections,
         "open": counters.open,
-        "refused": { "max_connections": counters.refused_full, "max_per_peer": counters.refused_per_peer },
+        "refused": {
+            "max_connections": counters.refused_full,
+            "max_per_peer": counters.refused_per_peer,
+            "on_purpose": counters.refused_on_purpose,
+        },
         "closed": Value::Object(Map::from_iter(closed)),
         "bytes": counters.bytes,
         "messages": counters.messages,
@@ -158,12 +171,14 @@ fn counters_text(counters: &Summary) -> String {
         .map(|&reason| format!("{} {}", counters.closed_as(reason), reason.name()))
         .collect();
     format!(
-        "connections: {} open, {} in all; refused: {} by --max-connections, {} by --max-per-peer; \
+        "connections: {} open, {} in all; refused: {} by --max-connections, {} by --max-per-peer, \
+         {} on purpose; \
          closed: {}; echoed: {} bytes, {} messages; accept pauses: {}",
         counters.open,
         counters.connections,
         counters.refused_full,
         counters.refused_per_peer,
+        counters.refused_on_purpose,
         closed.join(", "),
         counters.bytes,
         counters.messages,
@@ -178,7 +193,7 @@ fn summary_text(summary: &Summary, framed: bool, lines_lost: u64) -> String {
         line += &format!("{} of ", count(summary.messages, "message"));
     }
     line += &format!("{} echoed", count(summary.bytes, "byte"));
-    let refused = summary.refused_full + summary.refused_per_peer;
+    let refused = summary.refused_full + summary.refused_per_peer + summary.refused_on_purpose;
     if refused > 0 {
         line += &format!(", {} refused", count(refused, "connection"));
     }

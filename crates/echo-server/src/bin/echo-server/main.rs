@@ -51,6 +51,7 @@ fn run(
     diagnostics: &Arc<Diagnostics>,
 ) -> anyhow::Result<Option<Summary>> {
     let config = cli.config(limits::raise(cli.threads()));
+    let faults = config.faults.clone();
     let server = match systemd::sockets()? {
         handed_over if !handed_over.is_empty() => Server::on(config, handed_over)?,
         _ => Server::bind(config)?,
@@ -62,6 +63,9 @@ fn run(
         let reason = server.engine_reason().map(|reason| format!(" ({reason})"));
         let engine = format!("engine: {}{}", server.engine(), reason.unwrap_or_default());
         diagnostics.note("engine", &engine);
+    }
+    if let Some(faults) = &faults {
+        diagnostics.note("faults", &cli::notice(faults));
     }
     // Before the first line: whoever reads that may signal at once.
     let signalled = signals::watch(&server, Arc::clone(diagnostics));

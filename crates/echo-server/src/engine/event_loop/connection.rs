@@ -1,8 +1,8 @@
 //! One connection of an event loop: what it does in its turn, and when its time is up.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
-use std::time::Duration;
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use socket2::SockRef;
@@ -18,6 +18,11 @@ use crate::system::unacknowledged;
 /// On Windows mio reports a socket again only after a call on it would have blocked, so there every
 /// socket is read and written until it does.
 const REARMS_ON_BLOCK: bool = cfg!(windows);
+
+/// Pieces of an echo that is held back which may go in one turn, so that the others have theirs.
+const PIECES: usize = 64;
+/// How often to look whether a connection that is to be reset has got everything.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Milliseconds since the worker's epoch: half the size of an `Instant`, and a deadline needs no more.
 /// It wraps around after 49 days, so only differences mean something.
@@ -54,7 +59,9 @@ pub(super) struct Connection {
 pub(super) enum Turn {
     /// It waits for an event.
     Waits,
-    /// There may be more to read.
+    /// It waits for a time as well.
+    Until(Instant),
+    /// There may be more to do.
     More,
     /// It can be closed.
     Over,
@@ -65,7 +72,7 @@ impl Connection {
         Self {
             stream: TcpStream::from_std(arrival.stream),
             peer: arrival.peer.into(),
-            session: Session::new(service.config),
+            session: Session::new(service.config, arrival.number),
             echoed: 0,
             accepted: now,
             active: now,
@@ -87,18 +94,16 @@ impl Connection {
         readable: bool,
         now: Tick,
     ) -> io::Result<Turn> {
-        let mut turn = Turn::Waits;
-        if self.session.next() == Next::Write {
-            self.flush(now)?;
-            // While something was owed nothing was read.
-            turn = Turn::More;
-        } else if readable {
-            turn = match self.session.next() {
-                Next::Read => self.echo(buffer, now)?,
-                Next::Discard => self.discard(buffer, now)?,
-                _ => Turn::Waits,
-            };
-        }
+        let turn = match self.session.next() {
+            Next::Write | Next::Hold => {
+                self.flush(now)?;
+                // While something was owed nothing was read.
+                Turn::More
+            }
+            Next::Read if readable => self.echo(buffer, now)?,
+            Next::Discard if readable => self.discard(buffer, now)?,
+            _ => Turn::Waits,
+        };
         self.conclude(service, turn, now)
     }
 
@@ -110,12 +115,12 @@ impl Connection {
         now: Tick,
     ) -> io::Result<Turn> {
         let turn = match self.session.next() {
-            Next::Read | Next::Write => {
+            Next::Read | Next::Hold | Next::Write => {
                 let limit = self.limit(piece.len());
                 self.echo_back(&piece[..limit], now)?;
                 Turn::Waits
             }
-            Next::Finish | Next::Discard | Next::Close => {
+            _ => {
                 self.active = now;
                 Turn::Waits
             }
@@ -137,6 +142,10 @@ impl Connection {
 
     fn conclude(&mut self, service: &Service<'_>, turn: Turn, now: Tick) -> io::Result<Turn> {
         let mut turn = turn;
+        if self.left_to_drain > 0 && self.session.next() == Next::Stall {
+            // What is in its receive queue would not have been taken either.
+            self.stop_draining();
+        }
         if self.session.next() == Next::Finish {
             service.finishing(self.peer.address(), &self.session);
             self.session.fin_sent();
@@ -150,22 +159,55 @@ impl Connection {
         Ok(match self.session.next() {
             Next::Close => Turn::Over,
             Next::Write => Turn::Waits,
+            Next::Hold | Next::Stall | Next::Reset => self.falter()?,
             _ if self.ended => Turn::More,
             _ => turn,
         })
     }
 
-    /// Sends what is owed until there is no more room.
+    /// What a connection waits for that is in the middle of a fault.
+    fn falter(&mut self) -> io::Result<Turn> {
+        // It is not read, which is how other connections learn that they are broken.
+        if self.ended
+            && let Some(error) = self.stream.take_error()?
+        {
+            return Err(error);
+        }
+        match self.session.next() {
+            Next::Hold => Ok(self.session.due().map_or(Turn::More, Turn::Until)),
+            Next::Reset if unacknowledged(&self.stream) > 0 => {
+                Ok(Turn::Until(Instant::now() + LOOK))
+            }
+            Next::Reset => {
+                farewell::reset_when_closed(SockRef::from(&self.stream))?;
+                Ok(Turn::Over)
+            }
+            _ => Ok(Turn::Waits),
+        }
+    }
+
+    /// Sends what is owed until there is no more room, or the rest is held back.
     fn flush(&mut self, now: Tick) -> io::Result<()> {
-        while self.session.next() == Next::Write {
+        let mut pieces = 0;
+        loop {
+            if self.session.next() == Next::Hold
+                && pieces < PIECES
+                && self.session.release(Instant::now())
+            {
+                pieces += 1;
+                // Until now it was not the peer that had to take something.
+                self.active = now;
+            }
+            if self.session.next() != Next::Write {
+                return Ok(());
+            }
             let stream = &self.stream;
             let sent = self.session.flush(|bytes| send(stream, bytes))?;
             self.sent(sent, now);
             if sent == 0 {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// One `recv` and its echo.
@@ -201,6 +243,9 @@ impl Connection {
         let sent = self.session.received(bytes, |bytes| send(stream, bytes))?;
         self.sent(sent, now);
         self.active = now;
+        if self.session.next() == Next::Hold {
+            self.flush(now)?;
+        }
         if self.left_to_drain > 0 {
             self.left_to_drain = self.left_to_drain.saturating_sub(bytes.len() as u32);
             if self.left_to_drain == 0 {
@@ -238,8 +283,9 @@ impl Connection {
 
     /// The server stops: what may have been received by now is still echoed.
     pub(super) fn start_draining(&mut self) {
-        if !matches!(self.session.next(), Next::Read | Next::Write) {
-            return; // it is leaving already, for another reason
+        match self.session.next() {
+            Next::Read | Next::Hold | Next::Write | Next::Stall => self.session.hurry(),
+            _ => return, // it is leaving already, for another reason
         }
         self.reason = Some(CloseReason::Stopped);
         // The receive queue cannot hold more than this; what comes later is not ours to echo, and a
@@ -263,12 +309,16 @@ impl Connection {
         let passed =
             |deadline: Option<Duration>| deadline.is_some_and(|deadline| silent >= deadline);
         match self.session.next() {
-            Next::Read if passed(service.config.idle_timeout) => Some(CloseReason::Idle),
+            Next::Read | Next::Stall if passed(service.config.idle_timeout) => {
+                Some(CloseReason::Idle)
+            }
             Next::Write if passed(service.config.write_timeout) => Some(CloseReason::Stalled),
-            Next::Discard => {
+            next @ (Next::Discard | Next::Reset) => {
                 let untaken = u32::try_from(unacknowledged(&self.stream)).unwrap_or(u32::MAX);
-                if farewell::is_over(untaken as usize, silent, since(self.fin)) {
-                    return Some(self.reason.unwrap_or(CloseReason::Done));
+                if next == Next::Discard
+                    && farewell::is_over(untaken as usize, silent, since(self.fin))
+                {
+                    return Some(self.reason.unwrap_or(self.session.reason()));
                 }
                 if untaken != std::mem::replace(&mut self.untaken, untaken) {
                     self.fin = now;

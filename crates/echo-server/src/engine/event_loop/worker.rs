@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::alarms::Alarms;
 use super::connection::{Connection, Tick, Turn};
 use super::crew::Seat;
 use super::{News, Source, Waits};
@@ -40,6 +41,7 @@ pub(super) struct Worker<'a, S> {
     connections: Slab<Connection>,
     /// Connections whose socket may still have something to read.
     more: VecDeque<usize>,
+    alarms: Alarms,
     buffer: Vec<u8>,
     /// Connections that owe something or take leave: those with a deadline whatever the settings.
     pressed: usize,
@@ -64,6 +66,7 @@ impl<'a, S: Source> Worker<'a, S> {
             source,
             connections: Slab::new(),
             more: VecDeque::new(),
+            alarms: Alarms::default(),
             buffer: vec![0; BUFFER],
             pressed: 0,
             strained: false,
@@ -94,6 +97,7 @@ impl<'a, S: Source> Worker<'a, S> {
                 }
             }
             self.go_on();
+            self.sound_alarms();
             self.sweep();
             if self.echoed != 0 {
                 self.service.counters.echoed(std::mem::take(&mut self.echoed));
@@ -134,13 +138,25 @@ impl<'a, S: Source> Worker<'a, S> {
         }
     }
 
+    /// Gives those a turn whose time has come.
+    fn sound_alarms(&mut self) {
+        if self.alarms.next().is_some() {
+            let now = Instant::now();
+            while let Some(key) = self.alarms.due(now) {
+                self.ready(key, false);
+            }
+        }
+    }
+
     /// How long to wait for news.
     fn timeout(&self) -> Option<Duration> {
         let busy_poll = self.service.config.busy_poll;
         if !self.more.is_empty() || !busy_poll.is_zero() && self.last_news.elapsed() < busy_poll {
             return Some(Duration::ZERO);
         }
-        self.keeps_time().then(|| self.sweep_period().saturating_sub(self.last_sweep.elapsed()))
+        let sweep = || self.sweep_period().saturating_sub(self.last_sweep.elapsed());
+        let alarm = self.alarms.next().map(|time| time.saturating_duration_since(Instant::now()));
+        self.keeps_time().then(sweep).into_iter().chain(alarm).min()
     }
 
     /// Whether any connection has a deadline. If not, nobody reads the clock.
@@ -227,7 +243,7 @@ impl<'a, S: Source> Worker<'a, S> {
         self.echoed = self.echoed.wrapping_add(echoed);
         let turn = match result {
             Ok(Turn::Over) => {
-                let reason = connection.reason.unwrap_or(CloseReason::Done);
+                let reason = connection.reason.unwrap_or(connection.session.reason());
                 return self.close(key, reason);
             }
             Ok(turn) => turn,
@@ -237,7 +253,11 @@ impl<'a, S: Source> Worker<'a, S> {
             connection.queued = true;
             self.more.push_back(key);
         }
-        let pressed = connection.session.next() != Next::Read || connection.left_to_drain > 0;
+        if let Turn::Until(time) = turn {
+            self.alarms.set(time, key);
+        }
+        let waits = matches!(connection.session.next(), Next::Read | Next::Stall);
+        let pressed = !waits || connection.left_to_drain > 0;
         if pressed != connection.pressed {
             connection.pressed = pressed;
             self.strained |= pressed;
@@ -259,10 +279,9 @@ impl<'a, S: Source> Worker<'a, S> {
     fn close(&mut self, key: usize, reason: CloseReason) {
         let connection = self.connections.remove(key);
         self.pressed -= usize::from(connection.pressed);
-        let reason = match connection.session.broken() {
-            Some(_) if reason == CloseReason::Done => CloseReason::Framing,
-            _ => reason,
-        };
+        if let Some(time) = connection.session.due() {
+            self.alarms.cancel(time, key);
+        }
         let age = self.epoch.elapsed().as_millis() as Tick;
         let duration = Duration::from_millis(age.wrapping_sub(connection.accepted).into());
         let Connection { peer, session, echoed, stream, .. } = connection;

@@ -1,0 +1,54 @@
+//! When connections want to have a turn although nothing happens to them. Nothing is kept here, and no clock
+//! read for it, unless one of them does.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// Connections by the time of their turn.
+#[derive(Default)]
+pub(super) struct Alarms {
+    set: BTreeSet<(Instant, usize)>,
+}
+
+impl Alarms {
+    /// Has the connection at `key` have a turn. To set the same alarm again changes nothing.
+    pub(super) fn set(&mut self, time: Instant, key: usize) {
+        self.set.insert((time, key));
+    }
+
+    /// The connection at `key` has left.
+    pub(super) fn cancel(&mut self, time: Instant, key: usize) {
+        self.set.remove(&(time, key));
+    }
+
+    /// The time of the next one.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.set.first().map(|(time, _)| *time)
+    }
+
+    /// A connection whose time has come.
+    pub(super) fn due(&mut self, now: Instant) -> Option<usize> {
+        self.next().filter(|time| *time <= now)?;
+        self.set.pop_first().map(|(_, key)| key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn those_whose_time_has_come_have_their_turn_in_order_and_once() {
+        let mut alarms = Alarms::default();
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        for (ms, key) in [(20, 2), (10, 1), (10, 1), (30, 3), (40, 4)] {
+            alarms.set(at(ms), key);
+        }
+        alarms.cancel(at(20), 2);
+        assert_eq!((alarms.next(), alarms.due(at(9))), (Some(at(10)), None));
+        assert_eq!([(); 3].map(|()| alarms.due(at(30))), [Some(1), Some(3), None]);
+        assert_eq!(alarms.next(), Some(at(40)));
+    }
+}

@@ -1,0 +1,312 @@
+//! What faults on purpose make of a session.
+
+use std::num::NonZero;
+use std::time::Duration;
+
+use super::*;
+use crate::{Delay, Faults, Probability};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A session, a clock, and a peer that takes everything.
+struct Peer {
+    session: Session,
+    start: Instant,
+    now: Instant,
+    /// What was sent, and how much by each call.
+    echo: Vec<u8>,
+    sends: Vec<usize>,
+}
+
+impl Peer {
+    fn of(faults: Faults) -> Self {
+        Self::with(Config { faults: Some(faults), ..Config::default() }, 0)
+    }
+
+    fn with(config: Config, number: u64) -> Self {
+        let (session, start) = (Session::new(&config, number), Instant::now());
+        Self { session, start, now: start, echo: Vec::new(), sends: Vec::new() }
+    }
+
+    /// Sends a piece, and takes what may go back at once.
+    fn sends(&mut self, piece: &[u8]) -> Next {
+        assert_eq!(self.session.next(), Next::Read, "nothing else is taken");
+        let sent = self.session.received(piece, |_| panic!("it is not asked yet"));
+        assert_eq!(sent.unwrap(), 0);
+        self.takes()
+    }
+
+    /// Takes what may go now, as an engine does it.
+    fn takes(&mut self) -> Next {
+        while self.session.next() == Next::Hold && self.session.release(self.now) {
+            let (echo, sends) = (&mut self.echo, &mut self.sends);
+            let take = |piece: &[u8]| {
+                echo.extend_from_slice(piece);
+                sends.push(piece.len());
+                Ok(piece.len())
+            };
+            self.session.flush(take).unwrap();
+        }
+        self.session.next()
+    }
+
+    /// Takes what may go until this long after the start, each piece exactly when it may.
+    fn takes_until(&mut self, time: Duration) -> Next {
+        while self.takes() == Next::Hold
+            && let Some(due) = self.session.due().filter(|due| *due <= self.start + time)
+        {
+            self.now = due;
+        }
+        self.now = self.start + time;
+        self.takes()
+    }
+
+    /// All that goes back of a stream, in the pieces that it comes in.
+    fn echoes(mut self, stream: &[u8], piece: usize) -> Self {
+        for piece in stream.chunks(piece) {
+            self.sends(piece);
+        }
+        self
+    }
+
+    /// Where the sends end.
+    fn ends(&self) -> Vec<usize> {
+        let ends = self.sends.iter().scan(0, |end, length| {
+            *end += length;
+            Some(*end)
+        });
+        ends.collect()
+    }
+}
+
+fn corrupting(probability: f64) -> Faults {
+    Faults { corrupt: Probability::new(probability).unwrap(), seed: 42, ..Faults::default() }
+}
+
+fn delaying(mean: Duration, jitter: Duration) -> Faults {
+    Faults { delay: Some(Delay { mean, jitter }), ..Faults::default() }
+}
+
+#[test]
+fn a_session_without_faults_is_as_small_as_ever() {
+    assert!(Session::new(&Config::default(), 0).is_transparent());
+    assert!(!Peer::of(Faults::default()).session.is_transparent());
+    assert!(size_of::<Session>() <= 3 * size_of::<usize>());
+}
+
+#[test]
+fn each_piece_is_held_back_and_nothing_is_read_meanwhile() {
+    let mut peer = Peer::of(delaying(20 * MS, Duration::ZERO));
+    assert_eq!(peer.sends(b"Hello"), Next::Hold);
+    assert_eq!(peer.takes_until(19 * MS), Next::Hold);
+    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (Next::Read, &b"Hello"[..]));
+    peer.now += 5 * MS;
+    peer.sends(b"again");
+    assert_eq!(peer.takes_until(44 * MS), Next::Hold);
+    assert_eq!((peer.takes_until(45 * MS), &*peer.echo), (Next::Read, &b"Helloagain"[..]));
+}
+
+#[test]
+fn jitter_spreads_the_delay_around_its_mean_and_by_the_offset() {
+    let delays = |number| {
+        let config = Config { faults: Some(delaying(20 * MS, 5 * MS)), ..Config::default() };
+        let mut peer = Peer::with(config, number);
+        let delays = (0..1000).map(|_| {
+            let began = peer.now;
+            while peer.sends(b"x") == Next::Hold {
+                peer.now = peer.session.due().unwrap();
+                if peer.takes() == Next::Read {
+                    break;
+                }
+            }
+            peer.now - began
+        });
+        delays.collect::<Vec<_>>()
+    };
+    let first = delays(1);
+    let (least, most) = (*first.iter().min().unwrap(), *first.iter().max().unwrap());
+    assert!(least >= 15 * MS && most <= 25 * MS, "{least:?} to {most:?}");
+    assert!(least < 16 * MS && most > 24 * MS, "{least:?} to {most:?}");
+    assert_eq!(first, delays(1));
+    assert_ne!(first, delays(2));
+}
+
+#[test]
+fn a_stop_lets_go_what_is_held_back() {
+    let mut peer = Peer::of(delaying(3600 * 1000 * MS, Duration::ZERO));
+    assert_eq!(peer.sends(b"Hello"), Next::Hold);
+    peer.session.hurry();
+    peer.session.refuse_input();
+    assert_eq!((peer.takes(), &*peer.echo), (Next::Finish, &b"Hello"[..]));
+}
+
+#[test]
+fn a_rate_is_kept_from_the_first_byte_even_if_the_clock_is_a_little_late() {
+    let faults = Faults { rate_limit: NonZero::new(1000), ..Faults::default() };
+    let mut peer = Peer::of(faults.clone());
+    peer.sends(&[1; 200]);
+    assert_eq!(peer.echo.len(), 10, "ten milliseconds' worth");
+    for (ms, bytes) in [(9, 10), (10, 20), (95, 100), (189, 190)] {
+        assert_eq!((peer.takes_until(ms * MS), peer.echo.len()), (Next::Hold, bytes), "{ms} ms");
+    }
+    assert_eq!((peer.takes_until(190 * MS), peer.echo.len()), (Next::Read, 200));
+
+    let mut late = Peer::of(faults);
+    late.sends(&[1; 200]);
+    while late.takes() == Next::Hold {
+        late.now = late.session.due().unwrap() + 5 * MS;
+    }
+    assert!(late.now - late.start <= 195 * MS, "{:?}", late.now - late.start);
+    // Silence saves nothing up.
+    late.now += 1000 * MS;
+    late.sends(&[1; 200]);
+    assert_eq!(late.echo.len(), 210);
+}
+
+#[test]
+fn a_piece_has_its_delay_once_however_slowly_it_goes() {
+    let rate_limit = NonZero::new(1000);
+    let mut peer = Peer::of(Faults { rate_limit, ..delaying(50 * MS, Duration::ZERO) });
+    peer.sends(&[1; 30]);
+    for (ms, bytes) in [(49, 0), (50, 10), (60, 20), (70, 30)] {
+        peer.takes_until(ms * MS);
+        assert_eq!(peer.echo.len(), bytes, "{ms} ms");
+    }
+}
+
+#[test]
+fn slices_end_at_the_same_offsets_however_the_bytes_arrive() {
+    let faults = Faults { slice: Some(2..=7), seed: 42, ..Faults::default() };
+    let stream: Vec<u8> = (0..=255).cycle().take(1000).collect();
+    let at_once = Peer::of(faults.clone()).echoes(&stream, 1000);
+    let (last, others) = at_once.sends.split_last().unwrap();
+    assert!(others.iter().all(|size| (2..=7).contains(size)) && *last <= 7);
+    assert!((2..=7).all(|size| others.contains(&size)));
+    for piece in [1, 3, 64, 999] {
+        let in_pieces = Peer::of(faults.clone()).echoes(&stream, piece);
+        assert_eq!(in_pieces.echo, stream);
+        let ends = in_pieces.ends();
+        assert!(at_once.ends().iter().all(|end| ends.contains(end)), "in pieces of {piece}");
+    }
+    // Each slice has a delay of its own.
+    let slice = Some(2..=2);
+    let mut slow = Peer::of(Faults { slice, ..delaying(20 * MS, Duration::ZERO) });
+    slow.sends(b"Hello");
+    for (ms, echo) in [(19, ""), (20, "He"), (40, "Hell"), (60, "Hello")] {
+        slow.takes_until(ms * MS);
+        assert_eq!(str::from_utf8(&slow.echo).unwrap(), echo, "{ms} ms");
+    }
+}
+
+#[test]
+fn the_same_bytes_are_changed_however_they_arrive() {
+    let stream = vec![7; 100_000];
+    let at_once = Peer::of(corrupting(0.01)).echoes(&stream, 100_000);
+    let changed = at_once.echo.iter().filter(|byte| **byte != 7).count();
+    // The standard deviation is 31.
+    assert!((800..1200).contains(&changed), "{changed}");
+    for piece in [1, 777, 64 * 1024] {
+        assert!(Peer::of(corrupting(0.01)).echoes(&stream, piece).echo == at_once.echo, "{piece}");
+    }
+    let all = Peer::of(corrupting(1.0)).echoes(&stream, 1000);
+    assert!(all.echo.iter().all(|byte| *byte != 7));
+    let none = Peer::of(corrupting(0.0)).echoes(&stream, 1000);
+    assert!(none.echo == stream);
+}
+
+#[test]
+fn a_seed_means_the_same_faults_tomorrow() {
+    let faults = Faults { slice: Some(1..=100), ..corrupting(0.01) };
+    let peer = Peer::of(faults).echoes(&[0; 1000], 1000);
+    let changed = peer.echo.iter().enumerate().filter(|(_, byte)| **byte != 0);
+    let changed: Vec<_> = changed.map(|(offset, byte)| (offset, *byte)).take(3).collect();
+    assert_eq!(peer.sends[..4], [25, 93, 94, 57]);
+    assert_eq!(changed, [(103, 145), (144, 146), (222, 212)]);
+}
+
+#[test]
+fn the_echo_ends_at_its_byte_in_the_way_that_was_asked_for() {
+    let none = Faults::default;
+    let rows = [
+        (Faults { stall_after: Some(3), ..none() }, Next::Stall, CloseReason::Done),
+        (Faults { close_after: Some(3), ..none() }, Next::Finish, CloseReason::Fault),
+        (Faults { reset_after: Some(3), ..none() }, Next::Reset, CloseReason::Fault),
+        // The first one counts.
+        (
+            Faults { stall_after: Some(4), close_after: Some(3), ..none() },
+            Next::Finish,
+            CloseReason::Fault,
+        ),
+        (
+            Faults { reset_after: Some(3), close_after: Some(3), ..none() },
+            Next::Reset,
+            CloseReason::Fault,
+        ),
+    ];
+    for (faults, next, reason) in rows {
+        let mut peer = Peer::of(faults.clone());
+        assert_eq!(peer.sends(b"He"), Next::Read, "{faults:?}");
+        assert_eq!(peer.session.reason(), CloseReason::Done);
+        assert_eq!((peer.sends(b"llo"), &*peer.echo), (next, &b"Hel"[..]), "{faults:?}");
+        assert_eq!((peer.session.reason(), peer.session.owes()), (reason, false), "{faults:?}");
+    }
+}
+
+#[test]
+fn an_echo_can_end_before_its_first_byte() {
+    let rows = [
+        (Faults { stall_after: Some(0), ..Faults::default() }, Next::Stall),
+        (Faults { close_after: Some(0), ..Faults::default() }, Next::Finish),
+        (Faults { reset_after: Some(0), ..Faults::default() }, Next::Reset),
+    ];
+    for (faults, next) in rows {
+        assert_eq!(Peer::of(faults).session.next(), next);
+    }
+}
+
+#[test]
+fn what_comes_last_is_held_back_before_the_echo_ends() {
+    let mut peer = Peer::of(Faults { close_after: Some(3), ..delaying(20 * MS, Duration::ZERO) });
+    assert_eq!(peer.sends(b"Hello"), Next::Hold);
+    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (Next::Finish, &b"Hel"[..]));
+    peer.session.fin_sent();
+    assert_eq!(peer.session.next(), Next::Discard);
+}
+
+#[test]
+fn a_stalled_connection_leaves_when_the_server_stops() {
+    let mut peer = Peer::of(Faults { stall_after: Some(3), ..Faults::default() });
+    assert_eq!(peer.sends(b"Hello"), Next::Stall);
+    peer.session.refuse_input();
+    assert_eq!(peer.session.next(), Next::Finish);
+}
+
+#[test]
+fn half_close_waits_for_what_is_held_back() {
+    let mut peer = Peer::of(delaying(20 * MS, Duration::ZERO));
+    peer.sends(b"Hello");
+    peer.session.peer_ended();
+    assert_eq!(peer.takes_until(19 * MS), Next::Hold);
+    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (Next::Finish, &b"Hello"[..]));
+}
+
+#[test]
+fn a_changed_count_confuses_the_peer_and_not_the_server() {
+    let config =
+        Config { framing: Framing::Length, faults: Some(corrupting(1.0)), ..Config::default() };
+    let mut peer = Peer::with(config, 0);
+    assert_eq!(peer.sends(b"\0\0\0\x02hi\0\0"), Next::Read);
+    assert_eq!(peer.sends(b"\0\x01!"), Next::Read);
+    let sent = b"\0\0\0\x02hi\0\0\0\x01!";
+    assert!(peer.echo.len() == sent.len() && peer.echo.iter().zip(sent).all(|(a, b)| a != b));
+    assert_eq!((peer.session.messages(), peer.session.broken()), (2, None));
+}
+
+#[test]
+fn with_framing_the_offsets_are_those_of_whole_messages() {
+    let faults = Faults { stall_after: Some(5), ..Faults::default() };
+    let config = Config { framing: Framing::Line, faults: Some(faults), ..Config::default() };
+    let mut peer = Peer::with(config, 0);
+    assert_eq!(peer.sends(b"one"), Next::Read);
+    assert_eq!((peer.sends(b"\ntwo\n"), &*peer.echo), (Next::Stall, &b"one\nt"[..]));
+}
