@@ -9,8 +9,6 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::SockRef;
 
-use socket2::SockRef;
-
 use crate::farewell::reset_when_closed;
 use crate::service::Service;
 use crate::shutdown::Phase;

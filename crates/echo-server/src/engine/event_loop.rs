@@ -60,7 +60,7 @@ pub(super) enum Waits {
     Peer,
     /// What the peer still sends while the connection is being ended.
     Leave,
-    /// Room for what it owes.
+    /// Room for what it owes, or a time of its own: nothing is to be read before that.
     Room,
     /// Nothing: it has another turn in any case.
     Nothing,

@@ -269,9 +269,9 @@ impl<'a, S: Source> Worker<'a, S> {
         }
         let waits = match connection.session.next() {
             _ if turn == Turn::More => Waits::Nothing,
-            Next::Write => Waits::Room,
             Next::Read if !pressed => Waits::Peer,
-            _ => Waits::Leave,
+            Next::Read | Next::Finish | Next::Discard | Next::Close => Waits::Leave,
+            Next::Write | Next::Hold | Next::Stall | Next::Reset => Waits::Room,
         };
         self.source.turned(key, waits, echoed);
     }

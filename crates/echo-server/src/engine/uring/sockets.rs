@@ -40,6 +40,8 @@ use crate::engine::event_loop::{News, Source, Waits};
 const READABLE: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
 /// There is room to write.
 const WRITABLE: u32 = libc::POLLOUT as u32;
+/// The connection is broken.
+const BROKEN: i32 = (libc::POLLERR | libc::POLLHUP) as i32;
 /// After so many turns with little to echo, a connection of a crowd is received for.
 const CALM_TURNS: u8 = 8;
 /// After so many full buffers one behind the other, it is not any more.
@@ -186,7 +188,7 @@ impl<'r> Sockets<'r> {
                     self.received(slot, completion)
                 } else {
                     let readable = matches!(token, Token::Look { .. });
-                    self.polled(slot, completion.result, readable)
+                    self.polled(slot, readable, completion.result)
                 }
             }
             _ => {
@@ -202,10 +204,13 @@ impl<'r> Sockets<'r> {
         slot.is_some_and(|slot| slot.generation == generation && slot.descriptor >= 0)
     }
 
-    fn polled(&mut self, key: usize, result: i32, readable: bool) -> Option<News<Piece>> {
+    fn polled(&mut self, key: usize, readable: bool, result: i32) -> Option<News<Piece>> {
         match result {
-            // What comes next follows from the turn that the connection has now.
-            0.. => Some(News::Ready { key, readable, ended: false }),
+            // What comes next follows from the turn that the connection has now. Who reads in it hears of
+            // an error; who does not has to be told.
+            events @ 0.. => {
+                Some(News::Ready { key, readable, ended: !readable && events & BROKEN != 0 })
+            }
             error if error == -libc::ECANCELED => {
                 let wanted = self.slots[key].wanted;
                 self.want(key, wanted.unwrap_or(Way::Look));

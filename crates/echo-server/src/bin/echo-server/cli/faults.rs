@@ -69,7 +69,8 @@ impl FaultOptions {
             refuse: self.refuse.unwrap_or_default(),
             seed: 0,
         };
-        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
+        // One that is easy to type.
+        let seed = self.seed.unwrap_or_else(|| fastrand::u32(..).into());
         (faults != Faults::default()).then_some(Faults { seed, ..faults })
     }
 }
