@@ -1,18 +1,19 @@
 //! The built echo-client, reading saved runs.
 
+mod saved;
+
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use echo_client::distribution::{Distribution, histogram};
 use echo_client::hdr_log::LogWriter;
-use echo_client::run::{Fairness, Figures, Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings};
-use echo_test_support::{Finished, Process, command, skipped};
+use echo_client::run::Run;
+use echo_test_support::{Process, command, skipped};
 use hdrhistogram::Histogram;
 use serde_json::Value;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
+use self::saved::{Folder, PROGRAM, run, texts_of_well_formed, times};
 
 /// Reads the log named first with an HdrHistogram that is not ours, and prints percentiles in
 /// nanoseconds.
@@ -26,121 +27,6 @@ while log.add_next_interval_histogram():
     pass
 print(total.get_total_count(), *map(total.get_value_at_percentile, (50, 99, 99.9, 100)))
 ";
-
-/// A folder of this test's own, which goes with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{test}"));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.0.join(name), content).unwrap();
-    }
-
-    fn run(&self, name: &str, run: &Run) {
-        self.file(name, serde_json::to_vec(run).unwrap());
-    }
-
-    fn report(&self, arguments: &[&str]) -> Finished {
-        self.report_of(b"", arguments)
-    }
-
-    fn report_of(&self, stdin: &[u8], arguments: &[&str]) -> Finished {
-        let mut client = command(PROGRAM);
-        let client = client.arg("report").args(arguments).current_dir(&self.0);
-        Process::run(client, stdin).unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let finished = self.report(&[arguments, &["--format", "json"]].concat());
-        assert!(finished.status.success(), "{finished:?}");
-        serde_json::from_str(&finished.stdout).unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn times(ns: impl IntoIterator<Item = u64>) -> Histogram<u64> {
-    let mut times = histogram();
-    ns.into_iter().for_each(|ns| times.record(ns).unwrap());
-    times
-}
-
-/// A run of two seconds with these latencies.
-fn run(latencies: impl IntoIterator<Item = u64>) -> Run {
-    let times = times(latencies);
-    let distribution = Distribution::of(&times);
-    let interval = |start_s| Interval {
-        start_s,
-        seconds: 1.0,
-        echoes: times.len() / 2,
-        rate: times.len() as f64 / 2.0,
-        p50_us: Some(distribution.p50_us),
-        p99_us: Some(distribution.p99_us),
-        max_us: Some(distribution.max_us),
-    };
-    Run {
-        schema_version: SCHEMA_VERSION,
-        program: "echo-client 0.1.0".to_owned(),
-        label: None,
-        started: "2026-01-02T03:04:05Z".to_owned(),
-        machine: Machine {
-            os: "Linux".to_owned(),
-            kernel: "6.12".to_owned(),
-            cpu: "a processor".to_owned(),
-            cpus: 2,
-        },
-        settings: settings(),
-        intervals: vec![interval(0.0), interval(1.0)],
-        gates: Vec::new(),
-        result: Figures {
-            seconds: 2.0,
-            echoes: times.len(),
-            rate: times.len() as f64 / 2.0,
-            bytes_per_second: times.len() as f64 * 32.0,
-            service: distribution.clone(),
-            connect: distribution.clone(),
-            latency: distribution,
-            sent: times.len(),
-            fairness: Fairness { min: times.len(), max: times.len(), jain: Some(1.0) },
-            cpu_us_per_echo: Some(2.0),
-            busy: Some(0.5),
-            retransmits: Some(0),
-            ..Figures::default()
-        },
-    }
-}
-
-fn settings() -> Settings {
-    Settings {
-        host: "example".to_owned(),
-        address: "192.0.2.1:65432".to_owned(),
-        connections: 1,
-        size: 64,
-        depth: 1,
-        framing: "raw".to_owned(),
-        pacing: Loop::Closed,
-        rate: None,
-        arrivals: None,
-        duration_s: Some(2.0),
-        messages: None,
-        warmup_s: 0.0,
-        engine: "readiness".to_owned(),
-        threads: 1,
-        busy_poll: false,
-        reconnect_every: None,
-        timeout_s: 10.0,
-    }
-}
 
 /// A log of three intervals of a second each.
 fn log(intervals: [Histogram<u64>; 3]) -> Vec<u8> {
@@ -330,28 +216,6 @@ fn the_picture_has_the_curves_and_says_what_they_are() {
         let found: usize = lines.map(|line| line.matches(',').count()).sum();
         assert!(found > points, "{colour} has {found} points");
     }
-}
-
-/// Checks that each element ends, in order, and that text is escaped; returns the texts.
-fn texts_of_well_formed(xml: &str) -> Vec<String> {
-    let (mut open, mut texts) = (Vec::new(), Vec::new());
-    for piece in xml.trim().split('<').skip(1) {
-        let (tag, text) = piece.split_once('>').expect("a tag ends");
-        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
-        match (tag.strip_prefix('/'), tag.ends_with('/')) {
-            (Some(name), _) => assert_eq!(open.pop(), Some(name)),
-            (None, true) => {}
-            (None, false) => open.push(tag.split_whitespace().next().unwrap()),
-        }
-        let text = text.trim().replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
-        let bare = text.replace("&amp;", "").replace("&apos;", "");
-        assert!(!bare.contains('&'), "{text}");
-        texts.extend(
-            Some(text.replace("&apos;", "'").replace("&amp;", "&")).filter(|it| !it.is_empty()),
-        );
-    }
-    assert_eq!(open, [""; 0]);
-    texts
 }
 
 #[test]

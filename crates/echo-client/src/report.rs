@@ -1,8 +1,9 @@
-//! Saved runs side by side: as a table, as a picture, or added up to one.
+//! Saved runs side by side: as a table, as curves, as a picture, or added up to one.
 //!
 //! What is read is either a [`Run`] in JSON or an HdrHistogram interval log, which knows latencies and
 //! when they were, but nothing of settings, losses or causes. Everything here is data in, data out.
 
+mod curves;
 mod drawing;
 mod error;
 mod grid;
@@ -16,9 +17,10 @@ use hdrhistogram::Histogram;
 
 use crate::run::{Interval, Run};
 
-pub use drawing::{MOST_IN_A_PICTURE, draw};
+pub use curves::{Against, Curve, Curves, Measurement, median};
+pub use drawing::{MOST_IN_A_PICTURE, draw, draw_curves};
 pub use error::Error;
-pub use load::load;
+pub use load::{load, printable};
 pub use merge::merge;
 pub use table::{Figure, Setting, Table};
 

@@ -1,4 +1,4 @@
-//! Two plots in one picture: latency by percentile, and the rate over time.
+//! Runs as a picture: latency by percentile and the rate over time, or curves of one figure.
 //!
 //! The percentiles stand on the axis of HdrHistogram, 1/(1-p): each step to the right is a tenth of
 //! the echoes that are slower, so that the tail has as much room as the bulk.
@@ -14,7 +14,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use self::axis::Axis;
 use self::curve::{marked, percentiles, rates};
 use self::pen::Pen;
-use super::{Error, Saved};
+use super::{Against, Curves, Error, Saved};
 
 /// More runs cannot be told apart by colour, dashes and marks.
 pub const MOST_IN_A_PICTURE: usize = 12;
@@ -26,9 +26,11 @@ type Point = (f64, f64);
 /// Width of the picture in pixels, and the heights of its parts.
 const WIDTH: u32 = 960;
 const TITLE_HEIGHT: u32 = 40;
+const CONDITIONS_HEIGHT: u32 = 24;
 const LEGEND_LINE: u32 = 24;
 const PERCENTILES_HEIGHT: u32 = 420;
 const RATES_HEIGHT: u32 = 300;
+const CURVES_HEIGHT: u32 = 460;
 /// How many names are in a line of the legend, and how many letters have room there. Where one name
 /// is longer, each has a line to itself: cut shorter, names often look the same.
 const LEGENDS: [(usize, usize); 2] = [(3, 28), (1, 100)];
@@ -52,7 +54,8 @@ pub fn draw(saved: &[Saved]) -> Result<String, Error> {
     let names = saved.iter().map(|saved| saved.name.as_str()).collect();
     let mut plots = vec![by_percentile(saved)];
     plots.extend(over_time(saved));
-    Ok(Picture { heading: "Latency by percentile, and rate over time", names, plots }.svg())
+    let heading = "Latency by percentile, and rate over time";
+    Ok(Picture { heading, conditions: "", names, plots }.svg())
 }
 
 fn by_percentile(saved: &[Saved]) -> Plot {
@@ -74,9 +77,41 @@ fn over_time(saved: &[Saved]) -> Option<Plot> {
     Some(Plot { height: RATES_HEIGHT, axes: [x, y], curves })
 }
 
+/// Draws curves as an SVG, whose text is text.
+///
+/// # Errors
+///
+/// There are too many.
+pub fn draw_curves(curves: &Curves) -> Result<String, Error> {
+    if curves.curves.len() > MOST_IN_A_PICTURE {
+        return Err(Error::Crowd { runs: curves.curves.len() });
+    }
+    let names = curves.curves.iter().map(|curve| curve.label.as_str()).collect();
+    let points = curves.curves.iter().map(|curve| {
+        curve.points.iter().map(|point| (point.at, point.value)).collect::<Vec<Point>>()
+    });
+    let points: Vec<_> = points.collect();
+    let (places, values) = (
+        points.iter().flatten().map(|&(place, _)| place),
+        points.iter().flatten().map(|&(_, value)| value),
+    );
+    let x = match curves.against {
+        Against::Size => Axis::sizes(curves.against.in_words(), places),
+        Against::Connections | Against::Rate => Axis::counts(curves.against.in_words(), places),
+    };
+    let title = curves.figure_in_words();
+    let y =
+        if curves.is_time() { Axis::times(&title, values) } else { Axis::numbers(&title, values) };
+    let plots = vec![Plot { height: CURVES_HEIGHT, axes: [x, y], curves: points }];
+    let (heading, conditions) = (&curves.heading(), curves.conditions.as_str());
+    Ok(Picture { heading, conditions, names, plots }.svg())
+}
+
 /// Plots below each other, and a legend above them.
 struct Picture<'a> {
     heading: &'a str,
+    /// Below it, in smaller letters; may be empty.
+    conditions: &'a str,
     /// What the curves are called, in the order of each plot.
     names: Vec<&'a str>,
     plots: Vec<Plot>,
@@ -100,13 +135,17 @@ impl Picture<'_> {
         let (columns, _) = legend_of(&self.names);
         let legend_height = LEGEND_LINE * self.names.len().div_ceil(columns) as u32;
         let plots_height: u32 = self.plots.iter().map(|plot| plot.height).sum();
-        let height = TITLE_HEIGHT + legend_height + plots_height;
+        let conditions_height = if self.conditions.is_empty() { 0 } else { CONDITIONS_HEIGHT };
+        let title_height = TITLE_HEIGHT + conditions_height;
+        let height = title_height + legend_height + plots_height;
         let whole = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
         whole.fill(&WHITE)?;
-        let (title, rest) = whole.split_vertically(TITLE_HEIGHT);
+        let (title, rest) = whole.split_vertically(title_height);
         let (legend, mut rest) = rest.split_vertically(legend_height);
         let centre = Pos::new(HPos::Center, VPos::Center);
-        title.draw_text(self.heading, &font(22).pos(centre), (WIDTH as i32 / 2, 20))?;
+        title.draw_text(self.heading, &font(22).pos(centre), (WIDTH as i32 / 2, 22))?;
+        let below = (WIDTH as i32 / 2, TITLE_HEIGHT as i32 + 6);
+        title.draw_text(self.conditions, &font(15).pos(centre), below)?;
         draw_legend(&legend, &self.names)?;
         for plot in &self.plots {
             let (area, below) = rest.split_vertically(plot.height);

@@ -51,6 +51,34 @@ pub enum Error {
     TooMuch,
     /// None has an echo that could be drawn.
     Blank,
+    /// A run cannot stand in a curve, because it does not tell what is varied.
+    Nowhere {
+        /// The run's name.
+        name: String,
+        /// What is varied.
+        setting: &'static str,
+    },
+    /// A run does not have the figure that a curve is to be made of.
+    Unmeasured {
+        /// The run's name.
+        name: String,
+        /// The figure's name.
+        figure: String,
+    },
+    /// Runs that would be one curve differ in another setting than the one that is varied.
+    Unlike {
+        /// The setting.
+        setting: &'static str,
+        /// The names of two runs, and what the setting is there.
+        runs: [(String, String); 2],
+    },
+    /// Nothing is varied.
+    Level {
+        /// What was to be varied.
+        setting: &'static str,
+        /// What it is in all runs.
+        value: String,
+    },
     /// There are more than can be told apart in a picture.
     Crowd {
         /// How many.
@@ -75,6 +103,17 @@ impl Error {
             Self::Mixed { .. } => "merge the runs and the logs apart from each other",
             Self::Twice { .. } => "name each run once",
             Self::Crowd { .. } => "name fewer of them, or add them up with --merge",
+            Self::Nowhere { .. } => {
+                "interval logs do not tell their settings, and without bench --rate none was asked for"
+            }
+            Self::Unmeasured { figure, .. } if figure.starts_with("server_cpu") => {
+                "it takes bench --server-pid"
+            }
+            Self::Unmeasured { .. } => "leave the run out, or choose another --figure",
+            Self::Unlike { .. } => {
+                "runs that are not one curve need different labels: bench --label"
+            }
+            Self::Level { .. } => "name runs that differ in it, or leave --against out",
             Self::TooMuch | Self::Blank => return None,
         })
     }
@@ -119,6 +158,20 @@ impl fmt::Display for Error {
                 "cannot draw {runs} runs in one picture: more than {MOST_IN_A_PICTURE} cannot be \
                  told apart"
             ),
+            Self::Nowhere { name, setting } => {
+                write!(f, "{name} has no place in a curve: it does not tell `{setting}`")
+            }
+            Self::Unmeasured { name, figure } => {
+                write!(f, "{name} has no {figure}: it was not measured")
+            }
+            Self::Unlike { setting, runs: [(first, one), (second, other)] } => write!(
+                f,
+                "{first} and {second} cannot be in one curve: {setting} is {one} in the one and \
+                 {other} in the other"
+            ),
+            Self::Level { setting, value } => {
+                write!(f, "nothing is varied: {setting} is {value} in all runs")
+            }
         }
     }
 }

@@ -64,7 +64,8 @@ impl Unit {
     pub(super) fn shown(self, value: f64) -> String {
         match self {
             Self::PerSecond => format!("{}/s", digits(value)),
-            Self::Count => format!("{value}"),
+            Self::Count if value.fract() == 0.0 => format!("{value}"),
+            Self::Count => digits(value),
             Self::Microseconds if value < 1e3 => format!("{} us", digits(value)),
             Self::Microseconds if value < 1e6 => format!("{} ms", digits(value / 1e3)),
             Self::Microseconds => format!("{} s", digits(value / 1e6)),

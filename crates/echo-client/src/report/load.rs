@@ -52,8 +52,8 @@ fn log(name: &str, text: &[u8], unit: Unit) -> Result<Saved, Error> {
 impl Saved {
     /// What the run was called when it was made.
     #[must_use]
-    pub fn label(&self) -> Option<&str> {
-        self.run.as_ref()?.run.label.as_deref()
+    pub fn label(&self) -> Option<String> {
+        self.run.as_ref()?.run.label.as_deref().map(printable)
     }
 
     /// A run, ready for a report.
@@ -79,4 +79,12 @@ impl Saved {
 
 fn decode(field: &'static str, distribution: &Distribution) -> Result<Histogram<u64>, Error> {
     distribution.decode().ok_or(Error::Histogram { field })
+}
+
+/// A name as it can be shown: that of a file or in one may have characters that do something to a terminal,
+/// or that XML cannot hold.
+#[must_use]
+pub fn printable(name: &str) -> String {
+    let stand_in = |letter: char| letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}');
+    name.replace(stand_in, "\u{fffd}")
 }

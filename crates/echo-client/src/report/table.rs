@@ -104,7 +104,8 @@ fn warnings(saved: &Saved) -> Vec<String> {
     found.unwrap_or_default().iter().map(|text| format!("{}: {text}", saved.name)).collect()
 }
 
-fn settings(saved: &[Saved]) -> Vec<Setting> {
+/// The settings of all runs, where any tells.
+pub(super) fn settings(saved: &[Saved]) -> Vec<Setting> {
     let row = |setting, value: fn(&Settings) -> Option<String>| Setting {
         setting,
         values: saved.iter().map(|saved| value(&saved.run.as_ref()?.run.settings)).collect(),
@@ -158,7 +159,7 @@ impl fmt::Display for Table {
 
 impl Setting {
     /// What all runs have in common; `None` where there is nothing to say.
-    fn in_words(&self) -> Option<String> {
+    pub(super) fn in_words(&self) -> Option<String> {
         Some(format!("{} {}", self.setting, self.values.first()?.as_ref()?))
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use echo_client::report::{Saved, Table, draw, load, merge};
+use echo_client::report::{Curves, Saved, Table, draw, draw_curves, load, merge, printable};
 
 use crate::cli::{ReportFormat, ReportOptions};
 use crate::print::print_line;
@@ -23,25 +23,27 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
         let text = read(file).with_context(|| format!("cannot read {shown}"))?;
         saved.push(load(&shown, &text, options.unit.into()).context(shown)?);
     }
-    let labels: Vec<_> = saved.iter().map(|saved| saved.label().map(printable)).collect();
+    let labels: Vec<_> = saved.iter().map(|saved| saved.label()).collect();
     for (saved, name) in saved.iter_mut().zip(names(&options.files, &labels)) {
         saved.name = name;
     }
     if options.merge {
         saved = vec![merge(&saved)?];
     }
-    let report = match (options.format, saved.as_slice()) {
-        (ReportFormat::Text, saved) => Table::of(saved).to_string(),
-        (ReportFormat::Json, [Saved { run: Some(merged), .. }]) if options.merge => {
-            serde_json::to_string_pretty(&merged.run)?
+    let (report, picture) = match options.against {
+        Some(varied) => {
+            let curves = Curves::of(&saved, varied.into(), options.figure.clone())?;
+            (
+                curves_as(options.format, &curves)?,
+                options.svg.as_ref().map(|_| draw_curves(&curves)),
+            )
         }
-        (ReportFormat::Json, saved) => serde_json::to_string_pretty(&Table::of(saved))?,
+        None => (table(options, &saved)?, options.svg.as_ref().map(|_| draw(&saved))),
     };
-    if let Some(path) = &options.svg {
+    if let (Some(path), Some(picture)) = (&options.svg, picture) {
         // The picture can be drawn again at any time, so half of it on a full disk does no harm as
         // long as it is told of.
-        fs::write(path, draw(&saved)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(path, picture?).with_context(|| format!("cannot write {}", path.display()))?;
     }
     match print_line(report.trim_end()) {
         // Whoever was to read it has seen enough.
@@ -49,6 +51,23 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
         result => result.context("cannot write the report")?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn table(options: &ReportOptions, saved: &[Saved]) -> serde_json::Result<String> {
+    match (options.format, saved) {
+        (ReportFormat::Text, saved) => Ok(Table::of(saved).to_string()),
+        (ReportFormat::Json, [Saved { run: Some(merged), .. }]) if options.merge => {
+            serde_json::to_string_pretty(&merged.run)
+        }
+        (ReportFormat::Json, saved) => serde_json::to_string_pretty(&Table::of(saved)),
+    }
+}
+
+fn curves_as(format: ReportFormat, curves: &Curves) -> serde_json::Result<String> {
+    match format {
+        ReportFormat::Text => Ok(curves.to_string()),
+        ReportFormat::Json => serde_json::to_string_pretty(curves),
+    }
 }
 
 fn is_stdin(file: &Path) -> bool {
@@ -98,12 +117,6 @@ fn stem(file: &Path) -> String {
         Some(stem) => printable(&stem.to_string_lossy()),
         None => printable(&file.to_string_lossy()),
     }
-}
-
-/// A name of a file may have characters that do something to a terminal, or that XML cannot hold.
-fn printable(name: &str) -> String {
-    let stand_in = |letter: char| letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}');
-    name.replace(stand_in, "\u{fffd}")
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ const LOGARITHMIC: f64 = 20.0;
 const FINE_DECADES: f64 = 3.0;
 /// About how many ticks a linear axis has.
 const TICKS: f64 = 8.0;
+/// The logarithm of 2 to the base 10.
+const LOG_2: f64 = std::f64::consts::LOG10_2;
 
 /// An axis. Plotters' own choose their ticks without asking. A place on it is the value, or the value's logarithm to the base 10.
 #[derive(Clone)]
@@ -24,15 +26,49 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// Microseconds.
+    /// Microseconds of a latency.
     pub(super) fn latency(values: impl Iterator<Item = f64> + Clone) -> Self {
+        Self::times("latency", values)
+    }
+
+    /// Microseconds.
+    pub(super) fn times(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
         let most = values.clone().fold(0.0, f64::max);
         // Zero has no logarithm. It stands in histograms for what is below their resolution.
         let least = values.filter(|&value| value > 0.0).fold(most, f64::min);
         if most > LOGARITHMIC * least {
-            return Self::logarithmic("latency", least, most, duration);
+            return Self::logarithmic(title, least, most, duration);
         }
-        Self::linear("latency", rounded_up(most), duration)
+        Self::linear(title, rounded_up(most), duration)
+    }
+
+    /// Numbers of any kind.
+    pub(super) fn numbers(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
+        let most = values.clone().fold(0.0, f64::max);
+        let least = values.fold(most, f64::min);
+        // Of things that are counted, zero is a value like others.
+        if least > 0.0 && most > LOGARITHMIC * least {
+            return Self::logarithmic(title, least, most, number);
+        }
+        Self::linear(title, rounded_up(most), number)
+    }
+
+    /// Numbers above zero that were varied: usually from each to the next by a factor.
+    pub(super) fn counts(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
+        let most = values.clone().fold(0.0, f64::max);
+        Self::logarithmic(title, values.fold(most, f64::min), most, number)
+    }
+
+    /// Bytes of a message, with ticks at powers of two.
+    pub(super) fn sizes(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
+        let most = values.clone().fold(0.0, f64::max);
+        let (from, to) = (values.fold(most, f64::min).log2().floor(), most.log2().ceil());
+        let step = ((to - from) / TICKS).ceil().max(1.0);
+        // From the largest downwards: that it has a tick matters more than that the smallest has.
+        let ticks = (0..=((to - from) / step) as u32).map(|tick| to - f64::from(tick) * step);
+        let ticks = ticks.map(|power| power * LOG_2).rev().collect();
+        let (from, to) = (from * LOG_2, to * LOG_2);
+        Self { title: title.to_owned(), ticks, from, to, logarithmic: true, name: bytes }
     }
 
     /// Echoes a second.
@@ -153,9 +189,17 @@ fn duration(us: f64) -> String {
 
 fn number(value: f64) -> String {
     match value {
-        value if value < 1e4 => format!("{value}"),
+        value if value < 1e3 => format!("{value}"),
         value if value < 1e6 => format!("{}k", round(value / 1e3)),
         value => format!("{}M", round(value / 1e6)),
+    }
+}
+
+fn bytes(count: f64) -> String {
+    match count {
+        count if count < 1024.0 => format!("{} B", round(count)),
+        count if count < 1_048_576.0 => format!("{} KiB", round(count / 1024.0)),
+        count => format!("{} MiB", round(count / 1_048_576.0)),
     }
 }
 

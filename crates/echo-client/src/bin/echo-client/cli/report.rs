@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use echo_client::figure::Figure;
 use echo_client::hdr_log::Unit;
+use echo_client::report::Against;
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportOptions {
@@ -31,7 +33,22 @@ pub(crate) struct ReportOptions {
     #[arg(hide_possible_values = true)]
     pub(crate) format: ReportFormat,
 
-    /// Draw latency by percentile, and the rate over time, as a picture in this file
+    /// Tell one figure by what was varied: connections, size or rate (the --rate that was asked for)
+    ///
+    /// Runs with the same label make a curve, or without labels those to the same address. Of several at
+    /// the same place it is the median. In all else that decides what a figure means, the runs of a curve
+    /// must be alike.
+    #[arg(long, env = "ECHO_AGAINST", value_name = "SETTING", value_enum)]
+    #[arg(conflicts_with = "merge", hide_possible_values = true)]
+    pub(crate) against: Option<Varied>,
+
+    /// The figure for --against, by its name in the JSON, such as rate, p99 or server_cpu_us_per_echo
+    /// [default: the last if all runs have it; else rate, or p99 if they were made with --rate]
+    #[arg(long, env = "ECHO_FIGURE", value_name = "NAME", requires = "against")]
+    pub(crate) figure: Option<Figure>,
+
+    /// Draw latency by percentile, and the rate over time, as a picture in this file; with --against
+    /// the curves
     #[arg(long, env = "ECHO_SVG", value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
 
@@ -53,16 +70,35 @@ pub(crate) enum LogUnit {
     Ms,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Varied {
+    Connections,
+    Size,
+    Rate,
+}
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   echo-client bench --format json > a.json       save a run
   echo-client report a.json b.json               is b better than a?
   echo-client report a.json b.json --svg ab.svg  the same as a picture
+  echo-client report *.json --against connections --svg load.svg
+                                                 what more connections cost each server
   echo-client report --merge host1.json host2.json --format json > both.json
                                                  two machines as one load
   echo-client report wrk.hlog --unit us          an interval log of another program
 
 Exit code: 0 there is a report, 1 a file is missing, damaged or does not fit, 2 wrong usage.";
+
+impl From<Varied> for Against {
+    fn from(varied: Varied) -> Self {
+        match varied {
+            Varied::Connections => Self::Connections,
+            Varied::Size => Self::Size,
+            Varied::Rate => Self::Rate,
+        }
+    }
+}
 
 impl From<LogUnit> for Unit {
     fn from(unit: LogUnit) -> Self {

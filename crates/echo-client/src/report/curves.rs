@@ -1,0 +1,360 @@
+//! A figure against what was varied: a curve for each server.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::error::Error;
+use super::grid::{Line, Unit, align};
+use super::table::{Setting, settings};
+use super::{Saved, printable};
+use crate::figure::Figure;
+use crate::run::{Loop, Run, Settings};
+
+/// What may be varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Against {
+    /// Connections.
+    Connections,
+    /// Bytes of a message.
+    Size,
+    /// Messages a second that were asked for.
+    Rate,
+}
+
+/// Settings that decide what a figure means. In a curve, only one of them varies.
+const DECISIVE: [&str; 8] = [
+    "connections",
+    "size",
+    "depth",
+    "framing",
+    "loop",
+    "rate asked",
+    "arrivals",
+    "reconnect every",
+];
+
+/// A figure of several servers, each under loads that differ in one setting.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Curves {
+    /// What was varied.
+    pub against: Against,
+    /// The figure's name. Times are in microseconds.
+    pub figure: String,
+    /// What the loads have in common, in words.
+    pub conditions: String,
+    /// In the order in which their first runs come.
+    pub curves: Vec<Curve>,
+    /// Runs that should be looked at before the figures are believed.
+    pub doubtful: usize,
+    #[serde(skip)]
+    unit: Unit,
+}
+
+/// The curve of one server.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Curve {
+    /// The label of its runs, or their server's address.
+    pub label: String,
+    /// By what was varied, ascending.
+    pub points: Vec<Measurement>,
+}
+
+/// What was measured at one place.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Measurement {
+    /// Connections, bytes or messages a second.
+    pub at: f64,
+    /// The figure: where there are several runs, the median.
+    pub value: f64,
+    /// How many runs there are.
+    pub runs: usize,
+}
+
+/// A run that has its place in a curve.
+struct Placed<'a> {
+    name: &'a str,
+    label: String,
+    at: f64,
+    value: f64,
+    is_doubtful: bool,
+}
+
+impl Curves {
+    /// The curves of these runs. Runs with the same label, or without one to the same address, make a curve,
+    /// and several at one place count with their median.
+    ///
+    /// Without a figure it is the server's processor time for an echo, if all runs have it; and else what
+    /// their loop is for, the rate if closed and the 99th percentile if open.
+    ///
+    /// # Errors
+    ///
+    /// A run does not have the figure, or no place, or nothing is varied, or a curve would have runs that
+    /// differ in something else too.
+    pub fn of(saved: &[Saved], against: Against, figure: Option<Figure>) -> Result<Self, Error> {
+        let figure = figure.unwrap_or_else(|| fitting(saved));
+        let placed = saved.iter().map(|saved| Placed::of(saved, against, &figure));
+        let placed = placed.collect::<Result<Vec<_>, _>>()?;
+        let mut settings = settings(saved);
+        settings.retain(|row| DECISIVE.contains(&row.setting) && row.setting != against.setting());
+        let mut labels: Vec<&str> = Vec::new();
+        for run in &placed {
+            if !labels.contains(&run.label.as_str()) {
+                labels.push(&run.label);
+            }
+        }
+        let curve = |label| Curve::of(label, &placed, &settings);
+        let curves = labels.into_iter().map(curve).collect::<Result<Vec<_>, _>>()?;
+        let curves = Self {
+            against,
+            figure: figure.name().to_owned(),
+            conditions: conditions(&settings, &curves),
+            doubtful: placed.iter().filter(|run| run.is_doubtful).count(),
+            curves,
+            unit: unit(&figure),
+        };
+        match curves.places().as_slice() {
+            [only] => Err(Error::Level { setting: against.setting(), value: against.shown(*only) }),
+            _ => Ok(curves),
+        }
+    }
+
+    /// Where there are measurements, ascending.
+    fn places(&self) -> Vec<f64> {
+        let points = self.curves.iter().flat_map(|curve| &curve.points);
+        let mut places: Vec<f64> = points.map(|point| point.at).collect();
+        places.sort_by(f64::total_cmp);
+        places.dedup();
+        places
+    }
+
+    /// What it is all about.
+    pub(super) fn heading(&self) -> String {
+        let (figure, against) = (self.figure_in_words(), self.against.in_words());
+        let mut letters = figure.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        format!("{}{} by {against}", first.unwrap_or_default(), letters.as_str())
+    }
+
+    pub(super) fn figure_in_words(&self) -> String {
+        match self.figure.as_str() {
+            "server_cpu_us_per_echo" => "server CPU time per echo".to_owned(),
+            "cpu_us_per_echo" => "client CPU time per echo".to_owned(),
+            "rate" => "echoes per second".to_owned(),
+            name if name.starts_with('p') || matches!(name, "min" | "mean" | "max" | "stdev") => {
+                format!("latency, {name}")
+            }
+            name => name.replace('_', " ").replace('.', ", "),
+        }
+    }
+
+    /// Whether the figure is a time, in microseconds.
+    pub(super) fn is_time(&self) -> bool {
+        self.unit == Unit::Microseconds
+    }
+}
+
+impl Against {
+    /// What the setting is called in a report.
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Size => "size",
+            Self::Rate => "rate asked",
+        }
+    }
+
+    pub(super) fn in_words(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Size => "message size",
+            Self::Rate => "messages asked for per second",
+        }
+    }
+
+    fn of(self, settings: &Settings) -> Option<f64> {
+        match self {
+            Self::Connections => Some(settings.connections as f64),
+            Self::Size => Some(settings.size.into()),
+            Self::Rate => settings.rate,
+        }
+    }
+
+    pub(super) fn shown(self, at: f64) -> String {
+        match self {
+            Self::Connections => format!("{at}"),
+            Self::Size => bytes(at),
+            Self::Rate => format!("{at}/s"),
+        }
+    }
+}
+
+/// A number of bytes in the largest unit that it is a whole number of.
+fn bytes(count: f64) -> String {
+    let units = [("MiB", 1_048_576.0), ("KiB", 1024.0)];
+    match units.into_iter().find(|(_, unit)| count >= *unit && count % unit == 0.0) {
+        Some((name, unit)) => format!("{} {name}", count / unit),
+        None => format!("{count} B"),
+    }
+}
+
+/// The figure that the runs were probably made for.
+fn fitting(saved: &[Saved]) -> Figure {
+    let results = || saved.iter().filter_map(|saved| Some(&saved.run.as_ref()?.run));
+    let name = if results().all(|run| run.result.server_cpu_us_per_echo.is_some()) {
+        "server_cpu_us_per_echo"
+    } else if results().all(|run| run.settings.pacing == Loop::Open) {
+        "p99"
+    } else {
+        "rate"
+    };
+    name.parse().expect("there are these figures")
+}
+
+impl<'a> Placed<'a> {
+    fn of(saved: &'a Saved, against: Against, figure: &Figure) -> Result<Self, Error> {
+        let name = || saved.name.clone();
+        let nowhere = || Error::Nowhere { name: name(), setting: against.setting() };
+        let Run { settings, result, .. } = &saved.run.as_ref().ok_or_else(nowhere)?.run;
+        let unmeasured = || Error::Unmeasured { name: name(), figure: figure.name().to_owned() };
+        Ok(Self {
+            name: &saved.name,
+            label: saved.label().unwrap_or_else(|| printable(&settings.address)),
+            at: against.of(settings).ok_or_else(nowhere)?,
+            value: figure.of(result).ok_or_else(unmeasured)?,
+            is_doubtful: result.loss > 0 || result.failed > 0 || !result.warnings.is_empty(),
+        })
+    }
+}
+
+impl Curve {
+    /// The curve of the runs with this label, which must be alike in these settings.
+    fn of(label: &str, all: &[Placed<'_>], settings: &[Setting]) -> Result<Self, Error> {
+        let own: Vec<usize> = (0..all.len()).filter(|&run| all[run].label == label).collect();
+        for Setting { setting, values } in settings {
+            if let Some(&other) = own.iter().find(|&&run| values[run] != values[own[0]]) {
+                let value = |run: usize| values[run].as_deref().unwrap_or("not set").to_owned();
+                let runs = [own[0], other].map(|run| (all[run].name.to_owned(), value(run)));
+                return Err(Error::Unlike { setting, runs });
+            }
+        }
+        let runs = own.iter().map(|&run| (all[run].at, all[run].value)).collect();
+        Ok(Self { label: label.to_owned(), points: points(runs) })
+    }
+}
+
+/// The medians by place, ascending.
+fn points(mut runs: Vec<(f64, f64)>) -> Vec<Measurement> {
+    runs.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let same_place =
+        |one: &(f64, f64), other: &(f64, f64)| one.0.total_cmp(&other.0) == Ordering::Equal;
+    let point = |runs: &[(f64, f64)]| {
+        let value = median(runs.iter().map(|&(_, value)| value))?;
+        Some(Measurement { at: runs[0].0, value, runs: runs.len() })
+    };
+    runs.chunk_by(same_place).filter_map(point).collect()
+}
+
+/// The middle one, or the mean of the two in the middle; `None` of nothing.
+#[must_use]
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    if values.len() % 2 == 1 {
+        return Some(upper);
+    }
+    Some(f64::midpoint(values[values.len() / 2 - 1], upper))
+}
+
+/// What the loads of all curves have in common, and of how many runs the points are the median.
+fn conditions(settings: &[Setting], curves: &[Curve]) -> String {
+    let alike = |row: &&Setting| row.values.windows(2).all(|two| two[0] == two[1]);
+    let mut words: Vec<String> =
+        settings.iter().filter(alike).filter_map(|row| row.in_words()).collect();
+    let runs = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.runs);
+    match (runs().min().unwrap_or(1), runs().max().unwrap_or(1)) {
+        (_, 1) => {}
+        (least, most) if least == most => words.push(format!("medians of {most} runs")),
+        (least, most) => words.push(format!("medians of {least} to {most} runs")),
+    }
+    words.join(", ")
+}
+
+fn unit(figure: &Figure) -> Unit {
+    match figure.name() {
+        "rate" => Unit::PerSecond,
+        name if figure.is_time() || name.ends_with("us_per_echo") => Unit::Microseconds,
+        _ => Unit::Count,
+    }
+}
+
+impl fmt::Display for Curves {
+    /// For people: a row for each place, a column for each curve with its ratios to the first.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}\n", self.heading(), self.conditions)?;
+        let labels = self.curves.iter().map(|curve| Some(curve.label.clone()));
+        let mut grid = vec![Line::of(self.against.setting(), labels)];
+        for place in self.places() {
+            let value = |curve: &Curve| {
+                curve.points.iter().find(|point| point.at == place).map(|point| point.value)
+            };
+            let values: Vec<Option<f64>> = self.curves.iter().map(value).collect();
+            let first = values[0].filter(|&first| first > 0.0);
+            let ratios: Vec<_> = values.iter().map(|value| Some((*value)? / first?)).collect();
+            let shown = values.iter().map(|value| value.map(|value| self.unit.shown(value)));
+            let mut line = Line::of(self.against.shown(place), shown);
+            line.compare(&ratios);
+            grid.push(line);
+        }
+        align(f, &grid)?;
+        if self.doubtful > 0 {
+            let runs: usize =
+                self.curves.iter().flat_map(|curve| &curve.points).map(|point| point.runs).sum();
+            writeln!(
+                f,
+                "\nwarning: {} of {runs} runs have warnings or losses, which the report without \
+                 --against tells",
+                self.doubtful
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::{run, saved};
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median([]), None);
+        assert_eq!(median([3.0]), Some(3.0));
+        assert_eq!(median([9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([9.0, 1.0, 2.0, 4.0]), Some(3.0));
+    }
+
+    #[test]
+    fn sizes_are_whole_numbers_of_their_unit() {
+        let shown = [1.0, 1023.0, 1024.0, 1536.0, 65_536.0, 1_048_576.0].map(bytes);
+        assert_eq!(shown, ["1 B", "1023 B", "1 KiB", "1536 B", "64 KiB", "1 MiB"]);
+    }
+
+    #[test]
+    fn places_without_as_many_runs_as_others_are_told_of() {
+        let runs = [1, 1, 5].map(|connections| saved("a", run(connections, 1_000..=2_000)));
+        let curves = Curves::of(&runs, Against::Connections, None).unwrap();
+        assert!(curves.conditions.ends_with("loop closed, medians of 1 to 2 runs"), "{curves:?}");
+        assert_eq!(curves.figure, "rate");
+    }
+
+    #[test]
+    fn an_interval_log_has_no_place_in_a_curve() {
+        let log = Saved { run: None, ..saved("log", run(1, 1_000..=1_000)) };
+        let error = Curves::of(&[log], Against::Size, None).unwrap_err();
+        assert!(matches!(error, Error::Nowhere { setting: "size", .. }), "{error}");
+    }
+}

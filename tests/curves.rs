@@ -1,0 +1,195 @@
+//! `echo-client report --against`: a figure against what was varied.
+
+mod saved;
+
+use std::fs;
+
+use echo_client::run::{Loop, Run};
+use serde_json::json;
+
+use self::saved::{Folder, run, texts_of_well_formed};
+
+/// A run under a label, with a server that took so many microseconds for an echo.
+fn measured(label: &str, connections: usize, server_us: f64) -> Run {
+    let mut run = run(vec![1_000; 100]);
+    run.label = Some(label.to_owned());
+    run.settings.connections = connections;
+    run.result.server_cpu_us_per_echo = Some(server_us);
+    run
+}
+
+/// Two servers at 1 to 10 000 connections, three times each: the third time is a bad one.
+fn sweep(folder: &Folder) -> Vec<String> {
+    let mut files = Vec::new();
+    for (label, base) in [("ring", 2.0), ("a<b&c", 4.0)] {
+        for connections in [10_000, 1, 10, 100, 1_000] {
+            for (repetition, noise) in [0.0, 0.5, 90.0].into_iter().enumerate() {
+                let name = format!("{}-{connections}-{repetition}.json", files.len());
+                folder.run(&name, &measured(label, connections, base + noise));
+                files.push(name);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn a_curve_for_each_label_has_the_medians_by_what_was_varied() {
+    let folder = Folder::new("curves");
+    let files = sweep(&folder);
+    let mut arguments: Vec<&str> = files.iter().map(String::as_str).collect();
+    arguments.extend(["--against", "connections"]);
+    let table = folder.report(&arguments);
+    assert!(table.status.success(), "{table:?}");
+    let expected = "\
+Server CPU time per echo by connections: size 64, depth 1, framing raw, loop closed, medians of 3 runs
+
+connections     ring    a<b&c
+1            2.50 us  4.50 us (1.80x)
+10           2.50 us  4.50 us (1.80x)
+100          2.50 us  4.50 us (1.80x)
+1000         2.50 us  4.50 us (1.80x)
+10000        2.50 us  4.50 us (1.80x)
+";
+    assert_eq!(table.stdout, expected);
+    let json = folder.json(&arguments);
+    assert_eq!(json["figure"], "server_cpu_us_per_echo");
+    let points = json["curves"][1]["points"].as_array().unwrap();
+    assert_eq!(points[4], json!({ "at": 10_000.0, "value": 4.5, "runs": 3 }));
+}
+
+#[test]
+fn the_picture_of_curves_has_readable_ticks_and_names() {
+    let folder = Folder::new("curves-svg");
+    let files = sweep(&folder);
+    let mut arguments: Vec<&str> = files.iter().map(String::as_str).collect();
+    arguments.extend(["--against", "connections", "--svg", "picture.svg"]);
+    let finished = folder.report(&arguments);
+    assert!(finished.status.success(), "{finished:?}");
+    let svg = fs::read_to_string(folder.0.join("picture.svg")).unwrap();
+    let texts = texts_of_well_formed(&svg);
+    for text in [
+        "Server CPU time per echo by connections",
+        "size 64, depth 1, framing raw, loop closed, medians of 3 runs",
+        "connections",
+        "server CPU time per echo",
+        "1",
+        "10",
+        "100",
+        "1k",
+        "10k",
+        "2 µs",
+        "ring",
+        "a<b&c",
+    ] {
+        assert!(texts.iter().any(|found| found == text), "no {text:?} in {texts:?}");
+    }
+}
+
+#[test]
+fn any_figure_of_the_json_can_be_asked_for() {
+    let folder = Folder::new("curves-figure");
+    for (name, size, rate, latency) in [
+        ("small.json", 64, 50_000.0, 20_000),
+        ("large.json", 1 << 20, 1_000.0, 1_500_000),
+        ("odd.json", 1_000, 40_000.0, 30_000),
+    ] {
+        let mut run = run(vec![latency; 100]);
+        (run.settings.size, run.result.rate) = (size, rate);
+        folder.run(name, &run);
+    }
+    let files = ["small.json", "large.json", "odd.json"];
+    let against = |figure: &[&str]| {
+        let arguments = [&files[..], &["--against", "size", "--svg", "size.svg"], figure].concat();
+        let finished = folder.report(&arguments);
+        assert!(finished.status.success(), "{finished:?}");
+        let rows = finished.stdout.lines().skip(2);
+        rows.map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    // Without a label it is the server's address, and without its CPU time the rate of a closed loop.
+    let address = "size 192.0.2.1:65432";
+    assert_eq!(against(&[]), [address, "64 B 50000/s", "1000 B 40000/s", "1 MiB 1000/s"]);
+    let times = [address, "64 B 20.0 us", "1000 B 30.0 us", "1 MiB 1.50 ms"];
+    assert_eq!(against(&["--figure", "connect.p50"]), times);
+    let svg = fs::read_to_string(folder.0.join("size.svg")).unwrap();
+    let texts = texts_of_well_formed(&svg);
+    for text in ["connect, p50", "message size", "64 B", "1 KiB", "64 KiB", "1 MiB"] {
+        assert!(texts.iter().any(|found| found == text), "no {text:?} in {texts:?}");
+    }
+}
+
+#[test]
+fn latency_is_told_against_the_rate_that_was_asked_for() {
+    let folder = Folder::new("curves-rate");
+    for (name, rate, ns) in [("1.json", 10_000.0, 50_000), ("2.json", 90_000.0, 2_500_000)] {
+        let mut run = run(vec![ns; 100]);
+        (run.settings.pacing, run.settings.rate) = (Loop::Open, Some(rate));
+        run.result.warnings = vec!["the client was busy".to_owned()];
+        folder.run(name, &run);
+    }
+    let finished = folder.report(&["1.json", "2.json", "--against", "rate"]);
+    assert!(finished.stdout.starts_with("Latency, p99 by messages asked for"), "{finished:?}");
+    assert!(finished.stdout.contains("\n90000/s             2.50 ms\n"), "{finished:?}");
+    let warning =
+        "warning: 2 of 2 runs have warnings or losses, which the report without --against";
+    assert!(finished.stdout.contains(warning), "{finished:?}");
+}
+
+#[test]
+fn runs_that_make_no_curve_are_named_with_the_way_out() {
+    let folder = Folder::new("curves-refused");
+    folder.run("one.json", &measured("ring", 1, 2.0));
+    folder.run("two.json", &measured("ring", 2, 2.0));
+    let mut deep = measured("ring", 3, 2.0);
+    deep.settings.depth = 16;
+    folder.run("deep.json", &deep);
+    let mut bare = run([]);
+    bare.settings.connections = 4;
+    folder.run("bare.json", &bare);
+    let against = ["--against", "connections"];
+    for (arguments, code, message) in [
+        (
+            &["one.json", "one.json"][..],
+            1,
+            "nothing is varied: connections is 1 in all runs\nhint: name runs that differ in it",
+        ),
+        (
+            &["one.json", "deep.json"],
+            1,
+            "ring and ring (2) cannot be in one curve: depth is 1 in the one and 16 in the other\n\
+             hint: runs that are not one curve need different labels",
+        ),
+        (
+            &["one.json", "bare.json", "--figure", "server_cpu_us_per_echo"],
+            1,
+            "bare has no server_cpu_us_per_echo: it was not measured\nhint: it takes bench --server-pid",
+        ),
+        (&["one.json", "bare.json", "--figure", "p99"], 1, "bare has no p99: it was not measured"),
+        (&["one.json", "two.json", "--figure", "p98"], 2, "there is no figure \"p98\"; there are"),
+        (&["one.json", "two.json", "--merge"], 2, "cannot be used with"),
+    ] {
+        let finished = folder.report(&[arguments, &against].concat());
+        assert_eq!(finished.status.code(), Some(code), "{finished:?}");
+        assert!(finished.stderr.contains(message), "{arguments:?}: {finished:?}");
+        assert_eq!(finished.stdout, "");
+    }
+    let finished = folder.report(&["one.json", "two.json", "--against", "rate"]);
+    let message = "ring has no place in a curve: it does not tell `rate asked`\nhint: ";
+    assert!(finished.stderr.contains(message), "{finished:?}");
+    let finished = folder.report(&["one.json", "two.json", "--figure", "p99"]);
+    assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+}
+
+#[test]
+fn a_label_cannot_speak_to_the_terminal() {
+    let folder = Folder::new("curves-label");
+    folder.run("one.json", &measured("\u{1b}[2J", 1, 2.0));
+    folder.run("two.json", &measured("\u{1b}[2J", 2, 2.0));
+    for arguments in
+        [&["one.json", "two.json"][..], &["one.json", "two.json", "--against", "connections"]]
+    {
+        let finished = folder.report(arguments);
+        assert!(finished.stdout.contains("\u{fffd}[2J"), "{finished:?}");
+        assert!(!finished.stdout.contains('\u{1b}'), "{finished:?}");
+    }
+}
