@@ -5,7 +5,6 @@
 
 mod conditions;
 mod contender;
-mod cpu_time;
 mod pinning;
 mod repetitions;
 mod sample;

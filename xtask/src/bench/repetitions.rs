@@ -1,20 +1,11 @@
 //! Who is measured when, and what the repetitions say together.
 
+use echo_client::report::median;
+
 /// The order of a repetition among `count`. Each starts with the next one, so that a machine that grows
 /// slower, or whoever comes first, favours none of them.
 pub(super) fn order(repetition: usize, count: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |turn| (repetition + turn) % count)
-}
-
-/// The middle one, or the mean of the two in the middle; `None` of nothing.
-pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<_> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    let upper = *values.get(values.len() / 2)?;
-    if values.len() % 2 == 1 {
-        return Some(upper);
-    }
-    Some(f64::midpoint(values[values.len() / 2 - 1], upper))
 }
 
 /// How many times the other's figure ours is: the median over the repetitions, each compared within
@@ -34,14 +25,6 @@ mod tests {
         assert_eq!(orders, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
         assert_eq!(order(5, 1).collect::<Vec<_>>(), [0]);
         assert_eq!(order(5, 0).count(), 0);
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median([]), None);
-        assert_eq!(median([3.0]), Some(3.0));
-        assert_eq!(median([9.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median([9.0, 1.0, 2.0, 4.0]), Some(3.0));
     }
 
     #[test]

@@ -1,23 +1,19 @@
 //! One server under one load, once.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 use echo_client::run::Run;
 use echo_test_support::{Finished, Process, Server};
 
+use super::Length;
 use super::contender::Contender;
 use super::pinning::Pinning;
 use super::scenario::Scenario;
-use super::{Length, cpu_time};
 use crate::pair::Pair;
 
 /// What was measured.
 pub(super) struct Sample {
     /// What the load saw.
     pub(super) run: Run,
-    /// What the server used for it; `None` where the system does not tell.
-    server_cpu: Option<Duration>,
 }
 
 impl Sample {
@@ -33,20 +29,11 @@ impl Sample {
         let server = Server::start_with(&mut pinning.server(&contender.command(pair)))?;
         let mut load = pair.client(server.address, &["bench", "--format", "json"]);
         load.args(scenario.load).args(length.arguments());
-
-        let id = server.process.id();
-        let before = cpu_time::of_process(id);
+        if cfg!(target_os = "linux") {
+            load.args(["--server-pid", &server.process.id().to_string()]);
+        }
         let client = Process::run(&mut pinning.load(&load), b"")?;
-        let after = cpu_time::of_process(id);
-
-        let run = read(&client)?;
-        Ok(Self { run, server_cpu: after.zip(before).map(|(after, before)| after - before) })
-    }
-
-    /// The server's processor time for an echo. It is that of the whole run, so the echoes of the warm-up
-    /// count as well; all that was sent came back.
-    pub(super) fn server_cpu_us_per_echo(&self) -> Option<f64> {
-        Some(self.server_cpu?.as_secs_f64() * 1e6 / self.run.result.sent as f64)
+        Ok(Self { run: read(&client)? })
     }
 }
 

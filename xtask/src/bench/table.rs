@@ -1,7 +1,9 @@
 //! The figures as a table in Markdown, aligned so that it can be read as it stands.
 
+use echo_client::report::median;
+
 use super::Measured;
-use super::repetitions::{median, median_ratio};
+use super::repetitions::median_ratio;
 use super::sample::Sample;
 
 /// A figure that has a column.
@@ -14,7 +16,11 @@ struct Figure {
 
 const FIGURES: [Figure; 5] = [
     Figure { heading: "echoes/s", of: |sample| Some(sample.run.result.rate), compared: true },
-    Figure { heading: "server CPU µs/echo", of: Sample::server_cpu_us_per_echo, compared: true },
+    Figure {
+        heading: "server CPU µs/echo",
+        of: |sample| sample.run.result.server_cpu_us_per_echo,
+        compared: true,
+    },
     Figure {
         heading: "p50 µs",
         of: |sample| Some(sample.run.result.latency.p50_us),
