@@ -3,8 +3,10 @@
 //! Failures are `io::Error`s that say what the program printed, so that a test can unwrap them and
 //! `cargo xtask e2e` can report them.
 
+mod descriptors;
 mod held;
 pub mod peers;
+mod silent;
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+pub use descriptors::raise_descriptor_limit;
 pub use held::Held;
 #[cfg(unix)]
 pub use rustix::process::Signal;
