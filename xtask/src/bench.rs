@@ -5,9 +5,11 @@
 
 mod conditions;
 mod contender;
+mod options;
 mod pinning;
 mod repetitions;
 mod sample;
+mod saving;
 mod scenario;
 mod table;
 
@@ -16,77 +18,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use echo_client::run::Run;
+use echo_test_support::raise_descriptor_limit;
 use signal_hook::consts::TERM_SIGNALS;
 
 use self::contender::Contender;
+pub(crate) use self::options::Options;
 use self::pinning::Pinning;
-use self::sample::Sample;
+use self::saving::Folder;
 use self::scenario::Scenario;
 use crate::pair::Pair;
-
-/// What is to be compared.
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// Have a look that takes less than a minute: some of the loads, once and briefly
-    #[arg(long)]
-    quick: bool,
-
-    /// How often each server gets each load [default: 7; with --quick 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    reps: Option<u32>,
-
-    /// Loads [default: all; with --quick some]
-    #[arg(long = "scenario", value_name = "NAME", num_args = 1.., value_parser = scenarios())]
-    scenarios: Vec<&'static Scenario>,
-
-    /// Engines of our server, and python, the tutorial's server; ratios are to the first [default: all]
-    #[arg(long = "engine", value_name = "NAME", num_args = 1.., value_parser = contenders())]
-    contenders: Vec<Contender>,
-}
-
-fn scenarios() -> impl TypedValueParser<Value = &'static Scenario> {
-    PossibleValuesParser::new(scenario::names()).map(|name| {
-        scenario::ALL.iter().find(|scenario| scenario.name == name).expect("it is a possible value")
-    })
-}
-
-fn contenders() -> impl TypedValueParser<Value = Contender> {
-    let all = Contender::all();
-    PossibleValuesParser::new(all.iter().map(|it| it.name())).map(move |name| {
-        *all.iter().find(|contender| contender.name() == name).expect("it is a possible value")
-    })
-}
-
-impl Options {
-    fn scenarios(&self) -> Vec<&'static Scenario> {
-        if !self.scenarios.is_empty() {
-            return self.scenarios.clone();
-        }
-        scenario::ALL.iter().filter(|scenario| scenario.quick || !self.quick).collect()
-    }
-
-    fn contenders(&self) -> Vec<Contender> {
-        if self.contenders.is_empty() { Contender::all() } else { self.contenders.clone() }
-    }
-}
 
 /// Builds both programs, runs what was asked for and prints the table.
 #[allow(clippy::print_stdout, reason = "the report is what the task is for")]
 pub(crate) fn run(options: &Options) -> Result<()> {
     let bench = Bench::prepare(options)?;
     let (contenders, mut notes) = bench.available(options.contenders());
-    let scenarios = options.scenarios();
+    let (scenarios, too_large) = bench.possible(options.scenarios());
+    notes.extend(too_large);
     notes.extend(contenders.iter().filter_map(|contender| {
         let why = scenarios.iter().find_map(|scenario| contender.unfit_for(scenario))?;
-        Some(format!("{}: {why}", contender.name()))
+        Some(format!("{}: {why}", contender.name))
     }));
     let measured = bench.measure_all(&scenarios, &contenders)?;
+    notes.extend(measured.iter().flat_map(|measured| measured.failures.iter().cloned()));
+    notes.extend(bench.folder.as_ref().map(Folder::note));
     let first = measured.iter().find_map(|it| it.servers.first()?.1.first());
     let first = first.with_context(|| format!("nothing to measure\n{}", notes.join("\n")))?;
 
-    println!("{}", conditions::describe(&first.run, bench.pinning));
+    println!("{}", conditions::describe(first, bench.pinning));
     println!("{}", bench.explanation());
     println!("{}", table::render(&measured));
     for note in notes {
@@ -98,8 +58,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// What the servers did under a load.
 struct Measured {
     scenario: &'static Scenario,
-    /// In the order of the report, each with a sample from each repetition.
-    servers: Vec<(Contender, Vec<Sample>)>,
+    /// In the order of the report, each with a run from each repetition.
+    servers: Vec<(Contender, Vec<Run>)>,
+    /// Why others are not there.
+    failures: Vec<String>,
 }
 
 /// How long a load is put on a server.
@@ -122,6 +84,9 @@ impl Length {
     }
 }
 
+/// Descriptors of a server or a client that are not connections, at the most.
+const RESERVE: u64 = 64;
+
 /// All that samples are taken with.
 struct Bench {
     pair: Pair,
@@ -129,6 +94,10 @@ struct Bench {
     length: Length,
     repetitions: usize,
     interrupted: Arc<AtomicBool>,
+    /// The limit on descriptors, if there is one.
+    descriptors: Option<u64>,
+    /// Where each run is saved, if anywhere.
+    folder: Option<Folder>,
 }
 
 impl Bench {
@@ -140,9 +109,13 @@ impl Bench {
         for &signal in TERM_SIGNALS {
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
         }
+        // The programs inherit it: somebody else's server may not raise it itself.
+        let descriptors = raise_descriptor_limit();
         let repetitions = options.reps.unwrap_or(if options.quick { 1 } else { 7 }) as usize;
         let length = Length::of(options);
-        Ok(Self { pair, pinning: Pinning::find(), length, repetitions, interrupted })
+        let (pinning, folder) = (Pinning::find(), options.save.as_deref().map(Folder::open));
+        let folder = folder.transpose()?;
+        Ok(Self { pair, pinning, length, repetitions, interrupted, descriptors, folder })
     }
 
     /// Those that run on this machine, and why the others do not.
@@ -151,10 +124,27 @@ impl Bench {
         let mut available = contenders;
         available.retain(|contender| {
             let why = contender.missing(&self.pair);
-            notes.extend(why.iter().map(|why| format!("{}: skipped: {why}", contender.name())));
+            notes.extend(why.iter().map(|why| format!("{}: skipped: {why}", contender.name)));
             why.is_none()
         });
         (available, notes)
+    }
+
+    /// Those that the limit on descriptors allows, and which it does not.
+    fn possible(
+        &self,
+        scenarios: Vec<&'static Scenario>,
+    ) -> (Vec<&'static Scenario>, Option<String>) {
+        let limit = self.descriptors.unwrap_or(u64::MAX);
+        let fits = |scenario: &&Scenario| scenario.connections as u64 + RESERVE <= limit;
+        let (possible, too_large): (Vec<&Scenario>, Vec<&Scenario>) =
+            scenarios.into_iter().partition(fits);
+        let titles: Vec<_> = too_large.iter().map(|scenario| scenario.title).collect();
+        let note = format!(
+            "left out: {}: more connections than the limit of {limit} descriptors allows (ulimit -Hn)",
+            titles.join("; ")
+        );
+        (possible, (!too_large.is_empty()).then_some(note))
     }
 
     fn measure_all(
@@ -164,8 +154,8 @@ impl Bench {
     ) -> Result<Vec<Measured>> {
         let mut measured = Vec::new();
         for scenario in scenarios {
-            let fit = contenders.iter().copied().filter(|it| it.unfit_for(scenario).is_none());
-            let servers: Vec<_> = fit.map(|contender| (contender, Vec::new())).collect();
+            let fit = contenders.iter().filter(|it| it.unfit_for(scenario).is_none());
+            let servers: Vec<_> = fit.map(|it| (it.clone(), Vec::new())).collect();
             if !servers.is_empty() {
                 measured.push(self.measure(scenario, servers)?);
             }
@@ -173,33 +163,53 @@ impl Bench {
         Ok(measured)
     }
 
-    /// Puts the load on each server in turn, as often as there are repetitions.
+    /// Puts the load on each server in turn, as often as there are repetitions. Somebody else's server that
+    /// fails is left out.
     #[allow(clippy::print_stderr, reason = "whoever waits wants to see how far it is")]
     fn measure(
         &self,
         scenario: &'static Scenario,
-        mut servers: Vec<(Contender, Vec<Sample>)>,
+        mut servers: Vec<(Contender, Vec<Run>)>,
     ) -> Result<Measured> {
+        let mut failures: Vec<String> = Vec::new();
         for repetition in 0..self.repetitions {
+            let mut failed = Vec::new();
             for index in repetitions::order(repetition, servers.len()) {
-                let (contender, samples) = &mut servers[index];
-                samples.push(self.sample(*contender, scenario)?);
+                let (contender, runs) = &mut servers[index];
+                match self.sample(contender, scenario) {
+                    Ok(run) => {
+                        if let Some(folder) = &self.folder {
+                            folder.save(&run, scenario, contender, repetition)?;
+                        }
+                        runs.push(run);
+                    }
+                    Err(error) if contender.is_given() && !self.is_interrupted() => {
+                        failures.push(format!("left out: {error:#}").replace('\n', "; "));
+                        failed.push(contender.name.clone());
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            let rates = servers.iter().filter_map(|(contender, samples)| {
-                Some(format!("{} {:.0}", contender.name(), samples.last()?.run.result.rate))
+            servers.retain(|(contender, _)| !failed.contains(&contender.name));
+            let rates = servers.iter().filter_map(|(contender, runs)| {
+                Some(format!("{} {:.0}", contender.name, runs.last()?.result.rate))
             });
             let rates = rates.collect::<Vec<_>>().join(", ");
             let (number, title) = (repetition + 1, scenario.title);
             eprintln!("{title}, {number} of {}: {rates} echoes/s", self.repetitions);
         }
-        Ok(Measured { scenario, servers })
+        Ok(Measured { scenario, servers, failures })
     }
 
-    fn sample(&self, contender: Contender, scenario: &Scenario) -> Result<Sample> {
-        let sample = Sample::take(&self.pair, self.pinning, contender, scenario, self.length);
+    fn sample(&self, contender: &Contender, scenario: &Scenario) -> Result<Run> {
+        let run = sample::take(&self.pair, self.pinning, contender, scenario, self.length);
         // A Ctrl-C reaches the programs as well; what they say then is beside the point.
-        ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
-        sample.with_context(|| format!("{} under {}", contender.name(), scenario.title))
+        ensure!(!self.is_interrupted(), "interrupted");
+        run.with_context(|| format!("{} under {}", contender.name, scenario.title))
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     /// What the table shows, for those who did not run it.
@@ -211,7 +221,7 @@ impl Bench {
         };
         format!(
             "Loads are connections × bytes of a message. Figures are {runs}: {measured:?}\n\
-             after {warmup:?} of warm-up, client and server with `--threads 1`. Behind × stands how many times the\n\
+             after {warmup:?} of warm-up, client and our servers with `--threads 1`. Behind × stands how many times the\n\
              figure of the load's first server it is: the median of the ratios within a repetition. Latency is\n\
              that of echoes; connecting is not part of it.\n"
         )

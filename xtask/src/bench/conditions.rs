@@ -36,7 +36,11 @@ fn commit() -> String {
 }
 
 fn command_line() -> String {
-    let arguments = std::env::args().skip(1);
+    let quoted = |argument: String| match argument.contains(char::is_whitespace) {
+        true => format!("'{argument}'"),
+        false => argument,
+    };
+    let arguments = std::env::args().skip(1).map(quoted);
     ["cargo".to_owned(), "xtask".to_owned()]
         .into_iter()
         .chain(arguments)

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use echo_client::run::Run;
-use echo_test_support::{Finished, Process, Server};
+use echo_test_support::{Finished, Process};
 
 use super::Length;
 use super::contender::Contender;
@@ -10,31 +10,22 @@ use super::pinning::Pinning;
 use super::scenario::Scenario;
 use crate::pair::Pair;
 
-/// What was measured.
-pub(super) struct Sample {
-    /// What the load saw.
-    pub(super) run: Run,
-}
-
-impl Sample {
-    /// Starts the server, puts the load on it and ends it. A load that did not get every byte back as it
-    /// was sent is an error.
-    pub(super) fn take(
-        pair: &Pair,
-        pinning: Pinning,
-        contender: Contender,
-        scenario: &Scenario,
-        length: Length,
-    ) -> Result<Self> {
-        let server = Server::start_with(&mut pinning.server(&contender.command(pair)))?;
-        let mut load = pair.client(server.address, &["bench", "--format", "json"]);
-        load.args(scenario.load).args(length.arguments());
-        if cfg!(target_os = "linux") {
-            load.args(["--server-pid", &server.process.id().to_string()]);
-        }
-        let client = Process::run(&mut pinning.load(&load), b"")?;
-        Ok(Self { run: read(&client)? })
+/// Starts the server, puts the load on it, ends it, and returns what the load saw. A load that did not get
+/// every byte back as it was sent is an error.
+pub(super) fn take(
+    pair: &Pair,
+    pinning: Pinning,
+    contender: &Contender,
+    scenario: &Scenario,
+    length: Length,
+) -> Result<Run> {
+    let server = contender.start(pair, pinning)?;
+    let mut load = pair.client(server.address, &["bench", "--format", "json"]);
+    load.args(["--label", &contender.name]).args(scenario.load()).args(length.arguments());
+    if cfg!(target_os = "linux") {
+        load.args(["--server-pid", &server.process.id().to_string()]);
     }
+    read(&Process::run(&mut pinning.load(&load), b"")?)
 }
 
 /// The run that the client saved, unless it failed.

@@ -1,95 +1,123 @@
 //! The loads under which servers are compared.
 
 /// A load, and for whom it is.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Scenario {
-    /// What it is called on the command line.
+    /// What it is called on the command line, and in the names of saved runs.
     pub(super) name: &'static str,
     /// What it is called in the report: connections × bytes of a message.
     pub(super) title: &'static str,
-    /// What `echo-client bench` is told.
-    pub(super) load: &'static [&'static str],
+    pub(super) connections: usize,
+    size: &'static str,
+    /// What `echo-client bench` is told beyond that.
+    options: &'static [&'static str],
     /// Whether it is part of a quick look.
     pub(super) quick: bool,
-    /// Whether it takes no more than one connection, which is all that the tutorial's server serves.
-    pub(super) single: bool,
 }
 
-/// In the order in which they are run and reported.
-pub(super) static ALL: [Scenario; 10] = [
-    Scenario {
-        name: "1x64",
-        title: "1 × 64",
-        load: &["-c", "1", "-s", "64"],
-        quick: true,
-        single: true,
-    },
-    Scenario {
-        name: "50x64",
-        title: "50 × 64",
-        load: &["-c", "50", "-s", "64"],
-        quick: true,
-        single: false,
-    },
-    Scenario {
-        name: "500x64",
-        title: "500 × 64",
-        load: &["-c", "500", "-s", "64"],
-        quick: false,
-        single: false,
-    },
-    Scenario {
-        name: "50x64-depth16",
-        title: "50 × 64, depth 16",
-        load: &["-c", "50", "-s", "64", "--depth", "16"],
-        quick: false,
-        single: false,
-    },
-    Scenario {
-        name: "50x4k",
-        title: "50 × 4 KiB",
-        load: &["-c", "50", "-s", "4k"],
-        quick: false,
-        single: false,
-    },
-    Scenario {
-        name: "4x16k",
-        title: "4 × 16 KiB",
-        load: &["-c", "4", "-s", "16k"],
-        quick: false,
-        single: false,
-    },
-    Scenario {
-        name: "4x64k",
-        title: "4 × 64 KiB",
-        load: &["-c", "4", "-s", "64k"],
-        quick: true,
-        single: false,
-    },
-    Scenario {
-        name: "4x64k-depth4",
-        title: "4 × 64 KiB, depth 4",
-        load: &["-c", "4", "-s", "64k", "--depth", "4"],
-        quick: false,
-        single: false,
-    },
-    Scenario {
-        name: "connect",
-        title: "10 × connect, echo, close",
-        load: &["-c", "10", "-s", "64", "--reconnect-every", "1"],
-        quick: true,
-        single: false,
-    },
-    Scenario {
-        name: "open",
-        title: "50 × 64, 20 000 a second",
-        load: &["-c", "50", "-s", "64", "-R", "20k"],
-        quick: false,
-        single: false,
-    },
+/// Those that are run unless others are named, in the order in which they are run and reported.
+pub(super) static DEFAULT: [Scenario; 10] = [
+    load("1x64", "1 × 64", 1, "64").quick(),
+    load("50x64", "50 × 64", 50, "64").quick(),
+    load("500x64", "500 × 64", 500, "64"),
+    load("50x64-depth16", "50 × 64, depth 16", 50, "64").with(&["--depth", "16"]),
+    load("50x4k", "50 × 4 KiB", 50, "4k"),
+    load("4x16k", "4 × 16 KiB", 4, "16k"),
+    load("4x64k", "4 × 64 KiB", 4, "64k").quick(),
+    load("4x64k-depth4", "4 × 64 KiB, depth 4", 4, "64k").with(&["--depth", "4"]),
+    load("connect", "10 × connect, echo, close", 10, "64")
+        .with(&["--reconnect-every", "1"])
+        .quick(),
+    load("open", "50 × 64, 20 000 a second", 50, "64").with(&["-R", "20k"]),
 ];
 
-/// What they are called on the command line.
-pub(super) fn names() -> [&'static str; ALL.len()] {
-    std::array::from_fn(|index| ALL[index].name)
+/// What connections cost.
+static SWEEP_CONNECTIONS: [Scenario; 6] = [
+    load("sweep-connections-1", "1 × 64", 1, "64"),
+    load("sweep-connections-10", "10 × 64", 10, "64"),
+    load("sweep-connections-100", "100 × 64", 100, "64"),
+    load("sweep-connections-1000", "1000 × 64", 1000, "64"),
+    load("sweep-connections-5000", "5000 × 64", 5000, "64"),
+    load("sweep-connections-10000", "10 000 × 64", 10_000, "64"),
+];
+
+/// What bytes cost. Eight connections are enough to keep a server busy with the smallest messages; of fifty,
+/// a few had most of the echoes of a MiB, and the others hardly any.
+static SWEEP_SIZES: [Scenario; 8] = [
+    load("sweep-sizes-64", "8 × 64", 8, "64"),
+    load("sweep-sizes-256", "8 × 256", 8, "256"),
+    load("sweep-sizes-1k", "8 × 1 KiB", 8, "1k"),
+    load("sweep-sizes-4k", "8 × 4 KiB", 8, "4k"),
+    load("sweep-sizes-16k", "8 × 16 KiB", 8, "16k"),
+    load("sweep-sizes-64k", "8 × 64 KiB", 8, "64k"),
+    load("sweep-sizes-256k", "8 × 256 KiB", 8, "256k"),
+    load("sweep-sizes-1m", "8 × 1 MiB", 8, "1m"),
+];
+
+/// What can be asked for by a name that is not a scenario's.
+static SETS: [(&str, &[Scenario]); 2] =
+    [("sweep-connections", &SWEEP_CONNECTIONS), ("sweep-sizes", &SWEEP_SIZES)];
+
+const fn load(
+    name: &'static str,
+    title: &'static str,
+    connections: usize,
+    size: &'static str,
+) -> Scenario {
+    Scenario { name, title, connections, size, options: &[], quick: false }
+}
+
+impl Scenario {
+    const fn quick(self) -> Self {
+        Self { quick: true, ..self }
+    }
+
+    const fn with(self, options: &'static [&'static str]) -> Self {
+        Self { options, ..self }
+    }
+
+    /// What `echo-client bench` is told.
+    pub(super) fn load(&self) -> Vec<String> {
+        let connections = self.connections.to_string();
+        let load = ["-c", &connections, "-s", self.size];
+        load.iter().chain(self.options).map(|&word| word.to_owned()).collect()
+    }
+}
+
+/// What can be asked for on the command line.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let single = DEFAULT.iter().map(|scenario| scenario.name);
+    single.chain(SETS.iter().map(|(name, _)| *name))
+}
+
+/// A scenario, or a set of them, by its name.
+pub(super) fn named(name: &str) -> Option<&'static [Scenario]> {
+    let single = DEFAULT.iter().find(|scenario| scenario.name == name);
+    let set = || SETS.iter().find(|(set, _)| *set == name).map(|(_, scenarios)| *scenarios);
+    single.map(std::slice::from_ref).or_else(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_is_asked_for_by_one_name_and_varies_one_setting() {
+        for name in names() {
+            assert!(named(name).is_some(), "{name}");
+        }
+        let connections: Vec<_> = named("sweep-connections")
+            .unwrap()
+            .iter()
+            .map(|it| (it.connections, it.size))
+            .collect();
+        assert_eq!((connections[0], connections[5]), ((1, "64"), (10_000, "64")));
+        assert!(named("sweep-sizes").unwrap().iter().all(|it| it.connections == 8));
+    }
+
+    #[test]
+    fn a_load_is_told_to_the_client_in_its_own_words() {
+        let connect = &named("connect").unwrap()[0];
+        assert_eq!(connect.load(), ["-c", "10", "-s", "64", "--reconnect-every", "1"]);
+    }
 }

@@ -1,40 +1,32 @@
 //! The figures as a table in Markdown, aligned so that it can be read as it stands.
 
 use echo_client::report::median;
+use echo_client::run::Run;
 
 use super::Measured;
 use super::repetitions::median_ratio;
-use super::sample::Sample;
 
 /// A figure that has a column.
 struct Figure {
     heading: &'static str,
-    of: fn(&Sample) -> Option<f64>,
+    of: fn(&Run) -> Option<f64>,
     /// Whether the servers are compared by it.
     compared: bool,
 }
 
 const FIGURES: [Figure; 5] = [
-    Figure { heading: "echoes/s", of: |sample| Some(sample.run.result.rate), compared: true },
+    Figure { heading: "echoes/s", of: |run| Some(run.result.rate), compared: true },
     Figure {
         heading: "server CPU µs/echo",
-        of: |sample| sample.run.result.server_cpu_us_per_echo,
+        of: |run| run.result.server_cpu_us_per_echo,
         compared: true,
     },
-    Figure {
-        heading: "p50 µs",
-        of: |sample| Some(sample.run.result.latency.p50_us),
-        compared: true,
-    },
-    Figure {
-        heading: "p99 µs",
-        of: |sample| Some(sample.run.result.latency.p99_us),
-        compared: true,
-    },
+    Figure { heading: "p50 µs", of: |run| Some(run.result.latency.p50_us), compared: true },
+    Figure { heading: "p99 µs", of: |run| Some(run.result.latency.p99_us), compared: true },
     // Where the load generator has no time left, it is what was measured.
     Figure {
         heading: "client busy %",
-        of: |sample| sample.run.result.busy.map(|share| share * 100.0),
+        of: |run| run.result.busy.map(|share| share * 100.0),
         compared: false,
     },
 ];
@@ -48,20 +40,20 @@ pub(super) fn render(measured: &[Measured]) -> String {
 }
 
 fn lines_of(measured: &Measured) -> impl Iterator<Item = Vec<String>> {
-    let first = measured.servers.first().map_or(&[][..], |(_, samples)| samples);
-    measured.servers.iter().enumerate().map(move |(index, (contender, samples))| {
+    let first = measured.servers.first().map_or(&[][..], |(_, runs)| runs);
+    measured.servers.iter().enumerate().map(move |(index, (contender, runs))| {
         // The eye finds where the next load begins by what is not repeated.
         let load = if index == 0 { measured.scenario.title } else { "" };
-        let mut line = vec![load.to_owned(), contender.name().to_owned()];
-        line.extend(FIGURES.iter().map(|figure| cell(figure, samples, first)));
+        let mut line = vec![load.to_owned(), contender.name.clone()];
+        line.extend(FIGURES.iter().map(|figure| cell(figure, runs, first)));
         line
     })
 }
 
 /// The median, and how many times the first server's it is.
-fn cell(figure: &Figure, samples: &[Sample], first: &[Sample]) -> String {
-    let of = |samples: &[Sample]| samples.iter().map(figure.of).collect::<Vec<_>>();
-    let own = of(samples);
+fn cell(figure: &Figure, runs: &[Run], first: &[Run]) -> String {
+    let of = |runs: &[Run]| runs.iter().map(figure.of).collect::<Vec<_>>();
+    let own = of(runs);
     let Some(value) = median(own.iter().copied().flatten()) else {
         return "–".to_owned();
     };
