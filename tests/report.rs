@@ -189,6 +189,26 @@ fn a_full_disk_is_told_of() {
 }
 
 #[test]
+fn neither_a_file_nor_its_name_can_speak_to_the_terminal() {
+    let folder = Folder::new("escapes");
+    let mut hostile = run([1_000]);
+    hostile.settings.host = "\x1b[2J\nforged".to_owned();
+    hostile.result.warnings = vec!["\x1b[2J\nforged".to_owned()];
+    folder.run("a.json", &hostile);
+    hostile.settings.host = "\u{9b}2J".to_owned();
+    folder.run("b.json", &hostile);
+    folder.file("c.json", r#"{"schema_version": 1, "settings": {"loop": "\u001b[2J\n"}}"#);
+    // Alone its settings stand in a line, beside another run they are rows.
+    for files in [&["a.json"][..], &["a.json", "b.json"], &["c.json"], &["\x1b[2J\n.json"]] {
+        let Finished { stdout, stderr, .. } = folder.report(files);
+        let spoken = |letter: char| letter.is_control() && letter != '\n';
+        assert!(!stdout.contains(spoken) && !stderr.contains(spoken), "{stdout:?}{stderr:?}");
+        assert!(!stdout.contains("\nforged"), "{stdout}");
+        assert!(stderr.lines().count() <= 2, "an error and a hint: {stderr}");
+    }
+}
+
+#[test]
 fn the_picture_has_the_curves_and_says_what_they_are() {
     let folder = Folder::new("svg");
     folder.run("a&b.json", &run((0..5_000).map(|index| 10_000 + 3 * index)));

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use echo_proto::{Framing, ReplyError, repr};
+use echo_proto::{Framing, ReplyError, one_line, repr};
 
 /// Why there is no echo, or not the right one.
 #[derive(Debug)]
@@ -194,7 +194,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot connect to {}", failures[0])
             }
             Self::Connect { host, port, failures } => {
-                write!(f, "cannot connect to {host} port {port}")?;
+                write!(f, "cannot connect to {} port {port}", one_line(host))?;
                 let mut mark = ": ";
                 for failure in failures {
                     write!(f, "{mark}{failure}")?;

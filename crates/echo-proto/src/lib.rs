@@ -59,5 +59,5 @@ pub use decoder::{Decoder, Frame};
 pub use framing::{Boundaries, FrameError, Framing, UnknownFraming, encode};
 pub use pattern::{Mismatch, Pattern};
 pub use reply::{ReplyCheck, ReplyError};
-pub use repr::repr;
+pub use repr::{one_line, repr};
 pub use test_stream::TestStream;

@@ -1,4 +1,4 @@
-//! Bytes as a person reads them.
+//! Bytes, and texts from elsewhere, as a person reads them.
 
 use std::fmt::{self, Display, Write};
 
@@ -29,16 +29,49 @@ impl Display for Repr<'_> {
         f.write_char(quote.into())?;
         for &byte in self.0 {
             match byte {
-                b'\t' => f.write_str(r"\t")?,
-                b'\n' => f.write_str(r"\n")?,
-                b'\r' => f.write_str(r"\r")?,
                 b'\\' => f.write_str(r"\\")?,
                 _ if byte == quote => write!(f, "\\{}", char::from(quote))?,
                 b' '..=b'~' => f.write_char(byte.into())?,
-                _ => write!(f, r"\x{byte:02x}")?,
+                _ => escape(byte, f)?,
             }
         }
         f.write_char(quote.into())
+    }
+}
+
+/// Shows a text that comes from elsewhere, such as the name of a file, on one line and safe to print to a
+/// terminal: its control characters as [`repr`] shows them, the rest as it is.
+///
+/// ```
+/// use echo_proto::one_line;
+///
+/// assert_eq!(one_line("Grüße\n\x1b[2J").to_string(), r"Grüße\n\x1b[2J");
+/// ```
+pub fn one_line(text: &str) -> impl Display + '_ {
+    OneLine(text)
+}
+
+struct OneLine<'a>(&'a str);
+
+impl Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            if character.is_control() {
+                character.encode_utf8(&mut [0; 4]).bytes().try_for_each(|byte| escape(byte, f))?;
+            } else {
+                f.write_char(character)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn escape(byte: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match byte {
+        b'\t' => f.write_str(r"\t"),
+        b'\n' => f.write_str(r"\n"),
+        b'\r' => f.write_str(r"\r"),
+        _ => write!(f, r"\x{byte:02x}"),
     }
 }
 
@@ -65,5 +98,12 @@ mod tests {
         shows(b"\x00\x07\x08\x0b\x0c\x1b\x1f", r"b'\x00\x07\x08\x0b\x0c\x1b\x1f'");
         shows(b" ~\x7f\x80\xff", r"b' ~\x7f\x80\xff'");
         shows("é".as_bytes(), r"b'\xc3\xa9'");
+    }
+
+    #[test]
+    fn a_text_keeps_all_but_what_a_terminal_would_obey() {
+        let text = "it's \"ü\" \\ 世界\t\r\n\x1b[2J\u{7f}\u{9b}";
+        let shown = r#"it's "ü" \ 世界\t\r\n\x1b[2J\x7f\xc2\x9b"#;
+        assert_eq!(one_line(text).to_string(), shown);
     }
 }

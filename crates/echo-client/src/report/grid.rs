@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use echo_proto::one_line;
+
 /// What a value is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
@@ -22,7 +24,9 @@ impl Line {
         label: impl Into<String>,
         values: impl IntoIterator<Item = Option<String>>,
     ) -> Self {
-        let cell = |value: Option<String>| (value.unwrap_or_else(|| "-".to_owned()), String::new());
+        let text =
+            |value: Option<String>| value.map_or("-".to_owned(), |it| one_line(&it).to_string());
+        let cell = |value| (text(value), String::new());
         Self { label: label.into(), cells: values.into_iter().map(cell).collect() }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use echo_proto::one_line;
 use serde::Serialize;
 
 use super::grid::{Line, Unit, align};
@@ -151,7 +152,7 @@ impl fmt::Display for Table {
         align(f, &grid)?;
         for (index, warning) in self.warnings.iter().enumerate() {
             let gap = if index == 0 { "\n" } else { "" };
-            writeln!(f, "{gap}warning: {warning}")?;
+            writeln!(f, "{gap}warning: {}", one_line(warning))?;
         }
         Ok(())
     }
@@ -160,7 +161,7 @@ impl fmt::Display for Table {
 impl Setting {
     /// What all runs have in common; `None` where there is nothing to say.
     pub(super) fn in_words(&self) -> Option<String> {
-        Some(format!("{} {}", self.setting, self.values.first()?.as_ref()?))
+        Some(format!("{} {}", self.setting, one_line(self.values.first()?.as_ref()?)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use echo_client::run::Verdict;
-use echo_proto::repr;
+use echo_proto::{one_line, repr};
 
 /// The longest reply that is shown whole, in bytes.
 const WHOLE: usize = 4096;
@@ -51,10 +51,12 @@ pub(crate) fn print_note(note: &str) {
     let _ = writeln!(io::stderr(), "echo-client: {note}");
 }
 
-/// Errors go to stderr. Where that is closed there is nobody left to tell.
+/// Errors go to stderr. Where that is closed there is nobody left to tell. They may hold the name of a file
+/// or a text out of one, which must not reach the terminal as it is.
 pub(crate) fn print_error(error: &anyhow::Error, hint: Option<String>) {
     let mut stderr = io::stderr().lock();
-    let _ = writeln!(stderr, "echo-client: {error:#}");
+    let error = format!("{error:#}");
+    let _ = writeln!(stderr, "echo-client: {}", one_line(&error));
     if let Some(hint) = hint {
         let _ = writeln!(stderr, "hint: {hint}");
     }
