@@ -320,7 +320,8 @@ fn a_report_that_cannot_be_written_is_an_error() {
     for option in ["-o", "--hdr-log"] {
         let finished = bench(port, &["-n", "10", option, "/dev/full"]);
         assert_eq!(finished.status.code(), Some(1), "{finished:?}");
-        assert!(finished.stderr.contains("cannot write /dev/full"), "{finished:?}");
+        assert!(finished.stderr.contains("cannot write /dev/full: No space left"), "{finished:?}");
+        assert!(finished.stdout.contains("10 echoes in "), "not in vain: {finished:?}");
         let finished = bench(1, &["-n", "10", option, "/nowhere/file"]);
         assert_eq!(finished.status.code(), Some(1), "{finished:?}");
         assert!(finished.stderr.contains("cannot create /nowhere/file"), "{finished:?}");

@@ -164,7 +164,18 @@ impl Report {
         self.write(&line)
     }
 
+    /// Writes the figures; to stdout where their file has no room for them, so that the run was not in vain.
     fn end(&mut self, run: &Run) -> anyhow::Result<()> {
+        let written = self.figures(run);
+        if written.is_err() && !self.is_stdout {
+            (self.output, self.is_stdout) = (Box::new(io::stdout()), true);
+            // What is told is the file's error.
+            let _ = self.figures(run);
+        }
+        written
+    }
+
+    fn figures(&mut self, run: &Run) -> anyhow::Result<()> {
         match self.format {
             Format::Text => self.write(text::report(run).trim_end()),
             Format::Json => self.write(&serde_json::to_string_pretty(run)?),
