@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use echo_client::distribution::{Distribution, histogram};
 use echo_client::hdr_log::LogWriter;
 use echo_client::run::Run;
-use echo_test_support::{Process, command, skipped};
+use echo_test_support::{Finished, Process, command, skipped};
 use hdrhistogram::Histogram;
 use serde_json::Value;
 

@@ -6,9 +6,11 @@ use std::process::Stdio;
 
 use assert_cmd::Command;
 use echo_test_support::{
-    DEADLINE, Process, Server, command, connect, exchange, refusing, skipped, skipped_without_ipv6,
-    wait_until_it_refuses,
+    DEADLINE, Process, Server, command, connect, exchange, read_to_end, refusing, skipped,
+    skipped_without_ipv6, wait_until_it_refuses,
 };
+#[cfg(unix)]
+use echo_test_support::{Signal, handing_over};
 use predicates::str::{contains, diff, is_empty};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
@@ -200,6 +202,32 @@ fn a_full_stdout_does_not_stop_the_service() {
     exchange(&stream, b"nowhere to print");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn closed_standard_streams_stop_nothing_and_no_line_gets_into_an_echo() {
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        // The port cannot be read from a closed stdout, so the socket is handed over.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let script = format!("exec \"$1\" -v --framing line {closed}");
+        let process = Process::spawn(&mut handing_over(&listener, PROGRAM, &script)).unwrap();
+        drop(listener);
+        let streams: Vec<_> = (0..5).map(|_| connect(address)).collect();
+        streams.iter().for_each(|stream| exchange(stream, b"one\n"));
+        // Lines on stdout and on stderr, while sockets are open: of peers, of the counters, of an error.
+        process.signal(Signal::USR1);
+        assert!(std::io::Write::write_all(&mut &streams[0], b"cut off").is_ok());
+        for stream in &streams {
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(read_to_end(stream), b"", "nothing but the echo; {closed}");
+        }
+        process.terminate();
+        let finished = process.wait().unwrap();
+        assert!(finished.status.success(), "{closed}: {finished:?}");
+        assert!(!finished.stderr.contains("panicked"), "{closed}: {finished:?}");
+    }
 }
 
 /// Python is another implementation of sockets: the seed's client against our server.

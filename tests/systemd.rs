@@ -5,21 +5,14 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
-use echo_test_support::{DEADLINE, Process, Server, command, connect, exchange};
+use echo_test_support::{DEADLINE, Process, Server, command, connect, exchange, handing_over};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
 
-/// A command line that hands over a socket as systemd does: as descriptor 3, with the process's own number in
-/// LISTEN_PID. A shell can do both without unsafe code.
 fn activated(socket: &impl AsFd, script: &str) -> std::process::Command {
-    let mut shell = command("sh");
-    let script = format!("exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ {script}");
-    shell.args(["-c", &script, "sh", PROGRAM]);
-    shell.stdin(Stdio::from(socket.as_fd().try_clone_to_owned().unwrap()));
-    shell
+    handing_over(socket, PROGRAM, script)
 }
 
 #[test]

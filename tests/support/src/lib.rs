@@ -4,6 +4,8 @@
 //! `cargo xtask e2e` can report them.
 
 mod descriptors;
+#[cfg(unix)]
+mod handover;
 mod held;
 pub mod peers;
 mod silent;
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 pub use descriptors::raise_descriptor_limit;
+#[cfg(unix)]
+pub use handover::handing_over;
 pub use held::Held;
 #[cfg(unix)]
 pub use rustix::process::Signal;
