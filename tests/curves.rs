@@ -193,3 +193,19 @@ fn a_label_cannot_speak_to_the_terminal() {
         assert!(!finished.stdout.contains('\u{1b}'), "{finished:?}");
     }
 }
+
+#[test]
+fn runs_that_were_saved_before_there_were_labels_are_still_read() {
+    let folder = Folder::new("curves-earlier");
+    for (name, connections) in [("one.json", 1), ("two.json", 2)] {
+        let mut json = serde_json::to_value(measured("none", connections, 2.0)).unwrap();
+        assert!(json.as_object_mut().unwrap().remove("label").is_some());
+        for field in ["server_cpu_s", "server_cpu_us_per_echo"] {
+            assert!(json["result"].as_object_mut().unwrap().remove(field).is_some());
+        }
+        folder.file(name, json.to_string());
+    }
+    let finished = folder.report(&["one.json", "two.json", "--against", "connections"]);
+    assert!(finished.stdout.starts_with("Echoes per second by connections"), "{finished:?}");
+    assert!(finished.stdout.contains("connections  192.0.2.1:65432"), "{finished:?}");
+}

@@ -104,3 +104,15 @@ fn a_process_that_there_is_not_is_said_before_anything_is_sent() {
     assert!(finished.stderr.starts_with(expected), "{finished:?}");
     assert_eq!(finished.stdout, "");
 }
+
+#[test]
+fn a_label_without_letters_and_a_process_without_a_number_are_wrong_usage() {
+    for (arguments, message) in
+        [(["--label", ""], "a value is required"), (["-s", "1"], "0 is not in")]
+    {
+        let pid = u32::from(arguments[0] == "--label");
+        let finished = Process::run(&mut bench(1, pid, &arguments), b"").unwrap();
+        assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(message), "{finished:?}");
+    }
+}
