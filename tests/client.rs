@@ -236,7 +236,7 @@ fn a_reset_is_called_what_it_is() {
     fails(
         client(port).assert(),
         "the connection broke: connection reset; 0 of 12 bytes came back\n",
-        "was the server stopped meanwhile",
+        "the server took the connection and dropped it",
     );
 }
 

@@ -165,7 +165,7 @@ pub fn run(
 fn server(config: &Config) -> Result<SocketAddr, Error> {
     match addresses(&config.host, config.port)?.as_slice() {
         [address] => Ok(*address),
-        _ => connect(config)?.peer_addr().map_err(Error::Setup),
+        _ => connect(config).map(|(_, address)| address),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::lane::leads_to_itself;
 #[derive(Debug)]
 pub struct Connection {
     stream: Arc<TcpStream>,
+    peer: SocketAddr,
     /// What was sent on the connection and what came back.
     flight: Arc<Flight>,
     timeout: Duration,
@@ -26,8 +27,9 @@ impl Connection {
     ///
     /// [`Error::Resolve`], or [`Error::Connect`] with what each address said.
     pub fn open(config: &Config) -> Result<Self, Error> {
-        let (stream, flight) = (Arc::new(connect(config)?), Arc::default());
-        Ok(Self { stream, flight, timeout: config.timeout })
+        let (stream, peer) = connect(config)?;
+        let (stream, flight) = (Arc::new(stream), Arc::default());
+        Ok(Self { stream, peer, flight, timeout: config.timeout })
     }
 
     /// Sends all of `input`, reads it back at the same time, checks it against what was sent and
@@ -60,21 +62,19 @@ impl Connection {
     }
 
     /// The address of the server.
-    ///
-    /// # Errors
-    ///
-    /// The connection is gone.
-    pub fn peer(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr()
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
     }
 }
 
-/// Connects to the first address of the host that answers.
-pub(crate) fn connect(config: &Config) -> Result<TcpStream, Error> {
+/// Connects to the first address of the host that answers. Returns that too: the system forgets it when the
+/// server breaks the connection at once.
+pub(crate) fn connect(config: &Config) -> Result<(TcpStream, SocketAddr), Error> {
     let mut failures = Vec::new();
     for address in addresses(&config.host, config.port)? {
         match connect_to(address, config.connect_timeout) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok((stream, address)),
             Err(source) => failures.push(ConnectFailure { address, source }),
         }
     }

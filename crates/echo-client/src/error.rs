@@ -91,6 +91,11 @@ pub enum Error {
     Uring(io::Error),
 }
 
+/// Bytes at the beginning of an answer that are the same as those sent by no accident: it is an echo.
+const TELLING: u64 = 4;
+const CHANGES: &str = "the server, or something on the way, changes what it passes on";
+const DROPPED: &str = "the server took the connection and dropped it: was it stopped, or has it as many as it allows?";
+
 /// Why one address could not be connected to.
 #[derive(Debug)]
 pub struct ConnectFailure {
@@ -110,14 +115,22 @@ impl Error {
             }
             // The first address is the preferred one, so what it says comes first.
             Self::Connect { failures, .. } => return failures.first()?.hint(),
+            Self::Reply { fault: ReplyError::Short { received: 0, .. }, .. }
+            | Self::Lost { received: 0, .. }
+            | Self::Closed { bytes: 0 } => DROPPED,
             Self::Reply { fault: ReplyError::Short { .. }, .. } | Self::Lost { .. } => {
                 "was the server stopped meanwhile, or does it limit what it echoes?"
+            }
+            Self::Reply { fault: ReplyError::Differs(mismatch), .. }
+                if mismatch.offset >= TELLING =>
+            {
+                CHANGES
             }
             Self::Reply { beginning: Some(beginning), .. } => {
                 let beginning = repr(beginning);
                 return Some(format!("is an echo server there? the answer began {beginning}"));
             }
-            Self::Reply { .. } => "the server, or something on the way, changes what it passes on",
+            Self::Reply { .. } => CHANGES,
             Self::Closed { .. } => "does the server serve each connection for a limited time?",
             Self::Timeout { received: 0, .. } => {
                 "is an echo server there? it took the connection, but does not answer; --timeout \
@@ -164,6 +177,7 @@ impl ConnectFailure {
             ErrorKind::ConnectionRefused => {
                 "is echo-server running there? check the port, and that no firewall is in the way"
             }
+            ErrorKind::ConnectionReset => DROPPED,
             ErrorKind::TimedOut => {
                 "nobody answered: check the address, and that no firewall drops what comes in for \
                  that port; --connect-timeout waits longer"
@@ -203,10 +217,16 @@ impl fmt::Display for Error {
                 Ok(())
             }
             Self::Reply { fault, .. } => fault.fmt(f),
+            Self::Closed { bytes: 0 } => {
+                f.write_str("the server closed the connection before anything was sent")
+            }
             Self::Closed { bytes } => write!(
                 f,
                 "the server closed the connection after {bytes} bytes, all of which came back"
             ),
+            Self::Lost { sent: 0, source, .. } => {
+                write!(f, "the connection broke before anything was sent: {}", cause(source))
+            }
             Self::Lost { received, sent, source } => {
                 let cause = cause(source);
                 write!(f, "the connection broke: {cause}; {received} of {sent} bytes came back")
@@ -273,6 +293,7 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use echo_proto::Mismatch;
 
     fn failure(address: &str, kind: ErrorKind) -> ConnectFailure {
         ConnectFailure { address: address.parse().unwrap(), source: kind.into() }
@@ -295,9 +316,31 @@ mod tests {
     }
 
     #[test]
+    fn what_happens_before_anything_was_sent_is_called_that() {
+        let source = ErrorKind::ConnectionReset.into();
+        let lost = Error::Lost { received: 0, sent: 0, source };
+        let broke = "the connection broke before anything was sent: connection reset";
+        assert_eq!((lost.to_string().as_str(), lost.hint().as_deref()), (broke, Some(DROPPED)));
+        let closed = Error::Closed { bytes: 0 };
+        let ended = "the server closed the connection before anything was sent";
+        assert_eq!((closed.to_string().as_str(), closed.hint().as_deref()), (ended, Some(DROPPED)));
+    }
+
+    #[test]
+    fn an_answer_that_began_as_an_echo_was_changed_on_the_way() {
+        let hint = |offset| {
+            let fault = ReplyError::Differs(Mismatch { offset, expected: b'x', found: b'y' });
+            Error::Reply { fault, beginning: Some(b"Hellp".to_vec()) }.hint().unwrap()
+        };
+        assert_eq!(hint(4), CHANGES);
+        assert_eq!(hint(3), "is an echo server there? the answer began b'Hellp'");
+    }
+
+    #[test]
     fn every_way_not_to_connect_has_a_hint() {
         for kind in [
             ErrorKind::ConnectionRefused,
+            ErrorKind::ConnectionReset,
             ErrorKind::TimedOut,
             ErrorKind::HostUnreachable,
             ErrorKind::NetworkUnreachable,

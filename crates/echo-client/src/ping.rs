@@ -161,11 +161,10 @@ impl Link {
         observe: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Self, Error> {
         let started = Instant::now();
-        let stream = connect(config)?;
+        let (stream, peer) = connect(config)?;
         let took = started.elapsed();
         let messages = TestStream::new(number, ping.framing, ping.size);
         let link = Self::new(stream, messages).map_err(Error::Setup)?;
-        let peer = link.lane.stream.peer_addr().map_err(Error::Setup)?;
         // Whether to go on is asked again with the first reply.
         let _ = observe(Event::Connected { peer, took });
         Ok(link)

@@ -20,7 +20,7 @@ pub(crate) fn run(
     let conversation = io::stdin().is_terminal();
     let default = if conversation { Framing::Line } else { Framing::Raw };
     if conversation {
-        let peer = connection.peer()?;
+        let peer = connection.peer();
         print_note(&format!("connected to {peer}; type a line to see its echo, Ctrl-D to end"));
     }
     let mut output: Box<dyn Write> = Box::new(unbuffered_stdout()?);
