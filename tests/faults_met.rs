@@ -1,0 +1,186 @@
+//! What the built echo-client says when it meets a fault: each fault of a server that makes them on purpose, in
+//! each mode of the client.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::num::NonZero;
+use std::thread;
+use std::time::Duration;
+
+use echo_server::{Config, Delay, Faults, Handle, Probability, Server};
+use echo_test_support::{Finished, Process, command, connect};
+
+/// The ways to send as many bytes as "Hello, world" has.
+const MODES: [(&str, &[&str]); 5] = [
+    ("message", &[]),
+    ("pipe", &["pipe"]),
+    ("ping", &["ping", "--count", "1", "--size", "12"]),
+    ("bench by readiness", &["bench", "-n", "1", "--size", "12", "--engine", "readiness"]),
+    ("bench", &["bench", "-n", "1", "--size", "12"]),
+];
+
+/// A server in this process that makes faults. It stops with the test.
+struct Faulty {
+    port: u16,
+    handle: Handle,
+}
+
+impl Faulty {
+    fn start(faults: Faults) -> Self {
+        let faults = Some(faults);
+        let server = Server::bind(Config { port: 0, faults, ..Config::default() }).unwrap();
+        let faulty = Self { port: server.local_addrs()[0].port(), handle: server.handle() };
+        thread::spawn(|| server.run(|_| {}));
+        faulty
+    }
+
+    fn meet(&self, arguments: &[&str], input: &[u8]) -> Finished {
+        let mut client = command(env!("CARGO_BIN_EXE_echo-client"));
+        client.args(["--port", &self.port.to_string(), "--timeout", "1s"]).args(arguments);
+        Process::run(&mut client, input).unwrap()
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        self.handle.cut();
+    }
+}
+
+fn none() -> Faults {
+    Faults::default()
+}
+
+fn always() -> Probability {
+    Probability::new(1.0).unwrap()
+}
+
+fn delay(mean: Duration) -> Option<Delay> {
+    Some(Delay { mean, jitter: Duration::ZERO })
+}
+
+/// Meets a fault in all modes at once, each with a server of its own.
+fn meet_in_every_mode(faults: &Faults, check: impl Fn(&str, &Finished) + Sync) {
+    thread::scope(|scope| {
+        for (mode, arguments) in MODES {
+            scope.spawn(|| {
+                let faulty = Faulty::start(faults.clone());
+                check(mode, &faulty.meet(arguments, b"Hello, world"));
+            });
+        }
+    });
+}
+
+#[test]
+fn each_fault_is_named_as_what_it_is_in_every_mode() {
+    let cut_short = "the reply was cut short: 5 of 12 bytes came back\n";
+    let table = [
+        (
+            Faults { delay: delay(Duration::from_secs(3600)), ..none() },
+            "timed out: no byte for 1s; 0 of 12 bytes came back\n",
+            "is an echo server there? it took the connection, but does not answer",
+        ),
+        (
+            Faults { stall_after: Some(5), ..none() },
+            "timed out: no byte for 1s; 5 of 12 bytes came back\n",
+            "the echo stopped on its way",
+        ),
+        (
+            Faults { reset_after: Some(5), ..none() },
+            "the connection broke: connection reset; 5 of 12 bytes came back\n",
+            "was the server stopped meanwhile, or does it limit what it echoes?",
+        ),
+        (
+            Faults { close_after: Some(5), ..none() },
+            cut_short,
+            "was the server stopped meanwhile, or does it limit what it echoes?",
+        ),
+        (
+            Faults { corrupt: always(), ..none() },
+            "the reply differs: byte 0 is ",
+            "is an echo server there? the answer began ",
+        ),
+        // Faster or slower than the first byte.
+        (
+            Faults { refuse: always(), ..none() },
+            "connection reset",
+            "the server took the connection and dropped it",
+        ),
+    ];
+    for (faults, message, hint) in table {
+        meet_in_every_mode(&faults, |mode, finished| {
+            let said = format!("{}{}", finished.stdout, finished.stderr);
+            assert_eq!(finished.status.code(), Some(1), "{mode}, {faults:?}: {said}");
+            assert!(said.contains(message), "{mode}, {faults:?}: {said}");
+            let has_hint = matches!(mode, "message" | "pipe");
+            assert!(!has_hint || said.contains(&format!("\nhint: {hint}")), "{mode}: {said}");
+        });
+    }
+}
+
+#[test]
+fn what_is_only_slow_or_in_small_pieces_is_no_failure() {
+    let table = [
+        Faults { delay: delay(Duration::from_millis(50)), ..none() },
+        Faults { rate_limit: NonZero::new(100), ..none() },
+        Faults { slice: Some(1..=3), ..none() },
+        // All that was sent came back.
+        Faults { close_after: Some(12), ..none() },
+    ];
+    for faults in table {
+        meet_in_every_mode(&faults, |mode, finished| {
+            assert_eq!(finished.status.code(), Some(0), "{mode}, {faults:?}: {finished:?}");
+        });
+    }
+}
+
+#[test]
+fn a_delay_is_seen_in_the_round_trips() {
+    let faulty = Faulty::start(Faults { delay: delay(Duration::from_millis(50)), ..none() });
+    let finished = faulty.meet(&["ping", "-c", "3", "-i", "0"], b"");
+    let line =
+        finished.stdout.lines().find_map(|line| line.strip_prefix("rtt min/avg/max/mdev = "));
+    let least: f64 = line.unwrap().split('/').next().unwrap().parse().unwrap();
+    assert!(least >= 50.0, "{finished:?}");
+}
+
+#[test]
+fn a_changed_byte_is_found_at_its_exact_offset_in_every_mode() {
+    let corrupt = Probability::new(1e-3).unwrap();
+    let faults = Faults { corrupt, seed: 42, ..none() };
+    // What another peer sees of the same faults: the first connection, as those below are.
+    let faulty = Faulty::start(faults.clone());
+    let stream = connect(([127, 0, 0, 1], faulty.port).into());
+    (&stream).write_all(&[b'x'; 10_000]).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut echo = Vec::new();
+    (&stream).read_to_end(&mut echo).unwrap();
+    let place = echo.iter().position(|byte| *byte != b'x').expect("one in a thousand");
+
+    let modes: [&[&str]; 4] = [
+        &["-"],
+        &["pipe"],
+        &["ping", "-c", "1", "-s", "10000"],
+        &["bench", "-n", "1", "-s", "10000"],
+    ];
+    for arguments in modes {
+        let finished = Faulty::start(faults.clone()).meet(arguments, &[b'x'; 10_000]);
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        assert_eq!(finished.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("the reply differs: byte {place} is ")), "{said}");
+        // Before it, all was right: no other service does that.
+        let hint = "hint: the server, or something on the way, changes what it passes on";
+        assert_eq!(said.contains(hint), matches!(arguments[0], "-" | "pipe"), "{said}");
+    }
+}
+
+#[test]
+fn a_share_that_is_refused_is_counted_by_ping_and_bench_and_the_rest_comes_back() {
+    let half = Probability::new(0.5).unwrap();
+    // With this seed, the first connection is served.
+    let faults = Faults { refuse: half, seed: 1, close_after: Some(12), ..none() };
+    let finished = Faulty::start(faults).meet(&["ping", "-c", "10", "-i", "0", "-s", "12"], b"");
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stdout.contains("connection reset"), "{finished:?}");
+    assert!(finished.stdout.contains("echoes again"), "{finished:?}");
+}
