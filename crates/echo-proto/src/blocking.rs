@@ -144,6 +144,31 @@ mod tests {
         assert_eq!(fact, Some(&FrameError::Truncated { received: 2, missing: 1 }));
     }
 
+    /// Fails as often as it has errors, then gives a message.
+    struct Failing(Vec<ErrorKind>);
+
+    impl Read for Failing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.pop() {
+                Some(kind) => Err(kind.into()),
+                None => b"one\n".as_slice().read(buffer),
+            }
+        }
+    }
+
+    #[test]
+    fn a_signal_in_between_is_no_error_and_all_else_is() {
+        let mut message = Vec::new();
+        let interrupted = Failing(vec![ErrorKind::Interrupted; 2]);
+        let mut reader = MessageReader::new(interrupted, Framing::Line, 10);
+        assert!(reader.read_message(&mut message).unwrap());
+        assert_eq!(message, b"one");
+        let mut reader =
+            MessageReader::new(Failing(vec![ErrorKind::ConnectionReset]), Framing::Line, 10);
+        let error = reader.read_message(&mut message).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+
     #[test]
     fn a_message_over_the_limit_is_invalid_data() {
         let (_, end) = read_all(b"\x01\0\0\0", Framing::Length, 10);

@@ -186,6 +186,28 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_lies_whole_in_one_piece_is_not_copied() {
+        let wire = b"one\ntwo\n";
+        let mut decoder = Decoder::new(Framing::Line, MAX);
+        let mut piece = &wire[..];
+        for message in [&wire[..4], &wire[4..]] {
+            let frame = decoder.decode(&mut piece).unwrap().unwrap();
+            assert!(std::ptr::eq(frame.wire(), message));
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_an_unfinished_message_is_told() {
+        let mut decoder = Decoder::new(Framing::Line, MAX);
+        assert_eq!(decoder.buffered(), 0);
+        assert_eq!(decoder.decode(&mut &b"unfin"[..]), Ok(None));
+        assert_eq!(decoder.buffered(), 5);
+        let mut rest = &b"ished\n"[..];
+        assert!(decoder.decode(&mut rest).unwrap().is_some());
+        assert_eq!(decoder.buffered(), 0, "it is handed out");
+    }
+
+    #[test]
     fn a_promised_4_gib_allocates_nothing() {
         let mut decoder = Decoder::new(Framing::Length, u64::MAX);
         let mut piece = &b"\xff\xff\xff\xff"[..];

@@ -277,6 +277,32 @@ mod tests {
     }
 
     #[test]
+    fn raw_alone_has_no_messages() {
+        let framed = [Framing::Raw, Framing::Line, Framing::Length].map(Framing::is_framed);
+        assert_eq!(framed, [false, true, true]);
+    }
+
+    #[test]
+    fn errors_say_how_much_and_where() {
+        for (error, text) in [
+            (
+                FrameError::FrameTooLarge { len: 5, max: 4 },
+                "a message of at least 5 bytes is over the limit of 4",
+            ),
+            (
+                FrameError::Truncated { received: 3, missing: 2 },
+                "the stream ended in the middle of a message: 3 of at least 5 bytes came",
+            ),
+            (
+                FrameError::LineBreak { offset: 7 },
+                "a line cannot have a line break inside: there is one at byte 7",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
     fn line_breaks_are_found_in_any_block() {
         for length in [0, 1, 127, 128, 129, 300] {
             let mut bytes = vec![b'x'; length];
@@ -318,6 +344,7 @@ mod tests {
         let missing = |received, missing| Err(FrameError::Truncated { received, missing });
         assert_eq!(truncated(b""), Ok(()));
         assert_eq!(truncated(b"\0"), missing(1, 3));
+        assert_eq!(truncated(b"\0\0\x01"), missing(3, 1));
         assert_eq!(truncated(b"\0\0\0\x02"), missing(4, 2));
         assert_eq!(truncated(b"\0\0\0\x02x"), missing(5, 1));
         assert_eq!(truncated(b"\xff\xff\xff\xff"), missing(4, u32::MAX.into()));

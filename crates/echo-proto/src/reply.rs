@@ -194,6 +194,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_flight_and_what_came_back_are_told() {
+        let mut reply = after_sending(b"Hello, world");
+        assert_eq!((reply.in_flight(), reply.received_total(), reply.sent_total()), (12, 0, 12));
+        reply.received(b"Hello").unwrap();
+        assert_eq!((reply.in_flight(), reply.received_total(), reply.sent_total()), (7, 5, 12));
+    }
+
+    #[test]
     fn an_empty_message_is_complete_at_once() {
         assert_eq!(ReplyCheck::new().finish(), Ok(0));
     }

@@ -113,6 +113,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_the_pattern_but_for_line_breaks() {
+        let stream = TestStream::new(9, Framing::Line, 1023);
+        let (mut line, mut pattern) = ([0; 1024], [0; 1024]);
+        stream.fill(0, &mut line);
+        Pattern::new(9).fill(0, &mut pattern);
+        assert!(pattern[..1023].contains(&b'\n'), "there is one to be replaced");
+        for (byte, expected) in line.iter().zip(&pattern[..1023]) {
+            assert_eq!(*byte, if *expected == b'\n' { b' ' } else { *expected });
+        }
+    }
+
+    #[test]
     fn any_piece_is_the_same_as_in_the_whole() {
         for framing in [Framing::Raw, Framing::Line, Framing::Length] {
             let stream = TestStream::new(3, framing, 37);
