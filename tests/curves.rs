@@ -181,7 +181,7 @@ fn runs_that_make_no_curve_are_named_with_the_way_out() {
 }
 
 #[test]
-fn a_label_cannot_speak_to_the_terminal() {
+fn texts_of_a_run_neither_speak_to_the_terminal_nor_spoil_the_picture() {
     let folder = Folder::new("curves-label");
     folder.run("one.json", &measured("\u{1b}[2J", 1, 2.0));
     folder.run("two.json", &measured("\u{1b}[2J", 2, 2.0));
@@ -192,6 +192,13 @@ fn a_label_cannot_speak_to_the_terminal() {
         assert!(finished.stdout.contains("\u{fffd}[2J"), "{finished:?}");
         assert!(!finished.stdout.contains('\u{1b}'), "{finished:?}");
     }
+    let mut runs = [1, 2].map(|connections| measured("ring", connections, 2.0));
+    runs.iter_mut().for_each(|run| run.settings.framing = "\u{1b}\u{ffff}".to_owned());
+    runs.iter().zip(["one.json", "two.json"]).for_each(|(run, name)| folder.run(name, run));
+    let against = ["one.json", "two.json", "--against", "connections", "--svg", "picture.svg"];
+    assert!(folder.report(&against).status.success());
+    let svg = fs::read_to_string(folder.0.join("picture.svg")).unwrap();
+    assert!(!svg.contains(['\u{1b}', '\u{ffff}']), "XML cannot hold them");
 }
 
 #[test]

@@ -280,7 +280,8 @@ fn conditions(settings: &[Setting], curves: &[Curve]) -> String {
         (least, most) if least == most => words.push(format!("medians of {most} runs")),
         (least, most) => words.push(format!("medians of {least} to {most} runs")),
     }
-    words.join(", ")
+    // It goes into the picture as well.
+    printable(&words.join(", "))
 }
 
 fn unit(figure: &Figure) -> Unit {
