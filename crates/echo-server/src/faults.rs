@@ -91,9 +91,14 @@ impl Faults {
 
     /// Decides one thing about the connection with this number.
     pub(crate) fn generator(&self, connection: u64, chance: Chance) -> Rng {
-        let of_connection = Rng::with_seed(self.seed).u64(..) ^ connection;
-        Rng::with_seed(Rng::with_seed(of_connection).u64(..) ^ chance as u64)
+        let of_chance = scatter(self.seed) ^ chance as u64;
+        Rng::with_seed(scatter(scatter(of_chance) ^ connection))
     }
+}
+
+/// A number far from those of its neighbours. Generators whose seeds are near each other roll much the same.
+pub(crate) fn scatter(number: u64) -> u64 {
+    Rng::with_seed(number).u64(..)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::owed::Owed;
-use crate::faults::{Chance, Delay, Faults};
+use crate::faults::{Chance, Delay, Faults, scatter};
 
 /// How the echo of a connection ends before its peer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Delays {
         let mean = self.delay.mean.min(Delay::LONGEST);
         let jitter = self.delay.jitter.min(mean);
         // By the offset, so that it does not matter how many pieces came before.
-        let roll = Rng::with_seed(self.seed ^ offset).f64();
+        let roll = Rng::with_seed(scatter(self.seed ^ offset)).f64();
         now + (mean - jitter) + (2 * jitter).mul_f64(roll)
     }
 }
