@@ -20,8 +20,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Connections taken from one listener before the others have their turn.
 const TURN: usize = 64;
-/// Whether what is set for a listener holds for its connections: then it saves them a call each.
-const INHERITS_NODELAY: bool = cfg!(target_os = "linux");
 /// Errors of single connections in one turn that are taken for what they seem.
 const MAX_ERRORS: usize = 16;
 
@@ -33,6 +31,8 @@ pub(crate) struct Acceptor {
     /// More than a listener's queue can hold: Linux lets one more in than was asked for, other
     /// systems half as many again (tcp(4) of BSD).
     queue: usize,
+    /// Connections have TCP_NODELAY from their listener, which saves a call for each.
+    nodelay: bool,
     exhaustion_told: Option<Instant>,
     /// Connections accepted, whether or not they were let in.
     accepted: u64,
@@ -79,14 +79,14 @@ impl Acceptor {
         let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(index), Interest::READABLE)?;
-            if INHERITS_NODELAY {
-                SockRef::from(&*listener).set_tcp_nodelay(true)?;
-            }
         }
         let waker = Waker::new(poll.registry(), Token(listeners.len()))?;
         let events = Events::with_capacity(listeners.len() + 1);
         let queue = 2 * usize::from(backlog) + TURN;
-        Ok((Self { listeners, poll, events, queue, exhaustion_told: None, accepted: 0 }, waker))
+        let nodelay = listeners.iter().all(passes_nodelay_on);
+        let acceptor =
+            Self { listeners, poll, events, queue, nodelay, exhaustion_told: None, accepted: 0 };
+        Ok((acceptor, waker))
     }
 
     /// Gives each connection to `take`, until that breaks or the server is told to stop; then closes
@@ -163,7 +163,7 @@ impl Acceptor {
                         (service.observe)(Event::Refused { peer, limit });
                         continue;
                     }
-                    if !INHERITS_NODELAY {
+                    if !self.nodelay {
                         // An echo is small and wanted at once. It fails only on a dead connection.
                         let _ = stream.set_nodelay(true);
                     }
@@ -217,6 +217,12 @@ fn let_in(
     service.admission.admit(peer)
 }
 
+/// Whether the connections of a listener have TCP_NODELAY by themselves. On Linux they are made with what it
+/// had when the handshake was over: it has to be set before anybody can connect, as [`bind`](crate::bind) does.
+fn passes_nodelay_on(listener: &TcpListener) -> bool {
+    cfg!(target_os = "linux") && SockRef::from(listener).tcp_nodelay().unwrap_or(false)
+}
+
 /// Sorts the errors of accept(2), whose manual says that pending network errors of the new
 /// connection are passed on through it and should be treated like EAGAIN.
 fn remedy(error: &io::Error) -> Remedy {
@@ -255,6 +261,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
+        // It is in the queue before anything can be set, as with a listener that somebody else has made.
+        let _peer = TcpStream::connect(address).unwrap();
         let (mut acceptor, waker) = Acceptor::new(vec![listener], 1).unwrap();
         let config = Config::default();
         let service = Service {
@@ -264,7 +272,6 @@ mod tests {
             admission: &Admission::new(&config),
             observe: &|_| {},
         };
-        let _peer = TcpStream::connect(address).unwrap();
         let take = |arrival: Arrival| {
             assert!(arrival.stream.nodelay().unwrap());
             Ok(ControlFlow::Break(()))

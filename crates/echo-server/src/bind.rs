@@ -98,6 +98,8 @@ fn listen(address: SocketAddr, backlog: u16) -> io::Result<TcpListener> {
         // `::` means every interface, IPv4 too; any other address means itself alone.
         socket.set_only_v6(!ip.is_unspecified())?;
     }
+    // An echo is small and wanted at once. Where a connection has this from its listener, it saves a call.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(backlog.into())?;
     socket.set_nonblocking(true)?;
@@ -115,6 +117,16 @@ mod tests {
     fn bound(host: &str) -> Vec<SocketAddr> {
         let bound = bind(&config(host, 0)).unwrap();
         bound.listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn connections_send_without_delay_because_their_listener_would() {
+        let bound = bind(&config("127.0.0.1", 0)).unwrap();
+        let listener = &bound.listeners[0];
+        let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        assert!(listener.accept().unwrap().0.nodelay().unwrap());
     }
 
     #[test]
