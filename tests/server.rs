@@ -7,7 +7,7 @@ use std::process::Stdio;
 use assert_cmd::Command;
 use echo_test_support::{
     DEADLINE, Process, Server, command, connect, exchange, read_to_end, refusing, skipped,
-    skipped_without_ipv6, wait_until_it_refuses,
+    skipped_without_ipv6, skipped_without_strace, wait_until_it_refuses,
 };
 #[cfg(unix)]
 use echo_test_support::{Signal, handing_over};
@@ -250,6 +250,9 @@ fn the_seeds_python_client_gets_its_echo() {
 
 #[test]
 fn without_a_ring_auto_takes_another_engine_and_uring_says_what_forbids_it() {
+    if skipped_without_strace("a refused ring") {
+        return;
+    }
     for (call, error, cause) in [
         ("io_uring_setup", "EPERM", "sysctl kernel.io_uring_disabled"),
         ("io_uring_setup", "ENOSYS", "seccomp"),
@@ -260,10 +263,7 @@ fn without_a_ring_auto_takes_another_engine_and_uring_says_what_forbids_it() {
             let arguments = ["--port", "0", "-v", "--once", "--engine", engine];
             Server::start_with(refusing(call, error, PROGRAM).args(arguments))
         };
-        let server = match start("auto") {
-            Ok(server) => server,
-            Err(error) => return skipped("a refused ring", &format!("it takes strace: {error}")),
-        };
+        let server = start("auto").unwrap();
         exchange(&connect(server.address), b"none the less");
         let told = server.process.wait().unwrap().stderr;
         assert!(told.contains("engine: readiness (uring is not available: "), "{told}");

@@ -63,8 +63,18 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// A command for `program` on a system that fails every `call` of it with `error`. It takes strace(1) and the
-/// right to use it, and has to end by itself: killing the tracer would leave the program behind.
+/// Whether this machine lacks strace(1), or does not let it trace; if so, says that `check` was skipped.
+pub fn skipped_without_strace(check: &str) -> bool {
+    let traced = Process::run(command("strace").args(["-f", "-o", "/dev/null", "true"]), b"");
+    let works = traced.as_ref().is_ok_and(|finished| finished.status.success());
+    if !works {
+        skipped(check, &format!("it takes strace of Linux: {traced:?}"));
+    }
+    !works
+}
+
+/// A command for `program` on a system that fails every `call` of it with `error`. It takes strace(1), see
+/// [`skipped_without_strace`], and has to end by itself: killing the tracer would leave the program behind.
 pub fn refusing(call: &str, error: &str, program: impl AsRef<OsStr>) -> Command {
     let mut tracer = command("strace");
     tracer.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}")]);
