@@ -20,6 +20,7 @@ on_every_engine! {
     a_reset_comes_behind_so_many_bytes,
     a_reset_waits_for_a_peer_that_reads_late,
     a_close_comes_behind_so_many_bytes_and_is_clean,
+    an_echo_of_no_bytes_ends_although_the_peer_is_silent,
     the_share_that_is_refused_is_reset_and_the_seed_says_who,
     the_same_seed_brings_the_same_faults_on_every_engine_however_the_bytes_arrive,
     faults_combine_with_each_other_and_with_framing,
@@ -32,10 +33,12 @@ mod stops {
     echo_test_support::on_every_engine! {
         a_stop_echoes_what_is_held_back_at_once,
         a_stop_cuts_no_connection_that_is_stalled,
+        the_drain_deadline_cuts_a_connection_that_waits_to_be_reset,
     }
 
     use super::{
         a_stop_cuts_no_connection_that_is_stalled, a_stop_echoes_what_is_held_back_at_once,
+        the_drain_deadline_cuts_a_connection_that_waits_to_be_reset,
     };
 }
 
@@ -92,8 +95,8 @@ fn a_delay_holds_each_echo_back_and_nobody_else(engine: &str) {
 }
 
 fn a_delay_is_no_silence_and_no_slowness_of_the_peer(engine: &str) {
-    let timeouts = ["--idle-timeout", "400ms", "--write-timeout", "400ms"];
-    let server = start(engine, &[&timeouts[..], &["--delay", "1200ms"]].concat());
+    let timeouts = ["--idle-timeout", "1s", "--write-timeout", "1s"];
+    let server = start(engine, &[&timeouts[..], &["--delay", "3s"]].concat());
     let stream = connect(server.address);
     exchange(&stream, b"still here after three times the timeouts");
     assert_eq!(read_to_end(&stream), b"", "and then it is idle");
@@ -220,13 +223,28 @@ fn a_close_comes_behind_so_many_bytes_and_is_clean(engine: &str) {
     server.process.wait_for_stderr("102400 bytes echoed: fault\n").unwrap();
 }
 
+fn an_echo_of_no_bytes_ends_although_the_peer_is_silent(engine: &str) {
+    let closes = start(engine, &["--close-after", "0"]);
+    assert_eq!(read_to_end(&connect(closes.address)), b"");
+    let resets = start(engine, &["--reset-after", "0"]);
+    // Whoever looks first is told of a reset, and that may be who connects.
+    let error = TcpStream::connect(resets.address).and_then(|mut stream| {
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.read(&mut [0])
+    });
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
 /// What becomes of twenty connections: who is served.
 fn served(engine: &str, seed: &str) -> Vec<bool> {
     let server = start(engine, &["--refuse", "50%", "--seed", seed]);
     let served = (0..20).map(|_| {
-        let stream = connect(server.address);
-        // Whoever looks first is told of a reset.
-        let exchanged = (&stream).write_all(b"?").and_then(|()| (&stream).read_exact(&mut [0]));
+        // Whoever looks first is told of a reset, and that may be who connects.
+        let exchanged = TcpStream::connect(server.address).and_then(|mut stream| {
+            stream.set_read_timeout(Some(DEADLINE))?;
+            stream.write_all(b"?")?;
+            stream.read_exact(&mut [0])
+        });
         exchanged.map_err(|error| assert_eq!(error.kind(), ErrorKind::ConnectionReset)).is_ok()
     });
     let served = served.collect();
@@ -292,7 +310,7 @@ fn peers_that_never_read_hold_little_while_they_are_held_back(engine: &str) {
     const PEERS: usize = 200;
     // With buffers and stack of its thread, for the engine that has one for each connection.
     let most = if engine == "threads" { 256 } else { 64 + 8 };
-    for fault in [["--delay", "1h"], ["--rate-limit", "10k"]] {
+    for fault in [["--delay", "1h"], ["--rate-limit", "100"]] {
         let server = start(engine, &[&fault[..], &["--quiet", "--threads", "1"]].concat());
         let before = Held::by(&server).memory_kib;
         if before == 0 {
@@ -349,6 +367,22 @@ fn a_stop_cuts_no_connection_that_is_stalled(engine: &str) {
     drop(stream);
     let finished = server.process.wait().unwrap();
     assert!(finished.status.success(), "{finished:?}");
+}
+
+#[cfg(unix)]
+fn the_drain_deadline_cuts_a_connection_that_waits_to_be_reset(engine: &str) {
+    if !cfg!(target_os = "linux") {
+        return skipped("a reset behind many bytes", "only Linux tells what is acknowledged");
+    }
+    let server = start(engine, &["--reset-after", "12000", "--drain-timeout", "300ms"]);
+    let stream = connect_with_little_room(server.address);
+    (&stream).write_all(&message(12_000)).unwrap();
+    // What there is room for is there, so the rest waits.
+    assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+    server.process.terminate();
+    let finished = server.process.wait().unwrap();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("1 connection cut"), "{finished:?}");
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 /// The longest that a peer which has got everything but goes on sending is listened to.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often to look whether a connection that is to be reset has got everything.
+pub(crate) const LOOK: Duration = Duration::from_millis(2);
+
 /// Whether a connection can be closed without harm.
 pub(crate) fn is_over(unacknowledged: usize, silent: Duration, since_taken: Duration) -> bool {
     unacknowledged == 0 && (silent >= SILENCE || since_taken >= PATIENCE)

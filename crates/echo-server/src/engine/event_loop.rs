@@ -40,6 +40,11 @@ pub(super) trait Source {
         false
     }
 
+    /// Whether it is still at sending something back to the connection at `key`.
+    fn sends(&self, _key: usize) -> bool {
+        false
+    }
+
     /// What the connection at `key` waits for after its turn, in which it has echoed so many bytes.
     fn turned(&mut self, _key: usize, _waits: Waits, _echoed: u64) {}
 

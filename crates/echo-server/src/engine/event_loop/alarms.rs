@@ -1,24 +1,31 @@
 //! When connections want to have a turn although nothing happens to them. Nothing is kept here, and no clock
 //! read for it, unless one of them does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
-/// Connections by the time of their turn.
+/// Connections by the time of their turn; each has one at the most.
 #[derive(Default)]
 pub(super) struct Alarms {
     set: BTreeSet<(Instant, usize)>,
+    times: HashMap<usize, Instant>,
 }
 
 impl Alarms {
-    /// Has the connection at `key` have a turn. To set the same alarm again changes nothing.
+    /// Has the connection at `key` have a turn at this time, unless it has one before.
     pub(super) fn set(&mut self, time: Instant, key: usize) {
-        self.set.insert((time, key));
+        if self.times.get(&key).is_none_or(|set| *set > time) {
+            self.cancel(key);
+            self.set.insert((time, key));
+            self.times.insert(key, time);
+        }
     }
 
     /// The connection at `key` has left.
-    pub(super) fn cancel(&mut self, time: Instant, key: usize) {
-        self.set.remove(&(time, key));
+    pub(super) fn cancel(&mut self, key: usize) {
+        if let Some(time) = self.times.remove(&key) {
+            self.set.remove(&(time, key));
+        }
     }
 
     /// The time of the next one.
@@ -29,7 +36,9 @@ impl Alarms {
     /// A connection whose time has come.
     pub(super) fn due(&mut self, now: Instant) -> Option<usize> {
         self.next().filter(|time| *time <= now)?;
-        self.set.pop_first().map(|(_, key)| key)
+        let (_, key) = self.set.pop_first()?;
+        self.times.remove(&key);
+        Some(key)
     }
 }
 
@@ -43,10 +52,10 @@ mod tests {
         let mut alarms = Alarms::default();
         let now = Instant::now();
         let at = |ms| now + Duration::from_millis(ms);
-        for (ms, key) in [(20, 2), (10, 1), (10, 1), (30, 3), (40, 4)] {
+        for (ms, key) in [(20, 2), (10, 1), (10, 1), (15, 1), (35, 3), (30, 3), (40, 4)] {
             alarms.set(at(ms), key);
         }
-        alarms.cancel(at(20), 2);
+        alarms.cancel(2);
         assert_eq!((alarms.next(), alarms.due(at(9))), (Some(at(10)), None));
         assert_eq!([(); 3].map(|()| alarms.due(at(30))), [Some(1), Some(3), None]);
         assert_eq!(alarms.next(), Some(at(40)));

@@ -21,8 +21,6 @@ const REARMS_ON_BLOCK: bool = cfg!(windows);
 
 /// Pieces of an echo that is held back which may go in one turn, so that the others have theirs.
 const PIECES: usize = 64;
-/// How often to look whether a connection that is to be reset has got everything.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// Milliseconds since the worker's epoch: half the size of an `Instant`, and a deadline needs no more.
 /// It wraps around after 49 days, so only differences mean something.
@@ -176,7 +174,7 @@ impl Connection {
         match self.session.next() {
             Next::Hold => Ok(self.session.due().map_or(Turn::More, Turn::Until)),
             Next::Reset if unacknowledged(&self.stream) > 0 => {
-                Ok(Turn::Until(Instant::now() + LOOK))
+                Ok(Turn::Until(Instant::now() + farewell::LOOK))
             }
             Next::Reset => {
                 farewell::reset_when_closed(SockRef::from(&self.stream))?;

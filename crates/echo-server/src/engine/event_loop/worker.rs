@@ -185,8 +185,12 @@ impl<'a, S: Source> Worker<'a, S> {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let connection = entry.insert(Connection::new(self.service, arrival, self.now));
+        // It may be over before it has begun, on purpose.
+        let begins = connection.session.next() == Next::Read;
         if self.source.watch(key, &mut connection.stream).is_err() {
             self.close(key, CloseReason::Lost);
+        } else if !begins {
+            self.ready(key, false);
         }
     }
 
@@ -277,11 +281,9 @@ impl<'a, S: Source> Worker<'a, S> {
     }
 
     fn close(&mut self, key: usize, reason: CloseReason) {
-        let connection = self.connections.remove(key);
+        let Some(connection) = self.connections.try_remove(key) else { return };
         self.pressed -= usize::from(connection.pressed);
-        if let Some(time) = connection.session.due() {
-            self.alarms.cancel(time, key);
-        }
+        self.alarms.cancel(key);
         let age = self.epoch.elapsed().as_millis() as Tick;
         let duration = Duration::from_millis(age.wrapping_sub(connection.accepted).into());
         let Connection { peer, session, echoed, stream, .. } = connection;
@@ -313,6 +315,7 @@ impl<'a, S: Source> Worker<'a, S> {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             match connection.overdue(self.service, self.now) {
                 None => {}
+                Some(CloseReason::Idle) if self.source.sends(key) => {}
                 Some(CloseReason::Idle) => {
                     // Not before a last look: after a long stall the silence may be ours.
                     self.ready(key, true);
@@ -351,7 +354,9 @@ impl<'a, S: Source> Worker<'a, S> {
             let connection = &self.connections[key];
             // Our FIN counts as a byte, but nobody is owed one.
             let fin = usize::from(connection.session.next() == Next::Discard);
-            let owing = connection.session.owes() || unacknowledged(&connection.stream) > fin;
+            let owing = connection.session.owes()
+                || self.source.sends(key)
+                || unacknowledged(&connection.stream) > fin;
             self.close(key, if owing { CloseReason::Cut } else { CloseReason::Stopped });
         }
     }

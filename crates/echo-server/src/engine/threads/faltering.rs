@@ -9,13 +9,10 @@ use socket2::SockRef;
 
 use super::{Connection, TICK, send_all};
 use crate::CloseReason;
-use crate::farewell::reset_when_closed;
+use crate::farewell::{LOOK, reset_when_closed};
 use crate::session::Next;
 use crate::shutdown::Phase;
 use crate::system::unacknowledged;
-
-/// How often to look whether a connection that is to be reset has got everything.
-const LOOK: Duration = Duration::from_millis(2);
 
 impl Connection<'_> {
     /// Sends what is held back, each piece in its time.
@@ -46,6 +43,9 @@ impl Connection<'_> {
         let (mut taken_at, mut untaken) = (Instant::now(), unacknowledged(self.stream));
         self.owing = untaken > 0;
         while self.owing {
+            if self.service.phase() == Phase::Cutting {
+                return Ok(CloseReason::Cut);
+            }
             let limit = self.service.config.write_timeout;
             if limit.is_some_and(|limit| taken_at.elapsed() >= limit) {
                 return Err(ErrorKind::WouldBlock.into());

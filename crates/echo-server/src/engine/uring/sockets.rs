@@ -59,8 +59,8 @@ pub(super) struct Sockets<'r> {
     watched: usize,
     /// The generation of the connection that came last.
     generation: u32,
-    /// Pieces on their way back, and to which connection.
-    sending: Vec<(usize, Piece)>,
+    /// Pieces on their way back, and to which connection: its key and its generation.
+    sending: Vec<(usize, u32, Piece)>,
     /// What followed from completions that were looked at.
     news: VecDeque<News<Piece>>,
     /// Completions to be looked at.
@@ -136,9 +136,11 @@ impl<'r> Sockets<'r> {
         }
         if self.ring.has_submitted_all() {
             // Whatever has not failed by now has been sent.
-            for (key, piece) in self.sending.drain(..) {
+            for (key, generation, piece) in self.sending.drain(..) {
                 self.ring.give_back(piece);
-                if let Some(slot) = self.slots.get_mut(key) {
+                if let Some(slot) = self.slots.get_mut(key)
+                    && slot.generation == generation
+                {
                     slot.sending = false;
                 }
             }
@@ -157,8 +159,9 @@ impl<'r> Sockets<'r> {
             error if error == -libc::EAGAIN => 0,
             _ => return self.news.push_back(News::Lost { key }),
         };
-        let place = self.sending.iter().position(|(sender, _)| *sender == key);
-        let (_, piece) = self.sending.swap_remove(place.expect("it is kept until it is sent"));
+        let place =
+            self.sending.iter().position(|(to, whose, _)| (*to, *whose) == (key, generation));
+        let (_, _, piece) = self.sending.swap_remove(place.expect("it is kept until it is sent"));
         self.slots[key].sending = false;
         self.news.push_back(News::Unsent { key, piece, sent });
     }
@@ -328,6 +331,10 @@ impl Source for Sockets<'_> {
         self.slots[key].armed == Some(Way::Receive) || self.slots[key].sending
     }
 
+    fn sends(&self, key: usize) -> bool {
+        self.slots[key].sending
+    }
+
     fn turned(&mut self, key: usize, waits: Waits, echoed: u64) {
         match waits {
             Waits::Peer => {
@@ -354,6 +361,6 @@ impl Source for Sockets<'_> {
         slot.pushed_in = self.turn;
         let token = Token::Send { generation: slot.generation, slot: key };
         self.ring.send(slot.descriptor, &piece, token.pack());
-        self.sending.push((key, piece));
+        self.sending.push((key, slot.generation, piece));
     }
 }
