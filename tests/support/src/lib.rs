@@ -3,6 +3,7 @@
 //! Failures are `io::Error`s that say what the program printed, so that a test can unwrap them and
 //! `cargo xtask e2e` can report them.
 
+mod captured;
 mod descriptors;
 #[cfg(unix)]
 mod handover;
@@ -15,12 +16,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+use captured::Captured;
 pub use descriptors::raise_descriptor_limit;
 #[cfg(unix)]
 pub use handover::handing_over;
@@ -380,67 +382,6 @@ impl Server {
             .find_map(|line| line.strip_prefix("Listening on ")?.parse().ok())
             .ok_or_else(|| failure(format!("no address in {stdout:?}")))?;
         Ok(Self { process, address })
-    }
-}
-
-/// One output stream of a program.
-#[derive(Default)]
-struct Captured {
-    state: Mutex<Output>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Output {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-impl Captured {
-    /// Reads `stream` to its end on a thread.
-    fn follow(mut stream: impl Read + Send + 'static) -> Arc<Self> {
-        let captured = Arc::new(Self::default());
-        let writer = Arc::clone(&captured);
-        thread::spawn(move || {
-            let mut piece = [0; 4096];
-            loop {
-                let read = stream.read(&mut piece).unwrap_or(0);
-                let mut output = writer.lock();
-                output.bytes.extend_from_slice(&piece[..read]);
-                output.ended = read == 0;
-                writer.changed.notify_all();
-                if output.ended {
-                    return;
-                }
-            }
-        });
-        captured
-    }
-
-    /// Waits until the text fulfils the condition; `None` if it ends, or time does, before.
-    fn wait_until(&self, condition: impl Fn(&str) -> bool) -> Option<String> {
-        let started = Instant::now();
-        let mut output = self.lock();
-        loop {
-            let text = String::from_utf8_lossy(&output.bytes);
-            if condition(&text) {
-                return Some(text.into_owned());
-            }
-            let left = DEADLINE.checked_sub(started.elapsed())?;
-            if output.ended {
-                return None;
-            }
-            let waited = self.changed.wait_timeout(output, left);
-            output = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.lock().bytes).into_owned()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Output> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
