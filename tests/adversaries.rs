@@ -81,6 +81,7 @@ impl Peer {
     fn send_until_nothing_is_taken(&mut self) {
         let mut piece = [0; 16 * 1024];
         loop {
+            assert!(self.sent < 64 << 20, "it takes all and gives nothing back");
             self.pattern.fill(self.sent, &mut piece);
             match self.stream.write(&piece) {
                 Ok(count) => self.sent += count as u64,

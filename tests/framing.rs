@@ -118,6 +118,8 @@ fn a_line_without_end_is_refused_at_the_limit(engine: &str) {
 fn a_header_that_drips_in_is_waited_for_and_bothers_nobody(engine: &str) {
     let server = start(engine, &["--framing", "length"]);
     let slow = connect(server.address);
+    // Otherwise the system would put the bytes together again.
+    slow.set_nodelay(true).unwrap();
     let quick = connect(server.address);
     for byte in *b"\0\0\0\x02h" {
         (&slow).write_all(&[byte]).unwrap();
