@@ -253,8 +253,7 @@ fn remedy(error: &io::Error) -> Remedy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::Admission;
-    use crate::{Config, Counters};
+    use crate::Config;
 
     #[test]
     fn accepted_connections_send_without_delay() {
@@ -264,19 +263,12 @@ mod tests {
         // It is in the queue before anything can be set, as with a listener that somebody else has made.
         let _peer = TcpStream::connect(address).unwrap();
         let (mut acceptor, waker) = Acceptor::new(vec![listener], 1).unwrap();
-        let config = Config::default();
-        let service = Service {
-            config: &config,
-            handle: &crate::Handle::new(waker),
-            counters: &Counters::default(),
-            admission: &Admission::new(&config),
-            observe: &|_| {},
-        };
         let take = |arrival: Arrival| {
             assert!(arrival.stream.nodelay().unwrap());
             Ok(ControlFlow::Break(()))
         };
-        acceptor.run(&service, take).unwrap();
+        Service::of_a_test(&Config::default(), waker, |service| acceptor.run(service, take))
+            .unwrap();
         assert!(TcpStream::connect(address).is_err(), "the listener is closed");
     }
 

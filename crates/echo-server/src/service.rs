@@ -19,6 +19,22 @@ pub(crate) struct Service<'a> {
 }
 
 impl Service<'_> {
+    /// Gives a test a service of its own, which nobody observes and which wakes this one.
+    #[cfg(test)]
+    pub(crate) fn of_a_test<T>(
+        config: &Config,
+        waker: mio::Waker,
+        test: impl FnOnce(&Service<'_>) -> T,
+    ) -> T {
+        test(&Service {
+            config,
+            handle: &Handle::new(waker),
+            counters: &Counters::default(),
+            admission: &Admission::new(config),
+            observe: &|_| {},
+        })
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.handle.phase()
     }

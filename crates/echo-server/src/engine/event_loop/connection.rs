@@ -353,10 +353,8 @@ fn unless_blocked(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
     use crate::accept::Acceptor;
-    use crate::admission::Admission;
-    use crate::shutdown::Handle;
-    use crate::{Config, Counters};
 
     /// A flood that a worker cannot get ahead of: there is more to read before each turn.
     #[test]
@@ -367,26 +365,20 @@ mod tests {
         stream.set_nonblocking(true).unwrap();
         flood.set_nonblocking(true).unwrap();
 
-        let config = Config::default();
         let (_, waker) = Acceptor::new(Vec::new(), 0).unwrap();
-        let service = Service {
-            config: &config,
-            handle: &Handle::new(waker),
-            counters: &Counters::default(),
-            admission: &Admission::new(&config),
-            observe: &|_| {},
-        };
-        let mut connection = Connection::new(&service, TcpStream::from_std(stream), peer, 0);
-        connection.start_draining();
-        let most = u64::from(connection.left_to_drain);
-        let mut buffer = vec![0; 4096];
-        for _ in 0..10_000 {
-            // As much as there is room for, and the echo is taken.
-            let _ = (&flood).write(&[1; 64 * 1024]);
-            let _ = (&flood).read(&mut [0; 64 * 1024]);
-            connection.turn(&service, &mut buffer, true, 0).unwrap();
-        }
-        assert!((1..=most).contains(&connection.echoed), "{} of {most}", connection.echoed);
-        assert_eq!(connection.session.next(), Next::Discard);
+        Service::of_a_test(&Config::default(), waker, |service| {
+            let mut connection = Connection::new(service, Arrival { stream, peer, number: 0 }, 0);
+            connection.start_draining();
+            let most = u64::from(connection.left_to_drain);
+            let mut buffer = vec![0; 4096];
+            for _ in 0..10_000 {
+                // As much as there is room for, and the echo is taken.
+                let _ = (&flood).write(&[1; 64 * 1024]);
+                let _ = (&flood).read(&mut [0; 64 * 1024]);
+                connection.turn(service, &mut buffer, true, 0).unwrap();
+            }
+            assert!((1..=most).contains(&connection.echoed), "{} of {most}", connection.echoed);
+            assert_eq!(connection.session.next(), Next::Discard);
+        });
     }
 }

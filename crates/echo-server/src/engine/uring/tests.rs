@@ -11,10 +11,8 @@ use socket2::SockRef;
 
 use super::ring::PIECE;
 use super::*;
-use crate::admission::Admission;
 use crate::engine::event_loop::{News, Source, Waits};
-use crate::shutdown::Handle;
-use crate::{CloseReason, Config, Counters};
+use crate::{CloseReason, Config};
 
 const TINY: Sizes = Sizes { submissions: 4, completions: 8, buffers: 2, crowd: 1 };
 
@@ -34,20 +32,15 @@ fn serve(sizes: Sizes, test: impl FnOnce(SocketAddr)) -> crate::Summary {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let (acceptor, waker) = Acceptor::new(vec![listener], config.backlog).unwrap();
-    let (handle, counters) = (Handle::new(waker), Counters::default());
-    let admission = Admission::new(&config);
-    std::thread::scope(|scope| {
-        let server = scope.spawn(|| {
-            let (config, handle, counters) = (&config, &handle, &counters);
-            let admission = &admission;
-            let service = Service { config, handle, counters, admission, observe: &|_| {} };
-            run_with(sizes, acceptor, &service).unwrap();
+    Service::of_a_test(&config, waker, |service| {
+        std::thread::scope(|scope| {
+            let server = scope.spawn(|| run_with(sizes, acceptor, service).unwrap());
+            test(address);
+            service.handle.stop();
+            server.join().unwrap();
         });
-        test(address);
-        handle.stop();
-        server.join().unwrap();
-    });
-    counters.read()
+        service.counters.read()
+    })
 }
 
 #[test]
