@@ -80,6 +80,7 @@ fn what_the_server_did_in_the_warm_up_is_not_counted() {
 
 #[test]
 fn a_server_that_ends_meanwhile_leaves_a_warning_and_fails_its_gate() {
+    let _alone = alone();
     let port = serve_each(|_, stream| echo(stream, |_| {}));
     let other = Process::spawn(command("sleep").arg("60")).unwrap();
     let arguments = ["-i", "50ms", "--warmup", "0s", "--fail-if", "server_cpu_us_per_echo>1M"];
