@@ -2,7 +2,6 @@
 #![cfg(unix)]
 
 use std::net::TcpListener;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,17 +10,13 @@ use echo_test_support::{DEADLINE, Process, Server, command, connect, exchange, h
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
 
-fn activated(socket: &impl AsFd, script: &str) -> std::process::Command {
-    handing_over(socket, PROGRAM, script)
-}
-
 #[test]
 fn a_socket_that_was_handed_over_is_served_instead_of_host_and_port() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     // Before the server is there, its peers can connect: the socket has a queue.
     let early = connect(address);
-    let mut shell = activated(&listener, "exec \"$1\" --host 192.0.2.1 --port 1");
+    let mut shell = handing_over(&listener, PROGRAM, "exec \"$1\" --host 192.0.2.1 --port 1");
     let server = Server::start_with(&mut shell).unwrap();
     assert_eq!(server.address, address);
     drop((listener, shell));
@@ -34,7 +29,7 @@ fn a_socket_that_was_handed_over_is_served_instead_of_host_and_port() {
 #[test]
 fn a_socket_that_is_not_one_that_listens_is_named() {
     let (socket, _other) = UnixDatagram::pair().unwrap();
-    let process = Process::spawn(&mut activated(&socket, "exec \"$1\"")).unwrap();
+    let process = Process::spawn(&mut handing_over(&socket, PROGRAM, "exec \"$1\"")).unwrap();
     let finished = process.wait().unwrap();
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
     assert!(finished.stderr.contains("socket 0 that was handed over"), "{finished:?}");
@@ -43,7 +38,7 @@ fn a_socket_that_is_not_one_that_listens_is_named() {
 #[test]
 fn sockets_for_another_process_are_left_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut shell = activated(&listener, "LISTEN_PID=1 exec \"$1\" --port 0");
+    let mut shell = handing_over(&listener, PROGRAM, "LISTEN_PID=1 exec \"$1\" --port 0");
     let server = Server::start_with(&mut shell).unwrap();
     assert_ne!(server.address, listener.local_addr().unwrap());
 }
