@@ -291,6 +291,20 @@ impl Process {
         (self.stdout.text(), self.stderr.text())
     }
 
+    /// Processor time that it has used; proc_pid_stat(5), in ticks of 10 ms.
+    ///
+    /// # Panics
+    ///
+    /// It is gone.
+    #[cfg(target_os = "linux")]
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks =
+            fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
     /// Sends SIGTERM.
     #[cfg(unix)]
     pub fn terminate(&self) {

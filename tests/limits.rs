@@ -1,0 +1,128 @@
+//! The limits that a server is given: on connections, on their silence, on descriptors.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use echo_test_support::{
+    Server, connect, connect_and_never_read, eventually, exchange, on_every_engine, read_to_end,
+};
+
+on_every_engine! {
+    connections_beyond_the_limit_are_closed_at_once_without_a_byte,
+    connections_beyond_the_limit_of_one_address_are_closed,
+    a_silent_connection_is_closed_and_a_busy_one_is_not,
+    a_peer_that_takes_nothing_is_closed_and_a_slow_one_is_not,
+    no_descriptors_left_pauses_accepting_and_nothing_else,
+}
+
+fn start(engine: &str, arguments: &[&str]) -> Server {
+    let arguments = [&["--engine", engine], arguments].concat();
+    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
+}
+
+fn connections_beyond_the_limit_are_closed_at_once_without_a_byte(engine: &str) {
+    let server = start(engine, &["--max-connections", "2"]);
+    let first = connect(server.address);
+    let second = connect(server.address);
+    exchange(&first, b"first");
+    exchange(&second, b"second");
+    assert_eq!(read_to_end(&connect(server.address)), b"", "closed");
+    server.process.wait_for_stderr("refused, --max-connections is reached").unwrap();
+    exchange(&first, b"still here");
+    drop(second);
+    // Its place is free as soon as its end was seen.
+    eventually("the place is free", || is_served(server.address));
+}
+
+/// Whether a new connection gets an echo, as opposed to being closed.
+fn is_served(address: SocketAddr) -> bool {
+    let stream = connect(address);
+    (&stream).write_all(b"?").is_ok() && (&stream).read_exact(&mut [0]).is_ok()
+}
+
+fn connections_beyond_the_limit_of_one_address_are_closed(engine: &str) {
+    let server = start(engine, &["--max-per-peer", "1"]);
+    let first = connect(server.address);
+    exchange(&first, b"first");
+    assert!(!is_served(server.address));
+    server.process.wait_for_stderr("refused, --max-per-peer is reached").unwrap();
+}
+
+fn a_silent_connection_is_closed_and_a_busy_one_is_not(engine: &str) {
+    let server = start(engine, &["--idle-timeout", "1s", "-v"]);
+    let silent = connect(server.address);
+    exchange(&silent, b"once");
+    let started = Instant::now();
+    let busy = connect(server.address);
+    std::thread::scope(|scope| {
+        let closed = scope.spawn(|| (read_to_end(&silent), started.elapsed()));
+        for _ in 0..20 {
+            exchange(&busy, b"again");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let (echo, after) = closed.join().unwrap();
+        assert_eq!(echo, b"");
+        assert!((1000..1900).contains(&after.as_millis()), "{after:?}");
+    });
+    exchange(&busy, b"still here");
+    drop(silent);
+    server.process.wait_for_stderr("4 bytes echoed: idle\n").unwrap();
+}
+
+fn a_peer_that_takes_nothing_is_closed_and_a_slow_one_is_not(engine: &str) {
+    let server = start(engine, &["--write-timeout", "700ms", "-v"]);
+    let stuck = connect_and_never_read(server.address);
+    let slow = connect_and_never_read(server.address);
+    let started = Instant::now();
+    // More than a segment each time, so that its window opens.
+    let mut taken = 0;
+    while started.elapsed() < Duration::from_millis(1500) {
+        taken += (&slow).read(&mut [0; 20_000]).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(taken > 0);
+    let stalled = server.process.wait_for_stderr("bytes echoed: stalled\n").unwrap();
+    assert_eq!(stalled.matches(": stalled").count(), 1, "{stalled}");
+    let port = stuck.local_addr().unwrap().port();
+    assert!(stalled.contains(&format!("('127.0.0.1', {port}): closed")), "{stalled}");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn no_descriptors_left_pauses_accepting_and_nothing_else(_: &str) {
+    echo_test_support::skipped("no descriptors left", "it takes prlimit(1) of Linux");
+}
+
+#[cfg(target_os = "linux")]
+fn no_descriptors_left_pauses_accepting_and_nothing_else(engine: &str) {
+    let mut command = echo_test_support::command("prlimit");
+    command.args(["--nofile=40", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
+    command.args(["--port", "0", "--max-connections", "1000", "--threads", "1"]);
+    let server = match Server::start_with(&mut command) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return echo_test_support::skipped("no descriptors left", "prlimit is not installed");
+        }
+        server => server.unwrap(),
+    };
+    let bystander = connect(server.address);
+    exchange(&bystander, b"before");
+    // The kernel completes them; those beyond the descriptors wait in the queue.
+    let mut streams: Vec<_> = (0..80).map(|_| connect(server.address)).collect();
+    server.process.wait_for_stderr("cannot accept more connections: Too many open files").unwrap();
+    let (before, waiting) = (server.process.processor_time(), Instant::now());
+    for _ in 0..10 {
+        exchange(&bystander, b"nobody notices");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (used, waited) = (server.process.processor_time() - before, waiting.elapsed());
+    assert!(used <= waited / 20, "{used:?} in {waited:?} of having to wait");
+    let (_, stderr) = server.process.output();
+    let lines = stderr.lines().count() as u64;
+    assert!(lines <= 2 + waited.as_secs(), "at most one line a second: {stderr}");
+    // The first ones leave, and the last one has its turn within a second.
+    let last = streams.pop().unwrap();
+    drop(streams);
+    let started = Instant::now();
+    exchange(&last, b"at last");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}
