@@ -259,8 +259,8 @@ impl<'r> Ring<'r> {
     }
 
     fn try_push(&mut self, entry: &squeue::Entry) -> bool {
-        // SAFETY: by 1: only `poll_once`, `poll_on`, `receive`, `send` and `cancel` make entries. What `send` points to is
-        // the pool's, which by 4 outlives every call that submits.
+        // SAFETY: by 1: only `poll_once`, `poll_on`, `receive`, `send` and `cancel` make entries. What `send`
+        // points to is the pool's, which by 4 outlives every call that submits.
         unsafe { self.submissions.push(entry) }.is_ok()
     }
 }
