@@ -107,6 +107,21 @@ fn each_piece_is_held_back_and_nothing_is_read_meanwhile() {
 }
 
 #[test]
+fn a_piece_that_may_go_waits_for_room_and_for_no_other_time() {
+    let mut session = Peer::of(delaying(20 * MS, Duration::ZERO)).session;
+    session.received(b"Hello", |_| panic!("it is not asked yet")).unwrap();
+    let now = Instant::now();
+    assert!(!session.release(now));
+    assert!(session.release(now + 20 * MS));
+    assert_eq!(session.flush(|_| Ok(0)).unwrap(), 0);
+    assert_eq!(session.next(), Next::Write);
+    assert_eq!(session.flush(|piece| Ok(piece.len() - 1)).unwrap(), 4);
+    assert_eq!((session.next(), session.due()), (Next::Write, None));
+    assert_eq!(session.flush(|piece| Ok(piece.len())).unwrap(), 1);
+    assert_eq!(session.next(), Next::Read);
+}
+
+#[test]
 fn jitter_spreads_the_delay_around_its_mean_and_by_the_offset() {
     let delays = |number| {
         let config = Config { faults: Some(delaying(20 * MS, 5 * MS)), ..Config::default() };
