@@ -1,17 +1,18 @@
 //! `echo-client bench` against servers whose behaviour is known, so that its figures can be checked.
 
+mod load;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use echo_client::hdr_log::{Log, Unit};
 use echo_client::run::Run;
 use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
-use echo_test_support::{Finished, Process, command, refusing, skipped};
+use echo_test_support::{Process, command, refusing, skipped};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
+use self::load::{PROGRAM, bench, echo_server, run};
 
 /// Whether this machine lacks an engine; if so, says that it was not tested.
 fn lacks(engine: &str) -> bool {
@@ -50,24 +51,6 @@ on_every_engine! {
     jsonl_tells_start_intervals_and_end_as_it_goes,
     a_run_can_be_ended_early_and_a_second_time_for_good,
     a_loop_that_never_sleeps_does_the_same,
-}
-
-fn bench(port: u16, arguments: &[&str]) -> Finished {
-    let mut client = command(PROGRAM);
-    client.args(["bench", "--port", &port.to_string()]).args(arguments);
-    Process::run(&mut client, b"").unwrap()
-}
-
-/// The saved run, and the exit code.
-fn run(port: u16, arguments: &[&str]) -> (Run, i32) {
-    let finished = bench(port, &[arguments, &["--format", "json"]].concat());
-    let run = serde_json::from_str(&finished.stdout);
-    (run.unwrap_or_else(|error| panic!("{error}: {finished:?}")), finished.status.code().unwrap())
-}
-
-/// An honest server.
-fn echo_server() -> u16 {
-    serve_each(|_, stream| echo(stream, |_| {}))
 }
 
 fn a_count_of_messages_is_kept_exactly(engine: &str) {
@@ -198,23 +181,6 @@ fn a_loop_that_never_sleeps_does_the_same(engine: &str) {
 }
 
 #[test]
-fn failed_gates_exit_with_3_and_say_which_and_by_how_much() {
-    let port = echo_server();
-    let arguments = ["-n", "1000", "--fail-if", "min>1s", "--fail-if", "p50>1ns,rate<1G"];
-    let finished = bench(port, &arguments);
-    assert_eq!(finished.status.code(), Some(3), "{finished:?}");
-    for line in ["min>1s passed: it is ", "p50>1ns failed: it is ", "rate<1G failed: it is "] {
-        assert!(finished.stdout.contains(line), "{finished:?}");
-    }
-    let finished = bench(port, &[&arguments[..], &["--format", "json"]].concat());
-    assert_eq!(finished.status.code(), Some(3), "{finished:?}");
-    assert!(finished.stderr.contains("echo-client: gate p50>1ns failed"), "{finished:?}");
-    assert!(!finished.stderr.contains("min>1s"), "{finished:?}");
-    let run: Run = serde_json::from_str(&finished.stdout).unwrap();
-    assert_eq!(run.gates.iter().map(|gate| gate.failed).collect::<Vec<_>>(), [false, true, true]);
-}
-
-#[test]
 fn wrong_usage_is_said_before_anything_is_sent() {
     // Nobody listens on port 1: whoever tried to connect would exit with 1.
     for (arguments, message) in [
@@ -311,36 +277,6 @@ fn where_io_uring_is_refused_it_is_done_without_or_the_likely_cause_is_said() {
     }
 }
 
-#[test]
-fn a_report_that_cannot_be_written_is_an_error() {
-    let port = echo_server();
-    if !std::path::Path::new("/dev/full").exists() {
-        return skipped("reports to a full disk", "there is no /dev/full");
-    }
-    for option in ["-o", "--hdr-log"] {
-        let finished = bench(port, &["-n", "10", option, "/dev/full"]);
-        assert_eq!(finished.status.code(), Some(1), "{finished:?}");
-        assert!(finished.stderr.contains("cannot write /dev/full: No space left"), "{finished:?}");
-        assert!(finished.stdout.contains("10 echoes in "), "not in vain: {finished:?}");
-        let finished = bench(1, &["-n", "10", option, "/nowhere/file"]);
-        assert_eq!(finished.status.code(), Some(1), "{finished:?}");
-        assert!(finished.stderr.contains("cannot create /nowhere/file"), "{finished:?}");
-    }
-}
-
-#[test]
-fn the_log_for_other_tools_holds_the_same_samples() {
-    let path = std::env::temp_dir().join(format!("echo-bench-{}.hdr", std::process::id()));
-    let arguments = ["-d", "400ms", "--warmup", "0s", "-i", "100ms", "--hdr-log"];
-    let (run, code) = run(echo_server(), &[&arguments[..], &[path.to_str().unwrap()]].concat());
-    let log = Log::read(&std::fs::read(&path).unwrap(), Unit::Nanoseconds);
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(code, 0);
-    let log = log.unwrap();
-    assert_eq!(Some(log.histogram), run.result.latency.decode());
-    assert_eq!(log.intervals.len(), run.intervals.len());
-}
-
 #[cfg(unix)]
 #[test]
 fn connections_that_the_limit_does_not_allow_are_refused_before_the_run() {
@@ -400,31 +336,4 @@ fn a_count_takes_as_long_as_its_slowest_thread() {
     });
     let (run, _) = run(port, &["-c", "2", "--threads", "2", "-n", "100"]);
     assert!(run.result.seconds >= 0.5 && run.result.rate <= 200.0, "{:?}", run.result);
-}
-
-#[test]
-fn what_a_reader_that_leaves_does_not_see_is_still_judged() {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let port = echo_server().to_string();
-    let mut client = command(PROGRAM);
-    client.args(["bench", "--port", &port, "-n", "1000", "--fail-if", "p50>1ns"]).stdout(writer);
-    client.stderr(std::process::Stdio::piped());
-    let finished = client.output().unwrap();
-    let stderr = String::from_utf8_lossy(&finished.stderr);
-    assert_eq!(finished.status.code(), Some(3), "{stderr}");
-    assert!(stderr.contains("gate p50>1ns failed"), "{stderr}");
-}
-
-#[test]
-fn results_of_an_earlier_run_outlive_one_that_does_not_begin() {
-    let path = std::env::temp_dir().join(format!("echo-bench-{}.json", std::process::id()));
-    std::fs::write(&path, "earlier results, longer than what comes").unwrap();
-    let file = path.to_str().unwrap();
-    assert_eq!(bench(1, &["-o", file, "--format", "json"]).status.code(), Some(1));
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "earlier results, longer than what comes");
-    let finished = bench(echo_server(), &["-n", "10", "-o", file, "--format", "json"]);
-    let run: Run = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!((finished.status.code(), run.result.echoes), (Some(0), 10));
 }

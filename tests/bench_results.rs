@@ -1,0 +1,83 @@
+//! What a run of `echo-client bench` leaves behind: the exit code of its gates, and files.
+
+mod load;
+
+use echo_client::hdr_log::{Log, Unit};
+use echo_client::run::Run;
+use echo_test_support::{command, skipped};
+
+use self::load::{PROGRAM, bench, echo_server, run};
+
+#[test]
+fn failed_gates_exit_with_3_and_say_which_and_by_how_much() {
+    let port = echo_server();
+    let arguments = ["-n", "1000", "--fail-if", "min>1s", "--fail-if", "p50>1ns,rate<1G"];
+    let finished = bench(port, &arguments);
+    assert_eq!(finished.status.code(), Some(3), "{finished:?}");
+    for line in ["min>1s passed: it is ", "p50>1ns failed: it is ", "rate<1G failed: it is "] {
+        assert!(finished.stdout.contains(line), "{finished:?}");
+    }
+    let finished = bench(port, &[&arguments[..], &["--format", "json"]].concat());
+    assert_eq!(finished.status.code(), Some(3), "{finished:?}");
+    assert!(finished.stderr.contains("echo-client: gate p50>1ns failed"), "{finished:?}");
+    assert!(!finished.stderr.contains("min>1s"), "{finished:?}");
+    let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(run.gates.iter().map(|gate| gate.failed).collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[test]
+fn what_a_reader_that_leaves_does_not_see_is_still_judged() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let port = echo_server().to_string();
+    let mut client = command(PROGRAM);
+    client.args(["bench", "--port", &port, "-n", "1000", "--fail-if", "p50>1ns"]).stdout(writer);
+    client.stderr(std::process::Stdio::piped());
+    let finished = client.output().unwrap();
+    let stderr = String::from_utf8_lossy(&finished.stderr);
+    assert_eq!(finished.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("gate p50>1ns failed"), "{stderr}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_an_error() {
+    let port = echo_server();
+    if !std::path::Path::new("/dev/full").exists() {
+        return skipped("reports to a full disk", "there is no /dev/full");
+    }
+    for option in ["-o", "--hdr-log"] {
+        let finished = bench(port, &["-n", "10", option, "/dev/full"]);
+        assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+        assert!(finished.stderr.contains("cannot write /dev/full: No space left"), "{finished:?}");
+        assert!(finished.stdout.contains("10 echoes in "), "not in vain: {finished:?}");
+        let finished = bench(1, &["-n", "10", option, "/nowhere/file"]);
+        assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+        assert!(finished.stderr.contains("cannot create /nowhere/file"), "{finished:?}");
+    }
+}
+
+#[test]
+fn the_log_for_other_tools_holds_the_same_samples() {
+    let path = std::env::temp_dir().join(format!("echo-bench-{}.hdr", std::process::id()));
+    let arguments = ["-d", "400ms", "--warmup", "0s", "-i", "100ms", "--hdr-log"];
+    let (run, code) = run(echo_server(), &[&arguments[..], &[path.to_str().unwrap()]].concat());
+    let log = Log::read(&std::fs::read(&path).unwrap(), Unit::Nanoseconds);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(code, 0);
+    let log = log.unwrap();
+    assert_eq!(Some(log.histogram), run.result.latency.decode());
+    assert_eq!(log.intervals.len(), run.intervals.len());
+}
+
+#[test]
+fn results_of_an_earlier_run_outlive_one_that_does_not_begin() {
+    let path = std::env::temp_dir().join(format!("echo-bench-{}.json", std::process::id()));
+    std::fs::write(&path, "earlier results, longer than what comes").unwrap();
+    let file = path.to_str().unwrap();
+    assert_eq!(bench(1, &["-o", file, "--format", "json"]).status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "earlier results, longer than what comes");
+    let finished = bench(echo_server(), &["-n", "10", "-o", file, "--format", "json"]);
+    let run: Run = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((finished.status.code(), run.result.echoes), (Some(0), 10));
+}

@@ -1,0 +1,26 @@
+//! Runs of `echo-client bench`, and a server for them.
+
+use echo_client::run::Run;
+use echo_test_support::peers::{echo, serve_each};
+use echo_test_support::{Finished, Process, command};
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
+
+/// Runs it to its end.
+pub(crate) fn bench(port: u16, arguments: &[&str]) -> Finished {
+    let mut client = command(PROGRAM);
+    client.args(["bench", "--port", &port.to_string()]).args(arguments);
+    Process::run(&mut client, b"").unwrap()
+}
+
+/// The saved run, and the exit code.
+pub(crate) fn run(port: u16, arguments: &[&str]) -> (Run, i32) {
+    let finished = bench(port, &[arguments, &["--format", "json"]].concat());
+    let run = serde_json::from_str(&finished.stdout);
+    (run.unwrap_or_else(|error| panic!("{error}: {finished:?}")), finished.status.code().unwrap())
+}
+
+/// An honest server.
+pub(crate) fn echo_server() -> u16 {
+    serve_each(|_, stream| echo(stream, |_| {}))
+}
