@@ -71,6 +71,7 @@ fn what_there_is_no_room_for_is_owed_and_nothing_is_read_meanwhile() {
             (HasRoom(5), "again", Next::Read),
         ],
     );
+    assert!(run(Framing::Raw, &[(Sends("Hello", 2), "He", Next::Write)]).owes());
 }
 
 #[test]
