@@ -72,7 +72,7 @@ fn are_given_up(engine: &str, peers: &Peers) -> Option<(Server, Held)> {
             continue;
         }
         eventually("all are given up", || closed(&server, "") == 1 + PEERS);
-        // With the cable whole, our FIN would be taken, and the silent ones be idle.
+        // With the cable whole, the server would see them end, or they would take our FIN.
         assert_eq!(closed(&server, ": stalled"), PEERS, "{}", server.process.output().1);
         eventually("what was held for them is free", || {
             let now = Held::by(&server);
