@@ -139,6 +139,7 @@ fn messages_before_a_broken_one_go_back_and_nothing_after_it() {
     );
     let too_large = Some(FrameError::FrameTooLarge { len: 5, max: 4 });
     assert_eq!((session.broken(), session.messages()), (too_large, 1));
+    assert_eq!(session.reason(), CloseReason::Framing);
 }
 
 #[test]
