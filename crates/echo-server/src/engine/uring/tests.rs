@@ -51,6 +51,7 @@ fn five_hundred_connections_share_four_entries_and_two_buffers() {
     const CONNECTIONS: usize = 500;
     let counted = serve(TINY, |address| {
         let streams: Vec<_> = (0..CONNECTIONS).map(|_| connect(address)).collect();
+        let mut times = Vec::new();
         for round in 0..30 {
             // Enough small ones for being received for, then some that do not fit into a buffer.
             let size = if round % 10 == 9 { 3 * PIECE } else { 64 };
@@ -68,8 +69,12 @@ fn five_hundred_connections_share_four_entries_and_two_buffers() {
                 stream.read_exact(&mut echo).unwrap();
                 assert!(echo == message(number), "connection {number}, round {round}");
             }
-            assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+            times.push(started.elapsed());
         }
+        times.sort_unstable();
+        // The machine may have something else to do, but not in most rounds.
+        assert!(times[15] < Duration::from_secs(1), "{times:?}");
+        assert!(times[29] < Duration::from_secs(10), "{times:?}");
     });
     let bytes = (27 * 64 + 3 * 3 * PIECE) * CONNECTIONS;
     assert_eq!((counted.connections, counted.bytes), (CONNECTIONS as u64, bytes as u64));
