@@ -113,12 +113,25 @@ fn a_piece_that_may_go_waits_for_room_and_for_no_other_time() {
     let now = Instant::now();
     assert!(!session.release(now));
     assert!(session.release(now + 20 * MS));
+    assert!(session.release(now), "it may go already");
     assert_eq!(session.flush(|_| Ok(0)).unwrap(), 0);
     assert_eq!(session.next(), Next::Write);
     assert_eq!(session.flush(|piece| Ok(piece.len() - 1)).unwrap(), 4);
     assert_eq!((session.next(), session.due()), (Next::Write, None));
     assert_eq!(session.flush(|piece| Ok(piece.len())).unwrap(), 1);
     assert_eq!(session.next(), Next::Read);
+}
+
+#[test]
+fn a_piece_is_paid_for_once_however_often_it_is_let_go() {
+    let rate = Faults { rate_limit: NonZero::new(1000), ..Faults::default() };
+    let mut session = Peer::of(rate).session;
+    session.received(&[1; 200], |_| panic!("it is not asked yet")).unwrap();
+    let now = Instant::now();
+    assert!(session.release(now) && session.release(now));
+    assert_eq!(session.flush(|piece| Ok(piece.len())).unwrap(), 10);
+    assert!(!session.release(now));
+    assert_eq!(session.due(), Some(now + 10 * MS));
 }
 
 #[test]
