@@ -70,8 +70,11 @@ fn timestamps_stand_before_each_line() {
 #[test]
 fn a_deadline_ends_the_run() {
     let finished = ping(echo_server(), &["-w", "300ms", "-i", "50ms"]);
-    assert_eq!(finished.status.code(), Some(0), "{finished:?}");
-    assert!(finished.stdout.contains(" 0% loss, time 3"), "300 ms and some: {finished:?}");
+    // What is on its way at the deadline is lost, and on a busy machine something may be.
+    assert!(matches!(finished.status.code(), Some(0 | 1)), "{finished:?}");
+    let (_, time) = finished.stdout.split_once("% loss, time ").expect(&finished.stdout);
+    let (ms, _) = time.split_once("ms\n").expect(time);
+    assert!((300..5_000).contains(&ms.parse().unwrap()), "{finished:?}");
 }
 
 /// What a server does to the second message on its first connection, and what is said of it.

@@ -60,8 +60,9 @@ impl Diagnostics {
                     "reason": reason.name(),
                 }),
                 || {
-                    let (peer, reason) = (peer_name(*peer), reason.name());
-                    format!("{peer}: closed after {duration:.1?}, {bytes} bytes echoed: {reason}")
+                    let (peer, reason, ms) =
+                        (peer_name(*peer), reason.name(), duration.as_millis());
+                    format!("{peer}: closed after {ms} ms, {bytes} bytes echoed: {reason}")
                 },
             ),
             _ => {}
