@@ -116,7 +116,7 @@ fn a_line_without_end_is_refused_at_the_limit(engine: &str) {
 }
 
 fn a_header_that_drips_in_is_waited_for_and_bothers_nobody(engine: &str) {
-    let server = start(engine, &["--framing", "length"]);
+    let server = start(engine, &["--framing", "length", "--threads", "1"]);
     let slow = connect(server.address);
     // Otherwise the system would put the bytes together again.
     slow.set_nodelay(true).unwrap();
@@ -124,6 +124,8 @@ fn a_header_that_drips_in_is_waited_for_and_bothers_nobody(engine: &str) {
     for byte in *b"\0\0\0\x02h" {
         (&slow).write_all(&[byte]).unwrap();
         exchange(&quick, b"\0\0\0\x05quick");
+        // So that each is received alone, also by a thread of its own.
+        std::thread::sleep(Duration::from_millis(5));
     }
     (&slow).write_all(b"i").unwrap();
     let mut message = [0; 6];
