@@ -6,12 +6,11 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::SockRef;
 
 use crate::farewell::reset_when_closed;
 use crate::service::Service;
-use crate::shutdown::Phase;
+use crate::shutdown::{Phase, Sleeper};
 use crate::{Event, Limit};
 
 /// How long to leave the queue alone when the system has no room for another connection.
@@ -23,11 +22,9 @@ const TURN: usize = 64;
 /// Errors of single connections in one turn that are taken for what they seem.
 const MAX_ERRORS: usize = 16;
 
-/// The listening sockets, and the wait for connections on them.
+/// The listening sockets.
 pub(crate) struct Acceptor {
     listeners: Vec<TcpListener>,
-    poll: Poll,
-    events: Events,
     /// More than a listener's queue can hold: Linux lets one more in than was asked for, other
     /// systems half as many again (tcp(4) of BSD).
     queue: usize,
@@ -44,6 +41,15 @@ pub(crate) struct Arrival {
     pub(crate) peer: SocketAddr,
     /// Its number among all that were accepted, from 0.
     pub(crate) number: u64,
+}
+
+/// When to look at the queues again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// When somebody comes or the server is to stop, but no later than this.
+    Wait(Option<Duration>),
+    /// Never: nobody else is to be let in.
+    Over,
 }
 
 /// How a look at one listener's queue ended.
@@ -70,78 +76,64 @@ enum Remedy {
 }
 
 impl Acceptor {
-    /// Watches `listeners`, which are non-blocking. The waker ends a wait from another thread.
-    pub(crate) fn new(
-        listeners: Vec<std::net::TcpListener>,
-        backlog: u16,
-    ) -> io::Result<(Self, Waker)> {
-        let poll = Poll::new()?;
-        let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            poll.registry().register(listener, Token(index), Interest::READABLE)?;
-        }
-        let waker = Waker::new(poll.registry(), Token(listeners.len()))?;
-        let events = Events::with_capacity(listeners.len() + 1);
+    /// Accepts on `listeners`, which are non-blocking.
+    pub(crate) fn new(listeners: Vec<std::net::TcpListener>, backlog: u16) -> Self {
+        let listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
         let queue = 2 * usize::from(backlog) + TURN;
         let nodelay = listeners.iter().all(passes_nodelay_on);
-        let acceptor =
-            Self { listeners, poll, events, queue, nodelay, exhaustion_told: None, accepted: 0 };
-        Ok((acceptor, waker))
+        Self { listeners, queue, nodelay, exhaustion_told: None, accepted: 0 }
     }
 
     /// Gives each connection to `take`, until that breaks or the server is told to stop; then closes
-    /// the listeners. Connections already queued when the stop comes are accepted first: closing a
-    /// listener resets them. An error of `take` means that there was no room for the connection.
+    /// the listeners. In between it sleeps.
     ///
     /// # Errors
     ///
     /// Only a broken listener.
     pub(crate) fn run(
-        &mut self,
-        service: &Service<'_>,
-        take: impl FnMut(Arrival) -> io::Result<ControlFlow<()>>,
-    ) -> io::Result<()> {
-        let result = self.accept(service, take);
-        self.listeners.clear();
-        result
-    }
-
-    fn accept(
-        &mut self,
+        mut self,
+        sleeper: &mut Sleeper,
         service: &Service<'_>,
         mut take: impl FnMut(Arrival) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<()> {
+        sleeper.watch(&mut self.listeners)?;
         loop {
-            // Read before the queues: what is in them at the stop is still taken below.
-            let phase = service.phase();
-            let limit = match phase {
-                Phase::Running => TURN,
-                Phase::Draining => self.queue,
-                Phase::Cutting => 0,
-            };
-            let mut patience = None;
-            for index in 0..self.listeners.len() {
-                match self.turn(index, limit, service, &mut take)? {
-                    Turn::Empty => {}
-                    Turn::More => patience = Some(Duration::ZERO),
-                    Turn::Exhausted => patience = patience.or(Some(PAUSE)),
-                    Turn::Enough => return Ok(()),
-                }
+            match self.look(service, &mut take)? {
+                Outlook::Wait(patience) => sleeper.sleep(patience)?,
+                Outlook::Over => return Ok(()),
             }
-            if phase > Phase::Running {
-                return Ok(());
-            }
-            self.wait(patience)?;
         }
     }
 
-    /// Sleeps until a connection comes, the [`Handle`](crate::Handle) wakes it or the time has passed.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, timeout) {
-            // A signal; the caller looks around and waits again.
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-            result => result,
+    /// Gives each connection that is in a queue to `take`, until that breaks, up to a limit for each of the
+    /// queues. Connections already queued when a stop comes are accepted before it is over: closing
+    /// a listener resets them. An error of `take` means that there was no room for the connection.
+    ///
+    /// # Errors
+    ///
+    /// Only a broken listener.
+    pub(crate) fn look(
+        &mut self,
+        service: &Service<'_>,
+        mut take: impl FnMut(Arrival) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<Outlook> {
+        // Read before the queues: what is in them at the stop is still taken below.
+        let phase = service.phase();
+        let limit = match phase {
+            Phase::Running => TURN,
+            Phase::Draining => self.queue,
+            Phase::Cutting => 0,
+        };
+        let mut patience = None;
+        for index in 0..self.listeners.len() {
+            match self.turn(index, limit, service, &mut take)? {
+                Turn::Empty => {}
+                Turn::More => patience = Some(Duration::ZERO),
+                Turn::Exhausted => patience = patience.or(Some(PAUSE)),
+                Turn::Enough => return Ok(Outlook::Over),
+            }
         }
+        Ok(if phase > Phase::Running { Outlook::Over } else { Outlook::Wait(patience) })
     }
 
     fn turn(
@@ -262,13 +254,15 @@ mod tests {
         let address = listener.local_addr().unwrap();
         // It is in the queue before anything can be set, as with a listener that somebody else has made.
         let _peer = TcpStream::connect(address).unwrap();
-        let (mut acceptor, waker) = Acceptor::new(vec![listener], 1).unwrap();
+        let acceptor = Acceptor::new(vec![listener], 1);
         let take = |arrival: Arrival| {
             assert!(arrival.stream.nodelay().unwrap());
             Ok(ControlFlow::Break(()))
         };
-        Service::of_a_test(&Config::default(), waker, |service| acceptor.run(service, take))
-            .unwrap();
+        Service::of_a_test(&Config::default(), |service, mut sleeper| {
+            acceptor.run(&mut sleeper, service, take)
+        })
+        .unwrap();
         assert!(TcpStream::connect(address).is_err(), "the listener is closed");
     }
 

@@ -15,8 +15,8 @@
 //!    close, and count those that were still owed something.
 //!
 //! What it gets: an [`Acceptor`], whose connections are admitted, non-blocking and have TCP_NODELAY
-//! set, and a [`Service`] to report to. What a connection owes is kept by a
-//! [`Session`](crate::session::Session).
+//! set, a [`Sleeper`] that is woken when the server is to stop, and a [`Service`] to report to. What a
+//! connection owes is kept by a [`Session`](crate::session::Session).
 
 mod event_loop;
 mod readiness;
@@ -30,6 +30,7 @@ use crate::BindError;
 use crate::accept::Acceptor;
 use crate::config::Engine;
 use crate::service::Service;
+use crate::shutdown::Sleeper;
 
 /// The engine that will run.
 #[derive(Debug)]
@@ -71,11 +72,16 @@ fn try_out_uring() -> Result<(), BindError> {
 }
 
 /// Serves until the server is stopped and every connection has ended.
-pub(crate) fn run(engine: Engine, acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
+pub(crate) fn run(
+    engine: Engine,
+    acceptor: Acceptor,
+    sleeper: Sleeper,
+    service: &Service<'_>,
+) -> io::Result<()> {
     match engine {
-        Engine::Threads => threads::run(acceptor, service),
+        Engine::Threads => threads::run(acceptor, sleeper, service),
         #[cfg(target_os = "linux")]
-        Engine::Uring => uring::run(acceptor, service),
-        _ => readiness::run(acceptor, service),
+        Engine::Uring => uring::run(acceptor, sleeper, service),
+        _ => readiness::run(acceptor, sleeper, service),
     }
 }

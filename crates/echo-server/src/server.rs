@@ -9,6 +9,7 @@ use crate::admission::Admission;
 use crate::bind::{Bound, bind};
 use crate::engine;
 use crate::service::Service;
+use crate::shutdown::Sleeper;
 use crate::{BindError, Config, Counters, Engine, Event, Handle, Summary};
 
 /// An echo server whose sockets are bound and listening, so that peers can connect already.
@@ -19,6 +20,7 @@ pub struct Server {
     skipped: Vec<BindError>,
     acceptor: Acceptor,
     handle: Handle,
+    sleeper: Sleeper,
     counters: Counters,
 }
 
@@ -61,10 +63,10 @@ impl Server {
             .map(TcpListener::local_addr)
             .collect::<Result<_, _>>()
             .map_err(BindError::Setup)?;
-        let (acceptor, waker) =
-            Acceptor::new(listeners, config.backlog).map_err(BindError::Setup)?;
-        let (handle, counters) = (Handle::new(waker), Counters::default());
-        Ok(Self { config, choice, addresses, skipped, acceptor, handle, counters })
+        let acceptor = Acceptor::new(listeners, config.backlog);
+        let (handle, sleeper) = Handle::new().map_err(BindError::Setup)?;
+        let counters = Counters::default();
+        Ok(Self { config, choice, addresses, skipped, acceptor, handle, sleeper, counters })
     }
 
     /// The addresses it listens on, with the real port where 0 was asked for.
@@ -118,7 +120,7 @@ impl Server {
             admission: &Admission::new(&self.config),
             observe: &observe,
         };
-        engine::run(self.choice.engine, self.acceptor, &service)?;
+        engine::run(self.choice.engine, self.acceptor, self.sleeper, &service)?;
         Ok(self.counters.read())
     }
 }

@@ -19,20 +19,21 @@ pub(crate) struct Service<'a> {
 }
 
 impl Service<'_> {
-    /// Gives a test a service of its own, which nobody observes and which wakes this one.
+    /// Gives a test a service of its own, which nobody observes, and whom it wakes.
     #[cfg(test)]
     pub(crate) fn of_a_test<T>(
         config: &Config,
-        waker: mio::Waker,
-        test: impl FnOnce(&Service<'_>) -> T,
+        test: impl FnOnce(&Service<'_>, crate::shutdown::Sleeper) -> T,
     ) -> T {
-        test(&Service {
+        let (handle, sleeper) = Handle::new().unwrap();
+        let service = Service {
             config,
-            handle: &Handle::new(waker),
+            handle: &handle,
             counters: &Counters::default(),
             admission: &Admission::new(config),
             observe: &|_| {},
-        })
+        };
+        test(&service, sleeper)
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -1,10 +1,16 @@
 //! Stopping a server from anywhere.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
-use mio::Waker;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+/// The token of the waker; listeners have their index.
+const WAKER: Token = Token(usize::MAX);
 
 /// Stops the server it belongs to, from any thread. Clones stop the same server.
 #[derive(Clone)]
@@ -28,10 +34,20 @@ pub(crate) enum Phase {
     Cutting,
 }
 
+/// The thread that a [`Handle`] wakes, as long as it sleeps here.
+pub(crate) struct Sleeper {
+    poll: Poll,
+    events: Events,
+}
+
 impl Handle {
-    pub(crate) fn new(waker: Waker) -> Self {
+    /// A handle, and whom it wakes.
+    pub(crate) fn new() -> io::Result<(Self, Sleeper)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
         let phase = AtomicU8::new(Phase::Running as u8);
-        Self { shared: Arc::new(Shared { phase, waker }) }
+        let handle = Self { shared: Arc::new(Shared { phase, waker }) };
+        Ok((handle, Sleeper { poll, events: Events::with_capacity(16) }))
     }
 
     /// Accepts no more connections, echoes every byte already received and ends the connections.
@@ -60,11 +76,30 @@ impl Handle {
         }
     }
 
-    /// Makes the thread that waits for connections look around.
+    /// Wakes the [`Sleeper`].
     pub(crate) fn wake(&self) {
         // It writes to an eventfd or a pipe of our own. That fails only when one is already full
         // of wake-ups, and then the thread wakes anyway.
         let _ = self.shared.waker.wake();
+    }
+}
+
+impl Sleeper {
+    /// Wakes up for connections that come to these, too.
+    pub(crate) fn watch(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            self.poll.registry().register(listener, Token(index), Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps until it is woken or the time has passed.
+    pub(crate) fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            // A signal; the caller looks around and sleeps again.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
     }
 }
 

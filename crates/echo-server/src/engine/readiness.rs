@@ -17,6 +17,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::event_loop::{self, News, Source};
 use crate::accept::Acceptor;
 use crate::service::Service;
+use crate::shutdown::Sleeper;
 
 /// The token of the waker; connections have their place in the worker's table.
 const WAKER: Token = Token(usize::MAX);
@@ -25,7 +26,7 @@ const EVENTS: usize = 1024;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
 /// every connection has ended.
-pub(crate) fn run(acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
+pub(crate) fn run(acceptor: Acceptor, sleeper: Sleeper, service: &Service<'_>) -> io::Result<()> {
     let mut loops = Vec::new();
     for _ in 0..service.config.threads.max(1) {
         let poll = Poll::new()?;
@@ -36,7 +37,7 @@ pub(crate) fn run(acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
         });
         loops.push((poll, knock));
     }
-    event_loop::serve(acceptor, service, loops, |poll, seat| {
+    event_loop::serve(acceptor, sleeper, service, loops, |poll, seat| {
         let (events, news) = (Events::with_capacity(EVENTS), VecDeque::new());
         seat.work(Readiness { poll, events, news });
     })

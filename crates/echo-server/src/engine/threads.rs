@@ -21,7 +21,7 @@ use crate::accept::{Acceptor, Arrival};
 use crate::farewell;
 use crate::service::Service;
 use crate::session::{Next, Session};
-use crate::shutdown::Phase;
+use crate::shutdown::{Phase, Sleeper};
 use crate::system::unacknowledged;
 use crate::{CloseReason, Config};
 
@@ -35,12 +35,16 @@ const BUFFER: usize = 64 * 1024;
 const STACK: usize = 128 * 1024;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once).
-pub(crate) fn run(mut acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
+pub(crate) fn run(
+    acceptor: Acceptor,
+    mut sleeper: Sleeper,
+    service: &Service<'_>,
+) -> io::Result<()> {
     let engine = Engine { service, open: Mutex::default() };
     thread::scope(|scope| {
         // The scope waits for every connection: if the observer panics, they must not go on.
         let _guard = CutOnPanic(&engine);
-        let accepted = acceptor.run(service, |arrival| {
+        let accepted = acceptor.run(&mut sleeper, service, |arrival| {
             engine.start(scope, arrival)?;
             let once = service.config.once;
             Ok(if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -49,7 +53,7 @@ pub(crate) fn run(mut acceptor: Acceptor, service: &Service<'_>) -> io::Result<(
             // The listener broke: those who are connected still get what is owed to them.
             service.handle.stop();
         }
-        engine.wait_for_the_last(&mut acceptor);
+        engine.wait_for_the_last(&mut sleeper);
         accepted
     })
 }
@@ -93,7 +97,7 @@ impl Engine<'_> {
     }
 
     /// Waits until every connection has ended; once stopping, for the drain timeout at most.
-    fn wait_for_the_last(&self, acceptor: &mut Acceptor) {
+    fn wait_for_the_last(&self, sleeper: &mut Sleeper) {
         let mut draining_since = None;
         while !self.open().streams.is_empty() {
             let mut patience = None;
@@ -104,7 +108,7 @@ impl Engine<'_> {
             if patience == Some(Duration::ZERO) || self.service.phase() == Phase::Cutting {
                 return self.cut();
             }
-            if acceptor.wait(patience).is_err() {
+            if sleeper.sleep(patience).is_err() {
                 thread::sleep(TICK);
             }
         }

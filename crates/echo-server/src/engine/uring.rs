@@ -27,14 +27,20 @@ use self::sockets::Sockets;
 use super::event_loop;
 use crate::accept::Acceptor;
 use crate::service::Service;
+use crate::shutdown::Sleeper;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
 /// every connection has ended.
-pub(crate) fn run(acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
-    run_with(SIZES, acceptor, service)
+pub(crate) fn run(acceptor: Acceptor, sleeper: Sleeper, service: &Service<'_>) -> io::Result<()> {
+    run_with(SIZES, acceptor, sleeper, service)
 }
 
-fn run_with(sizes: Sizes, acceptor: Acceptor, service: &Service<'_>) -> io::Result<()> {
+fn run_with(
+    sizes: Sizes,
+    acceptor: Acceptor,
+    sleeper: Sleeper,
+    service: &Service<'_>,
+) -> io::Result<()> {
     let mut loops = Vec::new();
     for _ in 0..service.config.threads.max(1) {
         let bell = Arc::new(bell()?);
@@ -42,7 +48,7 @@ fn run_with(sizes: Sizes, acceptor: Acceptor, service: &Service<'_>) -> io::Resu
         let knock: event_loop::Waker = Box::new(move || ring_the(&*rope));
         loops.push(((Parts::set_up(sizes)?, bell), knock));
     }
-    event_loop::serve(acceptor, service, loops, |(mut parts, bell), seat| {
+    event_loop::serve(acceptor, sleeper, service, loops, |(mut parts, bell), seat| {
         let ring = Ring::start(&mut parts).expect("it takes no more than to enable it");
         seat.work(Sockets::new(ring, bell, sizes.crowd));
     })

@@ -354,7 +354,6 @@ fn unless_blocked(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Opt
 mod tests {
     use super::*;
     use crate::Config;
-    use crate::accept::Acceptor;
 
     /// A flood that a worker cannot get ahead of: there is more to read before each turn.
     #[test]
@@ -365,8 +364,7 @@ mod tests {
         stream.set_nonblocking(true).unwrap();
         flood.set_nonblocking(true).unwrap();
 
-        let (_, waker) = Acceptor::new(Vec::new(), 0).unwrap();
-        Service::of_a_test(&Config::default(), waker, |service| {
+        Service::of_a_test(&Config::default(), |service, _| {
             let mut connection = Connection::new(service, Arrival { stream, peer, number: 0 }, 0);
             connection.start_draining();
             let most = u64::from(connection.left_to_drain);

@@ -12,7 +12,7 @@ use super::Source;
 use super::worker::Worker;
 use crate::accept::{Acceptor, Arrival};
 use crate::service::Service;
-use crate::shutdown::Phase;
+use crate::shutdown::{Phase, Sleeper};
 
 /// Makes a source report [`News::Knock`](super::News::Knock), from any thread.
 pub(in crate::engine) type Waker = Box<dyn Fn() + Send + Sync>;
@@ -23,7 +23,8 @@ pub(in crate::engine) type Waker = Box<dyn Fn() + Send + Sync>;
 /// There is a worker for each of the `loops`: what it takes to make its source, and the waker of that.
 /// `work` makes the source on the worker's thread and gives it to the function that it is called with.
 pub(in crate::engine) fn serve<L: Send>(
-    mut acceptor: Acceptor,
+    acceptor: Acceptor,
+    mut sleeper: Sleeper,
     service: &Service<'_>,
     loops: Vec<(L, Waker)>,
     work: impl Fn(L, Seat<'_>) + Sync,
@@ -41,7 +42,7 @@ pub(in crate::engine) fn serve<L: Send>(
                 work(own, Seat { crew: &crew, door });
             })?;
         }
-        let accepted = acceptor.run(service, |arrival| {
+        let accepted = acceptor.run(&mut sleeper, service, |arrival| {
             // Before it is handed in: it may be over before that call returns.
             service.connected(arrival.peer);
             crew.hand_in(arrival);
@@ -52,7 +53,7 @@ pub(in crate::engine) fn serve<L: Send>(
             // The listener broke: those who are connected still get what is owed to them.
             service.handle.stop();
         }
-        crew.wait_for_the_last(&mut acceptor);
+        crew.wait_for_the_last(&mut sleeper);
         accepted
     })
 }
@@ -96,12 +97,12 @@ impl Crew<'_> {
     }
 
     /// Waits until every connection has ended; once stopping, for the drain timeout at most.
-    fn wait_for_the_last(&self, acceptor: &mut Acceptor) {
+    fn wait_for_the_last(&self, sleeper: &mut Sleeper) {
         // The workers do not call when they are through, so it looks for itself now and then.
         let look = Duration::from_millis(20);
         // With `once` it is not stopping yet: the connection takes the time it takes.
         while self.service.phase() == Phase::Running && self.open() > 0 {
-            if acceptor.wait(Some(look)).is_err() {
+            if sleeper.sleep(Some(look)).is_err() {
                 break;
             }
         }
@@ -110,7 +111,7 @@ impl Crew<'_> {
         let since = Instant::now();
         while self.open() > 0 && self.service.phase() < Phase::Cutting {
             let left = self.service.config.drain_timeout.saturating_sub(since.elapsed());
-            if left.is_zero() || acceptor.wait(Some(left.min(look))).is_err() {
+            if left.is_zero() || sleeper.sleep(Some(left.min(look))).is_err() {
                 break;
             }
         }

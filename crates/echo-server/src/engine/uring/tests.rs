@@ -31,10 +31,10 @@ fn serve(sizes: Sizes, test: impl FnOnce(SocketAddr)) -> crate::Summary {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let (acceptor, waker) = Acceptor::new(vec![listener], config.backlog).unwrap();
-    Service::of_a_test(&config, waker, |service| {
+    let acceptor = Acceptor::new(vec![listener], config.backlog);
+    Service::of_a_test(&config, |service, sleeper| {
         std::thread::scope(|scope| {
-            let server = scope.spawn(|| run_with(sizes, acceptor, service).unwrap());
+            let server = scope.spawn(|| run_with(sizes, acceptor, sleeper, service).unwrap());
             test(address);
             service.handle.stop();
             server.join().unwrap();
