@@ -84,6 +84,16 @@ impl Acceptor {
         Self { listeners, queue, nodelay, exhaustion_told: None, accepted: 0 }
     }
 
+    /// For whoever watches them. It is enough to tell when a connection comes.
+    pub(crate) fn listeners(&mut self) -> &mut [TcpListener] {
+        &mut self.listeners
+    }
+
+    /// For whoever has watched them, to close them.
+    pub(crate) fn into_listeners(self) -> Vec<TcpListener> {
+        self.listeners
+    }
+
     /// Gives each connection to `take`, until that breaks or the server is told to stop; then closes
     /// the listeners. In between it sleeps.
     ///

@@ -1,8 +1,8 @@
 //! What the engines with event loops have in common: everything but how a loop learns the news.
 //!
-//! The thread that accepts hands each connection to one of the workers ([`crew`]). A [`worker`] waits for
-//! news from its [`Source`], gives each [`connection`] its turn and looks at the deadlines. The engines
-//! differ in their source.
+//! A [`worker`] waits for news from its [`Source`], gives each [`connection`] its turn and looks at the
+//! deadlines. The first of them accepts as well, and hands each connection to the one with the fewest
+//! ([`crew`]). The engines differ in their source.
 
 mod alarms;
 mod connection;
@@ -13,7 +13,7 @@ mod worker;
 use std::io;
 use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::net::{TcpListener, TcpStream};
 
 pub(super) use self::crew::{Waker, serve};
 
@@ -21,6 +21,12 @@ pub(super) use self::crew::{Waker, serve};
 pub(super) trait Source {
     /// Bytes that it has received for a connection.
     type Piece;
+
+    /// Begins to report that connections come to these, and whether some have come already.
+    fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()>;
+
+    /// Stops reporting them and closes those which were listened at.
+    fn stop_listening(&mut self, listeners: Vec<TcpListener>);
 
     /// Begins to report what happens to the connection at `key`, and what has happened already.
     fn watch(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()>;
@@ -77,6 +83,8 @@ pub(super) enum Waits {
 pub(super) enum News<P> {
     /// Somebody knocked: there are connections to take in, or there is another phase.
     Knock,
+    /// Connections have come to a listener.
+    Arrivals,
     /// Something has changed about a connection.
     Ready {
         key: usize,

@@ -11,7 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::TcpStream;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use super::event_loop::{self, News, Source};
@@ -21,6 +21,8 @@ use crate::shutdown::Sleeper;
 
 /// The token of the waker; connections have their place in the worker's table.
 const WAKER: Token = Token(usize::MAX);
+/// The token of every listener: whoever hears of one looks at all of them.
+const LISTENER: Token = Token(usize::MAX - 1);
 /// Sockets reported at once.
 const EVENTS: usize = 1024;
 
@@ -54,6 +56,18 @@ impl Source for Readiness {
     /// Whoever has a socket that is ready receives by itself.
     type Piece = Infallible;
 
+    fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
+        let registry = self.poll.registry();
+        listeners.iter_mut().try_for_each(|it| registry.register(it, LISTENER, Interest::READABLE))
+    }
+
+    fn stop_listening(&mut self, listeners: Vec<TcpListener>) {
+        for mut listener in listeners {
+            // As with a connection, below.
+            let _ = self.poll.registry().deregister(&mut listener);
+        }
+    }
+
     fn watch(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()> {
         self.poll.registry().register(stream, Token(key), interest())
     }
@@ -67,6 +81,7 @@ impl Source for Readiness {
         self.poll.poll(&mut self.events, timeout)?;
         self.news.extend(self.events.iter().map(|event| match event.token() {
             WAKER => News::Knock,
+            LISTENER => News::Arrivals,
             Token(key) => {
                 let ended = event.is_read_closed() || event.is_error() || is_urgent(event);
                 News::Ready { key, readable: event.is_readable() || ended, ended }

@@ -5,6 +5,8 @@
 //! into a queue and has its next turn after everybody else. A `recv` that leaves room in the buffer has
 //! emptied the socket (epoll(7), question 9), but for what `Connection::ended` and `REARMS_ON_BLOCK` say.
 
+mod accepting;
+
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::thread;
@@ -38,6 +40,8 @@ pub(super) struct Worker<'a, S> {
     seat: Seat<'a>,
     service: &'a Service<'a>,
     source: S,
+    /// When to accept again even if nobody is known to have come.
+    accept_at: Option<Instant>,
     connections: Slab<Connection>,
     /// Connections whose socket may still have something to read.
     more: VecDeque<usize>,
@@ -64,6 +68,7 @@ impl<'a, S: Source> Worker<'a, S> {
             service: seat.crew.service,
             seat,
             source,
+            accept_at: None,
             connections: Slab::new(),
             more: VecDeque::new(),
             alarms: Alarms::default(),
@@ -80,11 +85,13 @@ impl<'a, S: Source> Worker<'a, S> {
 
     pub(super) fn run(mut self) {
         let mut phase = Phase::Running;
+        self.listen();
         while phase == Phase::Running || !self.connections.is_empty() {
             self.wait();
             while let Some(news) = self.source.next() {
                 match news {
                     News::Knock => phase = self.open_door(phase),
+                    News::Arrivals => self.accept(),
                     News::Ready { key, readable, ended } => {
                         if ended && let Some(connection) = self.connections.get_mut(key) {
                             connection.ended = true;
@@ -96,6 +103,7 @@ impl<'a, S: Source> Worker<'a, S> {
                     News::Lost { key } => self.close(key, CloseReason::Lost),
                 }
             }
+            self.accept_again();
             self.go_on();
             self.sound_alarms();
             self.sweep();
@@ -155,8 +163,9 @@ impl<'a, S: Source> Worker<'a, S> {
             return Some(Duration::ZERO);
         }
         let sweep = || self.sweep_period().saturating_sub(self.last_sweep.elapsed());
-        let alarm = self.alarms.next().map(|time| time.saturating_duration_since(Instant::now()));
-        self.keeps_time().then(sweep).into_iter().chain(alarm).min()
+        let until = |time: Instant| time.saturating_duration_since(Instant::now());
+        let times = self.alarms.next().into_iter().chain(self.accept_at).map(until);
+        self.keeps_time().then(sweep).into_iter().chain(times).min()
     }
 
     /// Whether any connection has a deadline. If not, nobody reads the clock.
@@ -166,6 +175,10 @@ impl<'a, S: Source> Worker<'a, S> {
 
     /// Takes in new connections and notices a change of phase.
     fn open_door(&mut self, before: Phase) -> Phase {
+        if self.service.phase() > Phase::Running {
+            // Those who are in a queue at the stop still belong to those who are served.
+            self.accept();
+        }
         self.now = self.epoch.elapsed().as_millis() as Tick;
         // Read before the inbox: past `Running`, everything was handed in already.
         let phase = self.seat.crew.phase();

@@ -25,11 +25,13 @@ mod slot;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
 
 use self::slot::{Slot, Way};
 use super::ring::{Completion, PIECE, Piece, Ring};
@@ -51,6 +53,8 @@ const FULL_PIECES: u8 = 2;
 pub(super) struct Sockets<'r> {
     ring: Ring<'r>,
     bell: Arc<OwnedFd>,
+    /// By their index. Their polls go on.
+    listeners: Vec<RawFd>,
     /// As many connections as it takes for being received for.
     crowd: usize,
     /// By the key of the connection.
@@ -69,8 +73,8 @@ pub(super) struct Sockets<'r> {
     held: Vec<Completion>,
     /// Counts how often everything was submitted, modulo 2¹⁶.
     turn: u16,
-    /// Streams to be closed when all is submitted.
-    closing: Vec<TcpStream>,
+    /// To be closed when all is submitted.
+    closing: Vec<OwnedFd>,
 }
 
 impl<'r> Sockets<'r> {
@@ -78,6 +82,7 @@ impl<'r> Sockets<'r> {
         let mut sockets = Self {
             ring,
             bell,
+            listeners: Vec::new(),
             crowd,
             slots: Vec::new(),
             watched: 0,
@@ -95,6 +100,11 @@ impl<'r> Sockets<'r> {
 
     fn listen_for_the_bell(&mut self) {
         self.ring.poll_on(self.bell.as_raw_fd(), libc::POLLIN as u32, Token::Bell.pack());
+    }
+
+    fn listen_at(&mut self, index: usize) {
+        let token = Token::Listener { index };
+        self.ring.poll_on(self.listeners[index], libc::POLLIN as u32, token.pack());
     }
 
     /// Has a connection watched in this way, and in no other, as soon as what is armed has ended.
@@ -174,6 +184,12 @@ impl<'r> Sockets<'r> {
                     self.listen_for_the_bell();
                 }
                 Some(News::Knock)
+            }
+            Token::Listener { index } => {
+                if !completion.more && index < self.listeners.len() {
+                    self.listen_at(index);
+                }
+                Some(News::Arrivals)
             }
             Token::Look { generation, slot }
             | Token::Room { generation, slot }
@@ -265,6 +281,23 @@ impl<'r> Sockets<'r> {
 impl Source for Sockets<'_> {
     type Piece = Piece;
 
+    fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
+        self.listeners = listeners.iter().map(AsRawFd::as_raw_fd).collect();
+        (0..listeners.len()).for_each(|index| self.listen_at(index));
+        Ok(())
+    }
+
+    fn stop_listening(&mut self, listeners: Vec<TcpListener>) {
+        self.listeners.clear();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            // Its poll keeps it open for a moment after it is closed. This is what ends the listening; were it
+            // to fail, the moment would be all that is lost.
+            let _ = SockRef::from(&listener).shutdown(Shutdown::Read);
+            self.ring.cancel(Token::Listener { index }.pack(), Token::Cancel.pack());
+            self.closing.push(std::net::TcpListener::from(listener).into());
+        }
+    }
+
     fn watch(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()> {
         if key >= SLOTS {
             return Err(io::ErrorKind::QuotaExceeded.into());
@@ -285,7 +318,7 @@ impl Source for Sockets<'_> {
         let Some(slot) = watched else { return };
         let slot = std::mem::replace(slot, Slot::VACANT);
         if slot.pushed_in == self.turn {
-            self.closing.push(stream);
+            self.closing.push(std::net::TcpStream::from(stream).into());
         }
         if let Some(armed) = slot.armed
             && slot.wanted == slot.armed

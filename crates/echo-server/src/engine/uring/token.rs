@@ -20,6 +20,8 @@ pub(super) const SLOTS: usize = 1 << SLOT_BITS;
 pub(super) enum Token {
     /// Reports each knock.
     Bell,
+    /// Reports that there is somebody to accept.
+    Listener { index: usize },
     /// Reports that there is something to read on a connection.
     Look { generation: u32, slot: usize },
     /// Reports that there is room for what a connection owes.
@@ -41,6 +43,7 @@ impl Token {
             Self::Receive { generation, slot } => (3, generation, slot),
             Self::Send { generation, slot } => (4, generation, slot),
             Self::Cancel => (5, 0, 0),
+            Self::Listener { index } => (6, 0, index),
         };
         debug_assert!(slot < SLOTS);
         operation << OPERATION_SHIFT | u64::from(generation) << SLOT_BITS | slot as u64
@@ -55,6 +58,7 @@ impl Token {
             2 => Self::Room { generation, slot },
             3 => Self::Receive { generation, slot },
             4 => Self::Send { generation, slot },
+            6 => Self::Listener { index: slot },
             _ => Self::Cancel,
         }
     }
@@ -69,6 +73,7 @@ mod tests {
         let tokens = [
             Token::Bell,
             Token::Cancel,
+            Token::Listener { index: 3 },
             Token::Look { generation: 0, slot: 0 },
             Token::Look { generation: u32::MAX, slot: 7 },
             Token::Room { generation: 1 << 31, slot: 0 },
