@@ -8,6 +8,7 @@ mod alarms;
 mod connection;
 mod crew;
 mod peer;
+mod vigil;
 mod worker;
 
 use std::io;

@@ -17,6 +17,7 @@ use slab::Slab;
 use super::alarms::Alarms;
 use super::connection::{Connection, Tick, Turn};
 use super::crew::Seat;
+use super::vigil::Vigil;
 use super::{News, Source, Waits};
 use crate::CloseReason;
 use crate::accept::Arrival;
@@ -55,6 +56,7 @@ pub(super) struct Worker<'a, S> {
     epoch: Instant,
     now: Tick,
     last_news: Instant,
+    vigil: Vigil,
     last_sweep: Instant,
     /// Bytes echoed in this turn of the loop, counted for all to see at its end. Those that turn out not
     /// to have been may make it negative, modulo 2⁶⁴, as which it is added.
@@ -78,6 +80,7 @@ impl<'a, S: Source> Worker<'a, S> {
             epoch,
             now: 0,
             last_news: epoch,
+            vigil: Vigil::new(),
             last_sweep: epoch,
             echoed: 0,
         }
@@ -117,13 +120,15 @@ impl<'a, S: Source> Worker<'a, S> {
     }
 
     fn wait(&mut self) {
-        let any = self.source.wait(self.timeout()).unwrap_or_else(|error| {
-            if error.kind() != ErrorKind::Interrupted {
-                // It cannot be told what is ready: like a second without news, and then another try.
-                thread::sleep(SWEEP.1);
-            }
-            false
-        });
+        let (timeout, source) = (self.timeout(), &mut self.source);
+        let any =
+            self.vigil.keep(timeout, |timeout| source.wait(timeout)).unwrap_or_else(|error| {
+                if error.kind() != ErrorKind::Interrupted {
+                    // It cannot be told what is ready: like a second without news, and then another try.
+                    thread::sleep(SWEEP.1);
+                }
+                false
+            });
         if self.keeps_time() || !self.service.config.busy_poll.is_zero() {
             let elapsed = self.epoch.elapsed();
             self.now = elapsed.as_millis() as Tick;
