@@ -56,7 +56,7 @@ pub(super) struct Ring<'r> {
     pool: &'r mut Pool,
     /// Entries that there was no place for: no more than a few for each connection.
     waiting: VecDeque<squeue::Entry>,
-    enter: EnterFlags,
+    flags: EnterFlags,
 }
 
 /// What became of an operation.
@@ -109,14 +109,14 @@ impl<'r> Ring<'r> {
     /// Makes the ring this thread's own.
     pub(super) fn start(parts: &'r mut Parts) -> io::Result<Self> {
         let Parts { ring, pool } = parts;
-        let mut enter = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         // A server that waits for peers must not look like one that waits for a disk.
-        enter.set(EnterFlags::NO_IOWAIT, ring.params().is_feature_no_iowait());
+        flags.set(EnterFlags::NO_IOWAIT, ring.params().is_feature_no_iowait());
         let (mut submitter, submissions, completions) = ring.split();
         submitter.register_enable_rings()?;
         // It saves looking up the descriptor with every call; not having it is no reason to stop.
         let _ = submitter.register_ring_fd();
-        Ok(Self { submitter, submissions, completions, pool, waiting: VecDeque::new(), enter })
+        Ok(Self { submitter, submissions, completions, pool, waiting: VecDeque::new(), flags })
     }
 
     /// Reports once that one of `events` (poll(2)) is there.
@@ -180,7 +180,7 @@ impl<'r> Ring<'r> {
         self.push_waiting();
         self.submissions.sync();
         let result =
-            if timeout == Some(Duration::ZERO) { self.look() } else { self.sleep(timeout) };
+            if timeout == Some(Duration::ZERO) { self.look() } else { self.enter(1, timeout) };
         self.submissions.sync();
         self.completions.sync();
         match result.map_err(|error| error.raw_os_error()) {
@@ -221,10 +221,12 @@ impl<'r> Ring<'r> {
         if queue.is_empty() && !queue.taskrun() && !queue.cq_overflow() {
             return Ok(0);
         }
-        self.submitter.submit()
+        self.enter(0, None)
     }
 
-    fn sleep(&self, timeout: Option<Duration>) -> io::Result<usize> {
+    /// Submits what was asked for, has the kernel complete what it can, and waits for `completions` at most so
+    /// long.
+    fn enter(&self, completions: u32, timeout: Option<Duration>) -> io::Result<usize> {
         let timespec = timeout.map(Timespec::from);
         let mut args = SubmitArgs::new();
         if let Some(timespec) = &timespec {
@@ -232,7 +234,7 @@ impl<'r> Ring<'r> {
         }
         let count = self.submissions.len() as u32;
         // SAFETY: by 2: `args` and what it points to are on this stack. The flags say what type it is.
-        unsafe { self.submitter.enter(count, 1, self.enter.bits(), Some(&args)) }
+        unsafe { self.submitter.enter(count, completions, self.flags.bits(), Some(&args)) }
     }
 
     fn push(&mut self, entry: squeue::Entry) {
