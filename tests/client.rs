@@ -162,7 +162,7 @@ fn a_connection_that_nobody_answers_times_out() {
         waiting.push(stream);
     }
     fails(
-        client(address.port()).args(["--connect-timeout", "100ms"]).assert(),
+        client(address.port()).args(["--connect-timeout", "0.1"]).assert(),
         &format!("cannot connect to {address}: timed out\n"),
         "firewall",
     );
@@ -188,6 +188,16 @@ fn a_server_that_takes_and_never_answers_times_out() {
         "is an echo server there?",
     );
     assert!(started.elapsed() >= Duration::from_millis(200));
+}
+
+#[test]
+fn options_can_come_from_the_environment_and_a_bare_number_is_seconds() {
+    let port = serve_one(wait_for_its_end);
+    fails(
+        client(port).env("ECHO_TIMEOUT", "0.2").assert(),
+        "timed out: no byte for 200ms; 0 of 12 bytes came back\n",
+        "is an echo server there?",
+    );
 }
 
 #[test]
@@ -324,7 +334,8 @@ fn wrong_usage_exits_with_2_and_names_the_argument() {
         (["--port", "65536"], "'65536' for '--port <PORT>'"),
         (["--port", "-1"], "'-1' for '--port <PORT>'"),
         (["--timeout", "0s"], "'0s' for '--timeout <DURATION>': it must be more than zero"),
-        (["--timeout", "5"], "'5' for '--timeout <DURATION>'"),
+        (["--timeout", "0"], "'0' for '--timeout <DURATION>': it must be more than zero"),
+        (["--timeout", "soon"], "'soon' for '--timeout <DURATION>'"),
         (["--nonsense", "1"], "--nonsense"),
     ] {
         let mut client = Command::from_std(command(PROGRAM));

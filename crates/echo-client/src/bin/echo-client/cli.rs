@@ -101,7 +101,7 @@ struct Common {
         value_name = "DURATION",
         default_value = "5s"
     )]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = some_seconds)]
     connect_timeout: Duration,
 
     /// How long to wait for the next byte of the echo
@@ -112,7 +112,7 @@ struct Common {
         value_name = "DURATION",
         default_value = "10s"
     )]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = some_seconds)]
     timeout: Duration,
 
     /// How messages are told apart [default: raw; line for a pipe on a terminal]
@@ -136,7 +136,7 @@ Examples:
   head -c 1G /dev/urandom | echo-client -  a gigabyte, each byte checked
   echo-client pipe < file | cmp - file     there and back again
 
-Durations: 50us, 200ms, 10s.
+Durations: 50us, 200ms, 10s; a bare number is seconds.
 
 Exit code: 0 all came back as sent, 1 it did not (no connection, lost, changed, late),
 2 wrong usage; ping and bench also 130, interrupted twice, and bench 3, a condition holds.";
@@ -221,16 +221,20 @@ fn message_size(text: &str) -> Result<u32, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("it must be more than zero".to_owned()),
-        Ok(duration) => at_most_a_year(duration),
-        Err(error) => Err(error.to_string()),
-    }
+/// A duration, or a bare number of seconds. Longer ones than a year are mistakes, and some would be beyond the
+/// clock's end.
+fn seconds(text: &str) -> Result<Duration, String> {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let duration = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+    };
+    if duration <= YEAR { Ok(duration) } else { Err("it must be a year at the most".to_owned()) }
 }
 
-/// Longer ones are mistakes, and some would be beyond the clock's end.
-fn at_most_a_year(duration: Duration) -> Result<Duration, String> {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-    if duration <= YEAR { Ok(duration) } else { Err("it must be a year at the most".to_owned()) }
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("it must be more than zero".to_owned()),
+        duration => Ok(duration),
+    }
 }

@@ -11,8 +11,7 @@ use clap::{Args, ValueEnum, value_parser};
 use echo_client::bench::{Arrivals, Engine, Length, Plan};
 use echo_client::gates::Gate;
 
-use super::ping::{seconds, some_seconds};
-use super::{Cli, message_size};
+use super::{Cli, message_size, seconds, some_seconds};
 
 /// The letters are those of wrk2 and ping(8).
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
 use echo_client::ping::Ping;
 
-use super::{Cli, at_most_a_year, message_size};
+use super::{Cli, message_size, seconds, some_seconds};
 
 /// The letters are those of ping(8).
 #[derive(Debug, Args)]
@@ -58,7 +58,7 @@ Examples:
   echo-client ping -D -W 500ms             watch a failover: losses and the time away, with the time
 
 Ctrl-\\ (SIGQUIT) prints the figures so far on stderr and goes on.
-Durations: 50us, 200ms, 10s; a bare number is seconds, as ping has it.
+Durations: 50us, 200ms, 10s; a bare number is seconds.
 
 Exit code: 0 every message came back as sent, 1 not so, 2 wrong usage, 130 interrupted twice.";
 
@@ -82,21 +82,5 @@ impl Cli {
             framing: self.framing().unwrap_or_default(),
             reconnect: options.reconnect,
         }
-    }
-}
-
-/// A duration, or a bare number of seconds.
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    let duration = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
-    };
-    at_most_a_year(duration)
-}
-
-pub(super) fn some_seconds(text: &str) -> Result<Duration, String> {
-    match seconds(text)? {
-        Duration::ZERO => Err("it must be more than zero".to_owned()),
-        duration => Ok(duration),
     }
 }
