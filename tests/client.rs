@@ -1,7 +1,7 @@
 //! The built echo-client, from outside, against servers that echo and servers that do not.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,9 @@ use assert_cmd::assert::Assert;
 use echo_proto::Pattern;
 use echo_server::{Config, Handle, Server};
 use echo_test_support::peers::{serve_one, wait_for_its_end};
-use echo_test_support::{DEADLINE, Process, command, skipped, skipped_without_ipv6};
+use echo_test_support::{
+    DEADLINE, Process, command, connect, exchange, skipped, skipped_without_ipv6,
+};
 use predicates::str::{contains, diff, is_empty};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
@@ -34,8 +36,11 @@ impl Echo {
     }
 
     fn on(host: &str) -> Self {
-        let host = host.to_owned();
-        let server = Server::bind(Config { host, port: 0, ..Config::default() }).unwrap();
+        Self::with(Config { host: host.to_owned(), ..Config::default() })
+    }
+
+    fn with(config: Config) -> Self {
+        let server = Server::bind(Config { port: 0, ..config }).unwrap();
         let echo = Self { port: server.local_addrs()[0].port(), handle: server.handle() };
         thread::spawn(|| server.run(|_| {}));
         echo
@@ -168,6 +173,22 @@ fn a_connection_that_nobody_answers_times_out() {
     );
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_network_that_is_not_there_is_called_unreachable() {
+    // In a network namespace of its own not even the loopback is up.
+    let mut unshared = Command::from_std(command("unshare"));
+    unshared.args(["--user", "--net", PROGRAM]).timeout(DEADLINE);
+    match unshared.output() {
+        Ok(output) if !output.stderr.starts_with(b"unshare") => fails(
+            Assert::new(output),
+            "cannot connect to 127.0.0.1:65432: network unreachable\n",
+            "no way leads there from here: check the address, and this machine's network\n",
+        ),
+        _ => skipped("a_network_that_is_not_there_is_called_unreachable", "no user namespace"),
+    }
+}
+
 #[test]
 fn a_name_that_does_not_resolve_is_named() {
     let host = "x".repeat(64);
@@ -251,6 +272,29 @@ fn a_reset_is_called_what_it_is() {
 }
 
 #[test]
+fn a_server_that_has_as_many_as_it_allows_is_suspected_of_that() {
+    let echo = Echo::with(Config { max_connections: Some(1), ..Config::default() });
+    let held = connect(SocketAddr::from(([127, 0, 0, 1], echo.port)));
+    exchange(&held, b"here first");
+    let assert = client(echo.port).assert();
+    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    // Which of them it is depends on who was faster.
+    let messages = [
+        format!("cannot connect to 127.0.0.1:{}: connection reset\n", echo.port),
+        "the reply was cut short: 0 of 12 bytes came back\n".to_owned(),
+        "the connection broke: connection reset; 0 of 12 bytes came back\n".to_owned(),
+        // On a machine so busy that the client's sending thread does not get to it for a tenth of a second.
+        "the server closed the connection before anything was sent\n".to_owned(),
+    ];
+    let message = messages.iter().find(|message| stderr.contains(*message)).expect(&stderr);
+    fails(
+        assert,
+        message,
+        "\nhint: the server took the connection and dropped it: was it stopped, or has it as many as it allows?\n",
+    );
+}
+
+#[test]
 fn another_kind_of_server_is_recognised_by_its_answer() {
     let port = serve_one(|stream| {
         read(&stream, 12);
@@ -313,7 +357,11 @@ fn a_server_that_leaves_early_ends_a_message_that_is_not_through() {
         wait_for_its_end(stream);
     });
     let stderr = stderr_with_open_stdin(port, b"Hello");
-    assert!(stderr.contains("closed the connection after 5 bytes"), "{stderr}");
+    assert_eq!(
+        stderr,
+        "echo-client: the server closed the connection after 5 bytes, all of which came back\n\
+         hint: does the server serve each connection for a limited time?\n"
+    );
 }
 
 #[test]

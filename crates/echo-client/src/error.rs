@@ -316,14 +316,29 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_before_anything_was_sent_is_called_that() {
-        let source = ErrorKind::ConnectionReset.into();
-        let lost = Error::Lost { received: 0, sent: 0, source };
-        let broke = "the connection broke before anything was sent: connection reset";
-        assert_eq!((lost.to_string().as_str(), lost.hint().as_deref()), (broke, Some(DROPPED)));
-        let closed = Error::Closed { bytes: 0 };
-        let ended = "the server closed the connection before anything was sent";
-        assert_eq!((closed.to_string().as_str(), closed.hint().as_deref()), (ended, Some(DROPPED)));
+    fn a_connection_that_is_dropped_at_once_has_one_hint_whoever_was_faster() {
+        let lost =
+            |sent| Error::Lost { received: 0, sent, source: ErrorKind::ConnectionReset.into() };
+        let short = ReplyError::Short { received: 0, sent: 12 };
+        for (error, message) in [
+            (
+                connect(vec![failure("127.0.0.1:7", ErrorKind::ConnectionReset)]),
+                "cannot connect to 127.0.0.1:7: connection reset",
+            ),
+            (lost(0), "the connection broke before anything was sent: connection reset"),
+            (lost(12), "the connection broke: connection reset; 0 of 12 bytes came back"),
+            (
+                Error::Closed { bytes: 0 },
+                "the server closed the connection before anything was sent",
+            ),
+            (
+                Error::Reply { fault: short, beginning: None },
+                "the reply was cut short: 0 of 12 bytes came back",
+            ),
+        ] {
+            let (shown, hint) = (error.to_string(), error.hint());
+            assert_eq!((shown.as_str(), hint.as_deref()), (message, Some(DROPPED)));
+        }
     }
 
     #[test]
