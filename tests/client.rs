@@ -375,6 +375,59 @@ fn a_server_that_speaks_first_is_no_echo_server() {
     assert!(stderr.contains(r"the answer began b'220 mail.example ESMTP\r\n'"), "{stderr}");
 }
 
+/// What the program says that it is asked for.
+fn told(arguments: &[&str]) -> String {
+    let assert = Command::from_std(command(PROGRAM)).args(arguments).assert();
+    let output = assert.success().stderr(is_empty()).get_output().stdout.clone();
+    String::from_utf8(output).unwrap()
+}
+
+#[test]
+fn help_tells_what_holds_unless_told_otherwise_and_version_the_version() {
+    assert_eq!(told(&["--version"]), concat!("echo-client ", env!("CARGO_PKG_VERSION"), "\n"));
+    for (command, options) in [
+        (
+            &[][..],
+            &[
+                ("[MESSAGE]...", "Hello, world"),
+                ("--host <HOST>", "127.0.0.1"),
+                ("--port <PORT>", "65432"),
+                ("--connect-timeout <DURATION>", "5s"),
+                ("--timeout <DURATION>", "10s"),
+            ][..],
+        ),
+        (
+            &["ping"],
+            &[
+                ("--interval <DURATION>", "1s"),
+                ("--size <SIZE>", "64"),
+                ("--reconnect[=<BOOL>]", "true"),
+            ],
+        ),
+        (
+            &["bench"],
+            &[
+                ("--connections <N>", "1"),
+                ("--size <SIZE>", "64"),
+                ("--depth <N>", "1"),
+                ("--engine <ENGINE>", "auto"),
+                ("--threads <N>", "1"),
+                ("--format <FORMAT>", "text"),
+            ],
+        ),
+        (&["report"], &[("--format <FORMAT>", "text"), ("--unit <UNIT>", "ns")]),
+    ] {
+        let help = told(&[command, &["--help"]].concat());
+        for (option, default) in options {
+            // Not its place in the line of usage: each has a line of its own.
+            let (_, described) = help.split_once(&format!("{option}\n")).expect(option);
+            let (_, shown) = described.split_once("[default: ").expect(option);
+            let (shown, _) = shown.split_once(']').expect(option);
+            assert_eq!(shown, *default, "{command:?} {option}");
+        }
+    }
+}
+
 #[test]
 fn wrong_usage_exits_with_2_and_names_the_argument() {
     for (arguments, message) in [

@@ -238,3 +238,27 @@ fn some_seconds(text: &str) -> Result<Duration, String> {
         duration => Ok(duration),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_has_a_variable_that_is_called_after_it() {
+        let client = Cli::command();
+        for command in std::iter::once(&client).chain(client.get_subcommands()) {
+            for option in command.get_arguments() {
+                let Some(name) = option.get_long() else { continue };
+                let variable = match (command.get_name(), name) {
+                    // The names alone are those of the server, or of another subcommand, and mean another thing.
+                    ("bench", "engine") => "ECHO_BENCH_ENGINE".to_owned(),
+                    ("bench", "busy-poll") => "ECHO_BENCH_BUSY_POLL".to_owned(),
+                    ("report", "format") => "ECHO_REPORT_FORMAT".to_owned(),
+                    _ => format!("ECHO_{}", name.to_uppercase().replace('-', "_")),
+                };
+                let found = option.get_env().and_then(|variable| variable.to_str());
+                assert_eq!(found, Some(variable.as_str()), "{} --{name}", command.get_name());
+            }
+        }
+    }
+}
