@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::sync::mpsc;
 use std::thread;
 
 use echo_proto::{Framing, Pattern};
 use echo_server::{Config, Server};
 use echo_test_support::peers::serve_one;
-use echo_test_support::{Finished, Process, command};
+use echo_test_support::{DEADLINE, Finished, Process, command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
@@ -99,13 +100,14 @@ fn a_pipe_passes_each_piece_on_at_once() {
 
 #[test]
 fn a_cut_off_last_line_is_reported_as_what_it_is() {
-    let said = "echo-client: the last line of the input is cut off: no line break at its end (length 1)\nhint: ";
+    let said = "echo-client: the last line of the input is cut off: no line break at its end (length 1)\n\
+                hint: a server with --framing line echoes whole lines only; --framing raw sends any bytes\n";
     // Whether the server knows of lines or not.
     for (framing, echo) in [(Framing::Line, "a\n"), (Framing::Raw, "a\nb")] {
         let port = echo_server(framing);
         let finished = run(port, &["pipe", "--framing", "line"], b"a\nb");
         assert_eq!((finished.status.code(), finished.stdout.as_str()), (Some(1), echo));
-        assert!(finished.stderr.starts_with(said), "{finished:?}");
+        assert_eq!(finished.stderr, said);
         assert_eq!(run(port, &["again", "--framing", "line"], b"").status.code(), Some(0));
     }
 }
@@ -153,13 +155,26 @@ fn a_server_that_ignores_the_half_close_is_named() {
         let mut message = Vec::new();
         stream.read_to_end(&mut message).unwrap();
         stream.write_all(&message).unwrap();
-        thread::sleep(echo_test_support::DEADLINE);
+        thread::sleep(DEADLINE);
         stream.shutdown(Shutdown::Both).unwrap();
     });
     let finished = run(port, &["pipe", "--timeout", "200ms"], b"Hello");
     assert_eq!(finished.status.code(), Some(1));
     let said = "all 5 bytes came back, but the server did not close the connection for 200ms";
     assert!(finished.stderr.contains(said), "{finished:?}");
+}
+
+#[test]
+fn a_server_that_never_echoes_gets_no_more_than_is_held_for_it() {
+    let (sender, counted) = mpsc::channel();
+    let port = serve_one(move |mut stream| {
+        sender.send(std::io::copy(&mut stream, &mut std::io::sink()).unwrap()).unwrap();
+    });
+    let finished = run(port, &["pipe", "--timeout", "1s"], &[0; 20_000_000]);
+    assert!(finished.stderr.contains("timed out: no byte for 1s; 0 of "), "{finished:?}");
+    // It has to keep what was sent until the echo is compared with it.
+    let counted = counted.recv_timeout(DEADLINE).unwrap();
+    assert!((1..=8 * 1024 * 1024).contains(&counted), "{counted}");
 }
 
 #[test]
@@ -180,12 +195,11 @@ fn a_reader_that_leaves_ends_a_pipe_quietly() {
     assert_eq!((finished.status.code(), finished.stderr), (Some(0), vec![]));
 }
 
-/// Runs the pipe on a pseudo-terminal; `script` is part of util-linux.
+/// What a command shows on a pseudo-terminal on which this is typed; `script` is part of util-linux.
 #[cfg(target_os = "linux")]
-fn on_a_terminal(port: u16, arguments: &str, typed: &str) -> Option<String> {
-    let client = format!("printf '{typed}' | {PROGRAM} --port {port} pipe {arguments}");
+fn on_a_terminal(line: &str, typed: &[u8]) -> Option<String> {
     let mut script = command("script");
-    match Process::run(script.args(["--quiet", "--return", "--command", &client, "/dev/null"]), b"")
+    match Process::run(script.args(["--quiet", "--return", "--command", line, "/dev/null"]), typed)
     {
         Ok(finished) => Some(finished.stdout),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -200,8 +214,24 @@ fn on_a_terminal(port: u16, arguments: &str, typed: &str) -> Option<String> {
 #[test]
 fn control_characters_are_escaped_on_a_terminal_unless_asked_for() {
     let port = echo_server(Framing::Raw);
-    let Some(shown) = on_a_terminal(port, "", r"\033[31mred\n") else { return };
+    let client = format!(r"printf '\033[31mred\n' | {PROGRAM} --port {port} pipe");
+    let Some(shown) = on_a_terminal(&client, b"") else { return };
     assert_eq!(shown, "\\x1b[31mred\r\n", "the terminal itself adds the \\r");
-    let shown = on_a_terminal(port, "--raw-output", r"\033[31mred\n").unwrap();
+    let shown = on_a_terminal(&format!("{client} --raw-output"), b"").unwrap();
     assert_eq!(shown, "\x1b[31mred\r\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_is_told_that_it_is_connected_and_converses_in_lines() {
+    let port = echo_server(Framing::Raw);
+    // Ctrl-D ends the line, and again the input. Only stderr is shown, beside what the terminal itself echoes.
+    let client = format!("{PROGRAM} --port {port} pipe 2>&1 >/dev/null");
+    let Some(shown) = on_a_terminal(&client, b"a\nb\x04\x04") else { return };
+    let connected =
+        format!("connected to 127.0.0.1:{port}; type a line to see its echo, Ctrl-D to end\r\n");
+    assert!(shown.contains(&format!("echo-client: {connected}")), "{shown}");
+    assert!(shown.contains("the last line of the input is cut off"), "raw has no lines: {shown}");
+    let raw = on_a_terminal(&format!("{client} --framing raw"), b"a\nb\x04\x04").unwrap();
+    assert!(raw.contains(&connected) && !raw.contains("cut off"), "{raw}");
 }
