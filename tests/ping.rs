@@ -16,6 +16,13 @@ fn echo_server() -> u16 {
     serve_each(|_, stream| echo(stream, |_| {}))
 }
 
+/// Echoes one message and no more.
+fn echo_one(stream: &mut TcpStream) {
+    let mut message = [0; 64];
+    stream.read_exact(&mut message).unwrap();
+    stream.write_all(&message).unwrap();
+}
+
 fn ping(port: u16, arguments: &[&str]) -> Finished {
     let mut client = command(PROGRAM);
     client.args(["ping", "--port", &port.to_string()]).args(arguments);
@@ -51,9 +58,15 @@ fn quiet_leaves_the_summary_and_a_hundred_replies_give_percentiles() {
 #[test]
 fn a_message_larger_than_the_socket_buffers_and_a_framed_one_come_back() {
     let port = echo_server();
-    for arguments in [["-s", "20MiB"], ["--framing", "line"], ["--framing", "length"]] {
+    for (arguments, shown) in [
+        (["-s", "20MiB"], "20971520 bytes from"),
+        (["-s", "4k"], "4096 bytes from"),
+        (["--framing", "line"], "64 bytes from"),
+        (["--framing", "length"], "64 bytes from"),
+    ] {
         let finished = ping(port, &[&["-c", "2", "-i", "0"][..], &arguments].concat());
         assert!(finished.stdout.contains("2 received, 0% loss"), "{finished:?}");
+        assert_eq!(finished.stdout.matches(&format!("\n{shown}")).count(), 2, "{finished:?}");
     }
 }
 
@@ -117,20 +130,24 @@ fn each_fault_is_called_what_it_is_and_the_connection_made_again() {
             if number > 1 {
                 return echo(stream, |_| {});
             }
+            echo_one(&mut stream);
             let mut message = [0; 64];
-            stream.read_exact(&mut message).unwrap();
-            stream.write_all(&message).unwrap();
             stream.read_exact(&mut message).unwrap();
             misbehave(&mut stream, &message);
         });
-        let finished = ping(port, &["-c", "4", "-i", "10ms", "-W", "300ms"]);
+        let finished = ping(port, &["-c", "6", "-i", "10ms", "-W", "300ms"]);
         assert_eq!(finished.status.code(), Some(1), "{text}: {finished:?}");
         assert!(finished.stdout.contains(text), "{text}: {finished:?}");
         assert!(
-            finished.stdout.contains("4 messages transmitted, 3 received, 25% loss"),
+            finished.stdout.contains("6 messages transmitted, 5 received, 16.667% loss"),
             "{text}: {finished:?}"
         );
         assert!(finished.stdout.contains(" echoes again, 0."), "{text}: {finished:?}");
+        assert!(finished.stdout.contains(" s away, 1 lost\n"), "{text}: {finished:?}");
+        let connects = finished.stdout.lines().find(|line| line.starts_with("connect "));
+        let connects = connects.and_then(|line| line.strip_prefix("connect min/avg/max = "));
+        let times = connects.and_then(|line| line.strip_suffix(" ms, 2 connections"));
+        assert_eq!(times.unwrap_or_default().split('/').count(), 3, "{text}: {finished:?}");
         assert!(finished.stdout.contains("\noutage 0."), "{text}: {finished:?}");
     }
 }
@@ -142,9 +159,7 @@ fn an_outage_is_told_with_its_length_and_what_was_lost_in_it() {
     let address = listener.local_addr().unwrap();
     let serving = thread::spawn(move || {
         let mut stream = listener.accept().unwrap().0;
-        let mut message = [0; 64];
-        stream.read_exact(&mut message).unwrap();
-        stream.write_all(&message).unwrap();
+        echo_one(&mut stream);
         // The client is the one that has to wait with its port, so that this one is free again.
         drop(listener);
         wait_for_its_end(stream.try_clone().unwrap());
@@ -168,6 +183,20 @@ fn an_outage_is_told_with_its_length_and_what_was_lost_in_it() {
     assert!(away > 0.2, "at the least the time until it was noticed: {output}");
     let outage = finished.stdout.lines().find(|line| line.starts_with("outage ")).unwrap();
     assert!(outage.contains("Z, seq 2 to "), "{outage}");
+}
+
+#[test]
+fn quiet_still_tells_what_becomes_of_the_connection() {
+    let port = serve_each(|number, mut stream| match number {
+        1 => echo_one(&mut stream),
+        _ => echo(stream, |_| {}),
+    });
+    let finished = ping(port, &["-c", "3", "-i", "10ms", "-q"]);
+    assert!(finished.stdout.contains("3 messages transmitted, 2 received"), "{finished:?}");
+    assert!(finished.stdout.starts_with(&format!("PING 127.0.0.1:{port}: ")), "{finished:?}");
+    let again = format!("\n127.0.0.1:{port} echoes again, ");
+    assert!(finished.stdout.contains(&again), "{finished:?}");
+    assert!(!finished.stdout.contains("seq="), "{finished:?}");
 }
 
 #[test]
@@ -227,11 +256,7 @@ fn ctrl_c_does_not_wait_for_an_echo_that_does_not_come() {
 fn a_server_that_takes_connections_and_closes_them_is_away_all_the_time() {
     // What a load balancer does whose backend is away, for a while.
     let port = serve_each(|number, mut stream| match number {
-        1 => {
-            let mut message = [0; 64];
-            stream.read_exact(&mut message).unwrap();
-            stream.write_all(&message).unwrap();
-        }
+        1 => echo_one(&mut stream),
         2..=4 => {}
         _ => echo(stream, |_| {}),
     });
@@ -245,9 +270,7 @@ fn a_server_that_takes_connections_and_closes_them_is_away_all_the_time() {
 fn an_outage_that_has_not_ended_is_in_the_summary() {
     let port = serve_each(|number, mut stream| {
         if number == 1 {
-            let mut message = [0; 64];
-            stream.read_exact(&mut message).unwrap();
-            stream.write_all(&message).unwrap();
+            echo_one(&mut stream);
         }
     });
     let finished = ping(port, &["-c", "4", "-i", "10ms"]);
