@@ -179,3 +179,155 @@ fn failures(result: &Figures) -> String {
     let failures = counted(result.failed as usize, "failure");
     format!("{failures}: {}", named.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use echo_client::run::{Causes, Incident, Machine, SCHEMA_VERSION, Verdict};
+
+    use super::*;
+
+    /// Times of which the shortest is this long.
+    fn distribution(count: u64, us: f64) -> Distribution {
+        Distribution {
+            count,
+            min_us: us,
+            p50_us: 2.0 * us,
+            p90_us: 3.0 * us,
+            p99_us: 4.0 * us,
+            p99_9_us: 50.0 * us,
+            p99_99_us: 60.0 * us,
+            max_us: 70.0 * us,
+            stdev_us: us / 2.0,
+            ..Distribution::default()
+        }
+    }
+
+    fn run() -> Run {
+        let settings = serde_json::json!({
+            "host": "example", "address": "192.0.2.1:65432", "connections": 50, "size_bytes": 64,
+            "depth": 1, "framing": "line", "loop": "open", "rate": 2000.0, "arrivals": "poisson",
+            "duration_s": 10.0, "messages": null, "warmup_s": 1.0, "engine": "uring", "threads": 2,
+            "busy_poll": true, "reconnect_every": 100, "timeout_s": 10.0,
+        });
+        let verdict = |gate: &str, value, limit, is_time, failed| {
+            let gate = gate.to_owned();
+            Verdict { gate, value: Some(value), limit, is_time, failed }
+        };
+        Run {
+            schema_version: SCHEMA_VERSION,
+            program: "echo-client 0.1.0".to_owned(),
+            label: Some("a label".to_owned()),
+            started: "2026-01-02T03:04:05Z".to_owned(),
+            machine: Machine {
+                os: String::new(),
+                kernel: String::new(),
+                cpu: String::new(),
+                cpus: 2,
+            },
+            settings: serde_json::from_value(settings).unwrap(),
+            result: Figures {
+                seconds: 10.0,
+                echoes: 19_994,
+                rate: 1999.4,
+                bytes_per_second: 129_961.0,
+                latency: distribution(19_994, 17.0),
+                service: distribution(19_994, 15.0),
+                connect: distribution(251, 120.0),
+                sent: 21_996,
+                loss: 2,
+                missing_bytes: 130,
+                unsent: 4,
+                failed: 3,
+                causes: Causes { closed: 1, timeout: 2, ..Causes::default() },
+                incidents: vec![Incident {
+                    connection: 7,
+                    at_us: 1_234_567,
+                    offset: 6500,
+                    cause: "closed".to_owned(),
+                    text: "the reply was cut short: 0 of 65 bytes came back".to_owned(),
+                }],
+                fairness: Fairness { min: 390, max: 410, jain: Some(0.999_876) },
+                cpu_us_per_echo: Some(12.25),
+                busy: Some(0.97),
+                server_cpu_s: Some(0.2),
+                server_cpu_us_per_echo: Some(10.003),
+                retransmits: Some(0),
+                warnings: vec!["the machine was busy".to_owned()],
+            },
+            intervals: Vec::new(),
+            gates: vec![
+                verdict("p99>200us", 68.0, 200.0, true, false),
+                verdict("loss>0", 2.0, 0.0, false, true),
+            ],
+        }
+    }
+
+    const OPEN: &str = "\
+a label, 192.0.2.1:65432: 50 connections x 64 bytes, depth 1, framing line, 2000/s poisson, 2 threads, \
+engine uring, busy-polling, a new connection every 100 messages, 10 s after 1 s of warm-up
+
+rate         1999 echoes/s, 0.13 MB/s each way
+             19994 echoes in 10.00 s
+
+                  min      p50      p90      p99    p99.9   p99.99      max    stdev
+latency        17.0us   34.0us   51.0us   68.0us    850us   1.02ms   1.19ms   8.50us
+service        15.0us   30.0us   45.0us   60.0us    750us    900us   1.05ms   7.50us
+connect         120us    240us    360us    480us   6.00ms   7.20ms   8.40ms   60.0us
+latency counts from when a message was due, service from when it was sent
+
+loss         2 of 21996 messages, 130 bytes
+connections  251 made, 3 failures: 1 closed by the server, 2 timed out
+unsent       4 messages
+fairness     390 to 410 echoes each, Jain's index 0.9999
+client       12.25 us of processor time an echo, busiest thread 97 %
+server       10.00 us of processor time an echo, 0.20 s in all
+retransmits  0 TCP segments
+failure      connection 7 at 1.235 s, offset 6500: the reply was cut short: 0 of 65 bytes came back
+             and 2 more
+warning      the machine was busy
+gate         p99>200us passed: it is 68.0us, 0.34 of the limit
+gate         loss>0 failed: it is 2
+";
+
+    #[test]
+    fn the_report_of_an_open_loop_has_all_that_was_measured() {
+        assert_eq!(report(&run()), OPEN);
+    }
+
+    const CLOSED: &str = "\
+192.0.2.1:65432: 1 connection x 64 bytes, depth 1, closed loop, 1 thread, engine uring, 1000 messages
+
+rate         20000 echoes/s, 1.28 MB/s each way
+             1000 echoes in 0.05 s
+
+                  min      p50      p90      p99    p99.9   p99.99      max    stdev
+latency        17.0us   34.0us   51.0us   68.0us    850us   1.02ms   1.19ms   8.50us
+connect             -
+closed loop: a message waits for an echo before it is sent, and that waiting is not seen here
+
+loss         0 of 1000 messages, 0 bytes
+connections  0 made, no failure
+";
+
+    #[test]
+    fn the_report_of_a_closed_loop_leaves_out_what_there_is_none_of() {
+        let mut run = run();
+        (run.label, run.gates) = (None, Vec::new());
+        let settings = &mut run.settings;
+        (settings.connections, settings.threads, settings.warmup_s) = (1, 1, 0.0);
+        (settings.pacing, settings.rate, settings.arrivals) = (Loop::Closed, None, None);
+        (settings.duration_s, settings.messages) = (None, Some(1000));
+        (settings.busy_poll, settings.reconnect_every) = (false, None);
+        settings.framing = "raw".to_owned();
+        run.result = Figures {
+            seconds: 0.05,
+            echoes: 1000,
+            rate: 20_000.0,
+            bytes_per_second: 1_280_000.0,
+            latency: distribution(1000, 17.0),
+            sent: 1000,
+            ..Figures::default()
+        };
+        assert_eq!(report(&run), CLOSED);
+    }
+}
