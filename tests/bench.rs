@@ -64,6 +64,7 @@ fn a_count_of_messages_is_kept_exactly(engine: &str) {
         let result = &run.result;
         assert_eq!((result.sent, result.echoes, result.loss), (1000, 1000, 0), "{more:?}");
         assert_eq!((result.fairness.min, result.fairness.max), (333, 334), "{more:?}");
+        assert_eq!(run.settings.threads, 2);
         let made = if more[0] == "--reconnect-every" { 3 * 112 - 1 } else { 3 };
         assert!(result.connect.count.abs_diff(made) <= 1, "{made}: {}", result.connect.count);
     }
@@ -175,9 +176,55 @@ fn a_reset_is_counted_and_the_connection_made_again(engine: &str) {
 }
 
 fn a_loop_that_never_sleeps_does_the_same(engine: &str) {
-    let arguments = ["--engine", engine, "-n", "1000", "-c", "3", "--busy-poll", "--depth", "3"];
-    let (run, code) = run(echo_server(), &arguments);
-    assert_eq!((code, run.result.echoes), (0, 1000));
+    let port = echo_server();
+    let polling = ["--engine", engine, "--busy-poll"];
+    let more = ["-n", "1000", "-c", "3", "--depth", "3"];
+    let (counted, code) = run(port, &[&polling[..], &more].concat());
+    assert_eq!((code, counted.result.echoes, counted.settings.busy_poll), (0, 1000, true));
+    // With next to nothing to do, a loop that sleeps takes less than a hundredth of the time; this one takes all
+    // that the machine leaves to it.
+    let (idle, _) =
+        run(port, &[&polling[..], &["-R", "10", "-d", "500ms", "--warmup", "0s"]].concat());
+    assert!(idle.result.busy.is_none_or(|busy| busy > 0.05), "{:?}", idle.result.busy);
+}
+
+#[test]
+fn what_is_not_asked_for_is_one_connection_for_ten_seconds_through_uring_where_it_works() {
+    let mut client = command(PROGRAM);
+    let port = echo_server();
+    client.args(["bench", "--format", "jsonl", "--port", &port.to_string()]);
+    let stdout = Process::spawn(&mut client).unwrap().wait_for_stdout("\n").unwrap();
+    let start: serde_json::Value = serde_json::from_str(stdout.lines().next().unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "host": "127.0.0.1",
+        "address": format!("127.0.0.1:{port}"),
+        "connections": 1,
+        "size_bytes": 64,
+        "depth": 1,
+        "framing": "raw",
+        "loop": "closed",
+        "rate": null,
+        "arrivals": null,
+        "duration_s": 10.0,
+        "messages": null,
+        "warmup_s": 1.0,
+        "engine": if lacks("uring") { "readiness" } else { "uring" },
+        "threads": 1,
+        "busy_poll": false,
+        "reconnect_every": null,
+        "timeout_s": 10.0,
+    });
+    assert_eq!(start["data"]["settings"], expected);
+}
+
+#[test]
+fn a_rate_may_be_in_thousands_and_at_random_and_is_saved_second_by_second() {
+    let arguments = ["-R", "2k", "--arrivals", "poisson", "-d", "1500ms", "--warmup", "0s"];
+    let (run, _) = run(echo_server(), &arguments);
+    assert_eq!(run.settings.rate, Some(2000.0));
+    assert_eq!(run.settings.arrivals.as_deref(), Some("poisson"));
+    let lengths: Vec<_> = run.intervals.iter().map(|interval| interval.seconds).collect();
+    assert!((lengths[0] - 1.0).abs() < 0.01 && lengths.len() == 2, "{lengths:?}");
 }
 
 #[test]
@@ -300,6 +347,7 @@ fn a_stall_at_the_end_of_a_run_is_in_the_figures_too() {
     let (run, code) = run(port, &["-R", "200", "-d", "1s", "--warmup", "0s"]);
     let result = &run.result;
     assert_eq!((code, result.unsent, result.loss), (0, 0, 0), "{result:?}");
+    assert_eq!(run.settings.arrivals.as_deref(), Some("constant"));
     assert_eq!((result.sent, result.latency.count), (200, 200), "{result:?}");
     // Those of its second half were due while it stood still.
     assert!(result.latency.p90_us > 700_000.0 && result.echoes < 150, "{result:?}");

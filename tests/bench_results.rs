@@ -2,8 +2,11 @@
 
 mod load;
 
+use std::io::Read;
+
 use echo_client::hdr_log::{Log, Unit};
 use echo_client::run::Run;
+use echo_test_support::peers::serve_each;
 use echo_test_support::{command, skipped};
 
 use self::load::{PROGRAM, bench, echo_server, run};
@@ -23,6 +26,16 @@ fn failed_gates_exit_with_3_and_say_which_and_by_how_much() {
     assert!(!finished.stderr.contains("min>1s"), "{finished:?}");
     let run: Run = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!(run.gates.iter().map(|gate| gate.failed).collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[test]
+fn a_failed_gate_says_more_than_that_something_was_lost() {
+    let port = serve_each(|_, mut stream| drop(stream.read_exact(&mut [0; 64])));
+    for (condition, expected) in [("loss>=0", 3), ("loss>10", 1)] {
+        let (run, code) = run(port, &["-n", "10", "--timeout", "500ms", "--fail-if", condition]);
+        assert!(run.result.loss > 0, "{:?}", run.result);
+        assert_eq!(code, expected, "{condition}");
+    }
 }
 
 #[test]
