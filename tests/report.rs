@@ -243,11 +243,19 @@ fn an_interval_log_stands_beside_a_run() {
     let folder = Folder::new("log");
     folder.run("run.json", &run(vec![4_000_000; 4]));
     folder.file("log.hlog", log([times([2_000]), times([2_000]), times([2_000; 10])]));
-    let json = folder.json(&["run.json", "log.hlog", "--unit", "us"]);
-    assert_eq!(values(&json, "rate", "values"), [Some(2.0), Some(4.0)]);
-    let found = values(&json, "p50_us", "values")[1].unwrap();
-    assert!((found / 2_000.0 - 1.0).abs() < 2e-3, "{found}");
-    assert_eq!(values(&json, "loss", "values"), [Some(0.0), None]);
+    let units = [
+        (&[][..], 2.0),
+        (&["--unit", "ns"], 2.0),
+        (&["--unit", "us"], 2e3),
+        (&["--unit", "ms"], 2e6),
+    ];
+    for (unit, us) in units {
+        let json = folder.json(&[&["run.json", "log.hlog"], unit].concat());
+        assert_eq!(values(&json, "rate", "values"), [Some(2.0), Some(4.0)]);
+        let found = values(&json, "p50_us", "values")[1].unwrap();
+        assert!((found / us - 1.0).abs() < 2e-3, "{unit:?}: {found}");
+        assert_eq!(values(&json, "loss", "values"), [Some(0.0), None]);
+    }
     let finished = folder.report(&["--merge", "run.json", "log.hlog"]);
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
     assert!(finished.stderr.contains("the latter is an interval log"), "{finished:?}");
