@@ -26,7 +26,7 @@ pub struct Config {
     /// Event loops, for an engine that has them; at least one.
     pub threads: usize,
     /// How long an event loop polls without sleeping after the last event: latency for CPU time. Zero
-    /// sleeps at once.
+    /// does so for some microseconds, and only where that costs no more than to fall asleep and wake up.
     pub busy_poll: Duration,
     /// Connections served at the same time; those beyond are closed at once. `None` for as many as
     /// the system allows.
