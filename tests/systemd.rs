@@ -6,7 +6,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use echo_test_support::{DEADLINE, Process, Server, command, connect, exchange, handing_over};
+use echo_test_support::{
+    DEADLINE, Process, Server, command, connect, exchange, handing_over, on_every_engine,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
 
@@ -24,6 +26,25 @@ fn a_socket_that_was_handed_over_is_served_instead_of_host_and_port() {
     exchange(&connect(address), b"late");
     server.process.terminate();
     assert!(server.process.wait().unwrap().status.success());
+}
+
+on_every_engine! {
+    a_socket_that_was_handed_over_outlives_the_server,
+}
+
+/// Its queue takes those who come while nobody serves it, as systemd promises them.
+fn a_socket_that_was_handed_over_outlives_the_server(engine: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = format!("exec \"$1\" --engine {engine}");
+    let start = || Server::start_with(&mut handing_over(&listener, PROGRAM, &script)).unwrap();
+    let first = start();
+    exchange(&connect(first.address), b"first");
+    first.process.terminate();
+    assert!(first.process.wait().unwrap().status.success());
+    let between = connect(listener.local_addr().unwrap());
+    let second = start();
+    exchange(&between, b"second");
+    drop(second);
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// A socket cannot be waited for, or the engine that is asked for cannot run.
+    /// A socket cannot be made non-blocking, or the engine that is asked for cannot run.
     pub fn on(config: Config, listeners: Vec<TcpListener>) -> Result<Self, BindError> {
         let choice = engine::choose(config.engine)?;
         for listener in &listeners {
@@ -128,5 +128,66 @@ impl Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpStream};
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    /// A server of two event loops on each engine that has them and works here, and a second owner of its
+    /// listener.
+    fn on_event_loops() -> impl Iterator<Item = (Server, TcpListener)> {
+        let start = |engine| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let other = listener.try_clone().unwrap();
+            let config = Config { engine, threads: 2, ..Config::default() };
+            Some((Server::on(config, vec![listener]).ok()?, other))
+        };
+        [Engine::Readiness, Engine::Uring].into_iter().filter_map(start)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_listener_that_breaks_is_an_error_and_those_connected_get_their_echo() {
+        for (server, listener) in on_event_loops() {
+            let (address, engine) = (server.local_addrs()[0], server.engine());
+            let running = thread::spawn(|| server.run(|_| {}));
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"Hello").unwrap();
+            stream.read_exact(&mut [0; 5]).unwrap();
+            // For every owner of the socket, it does not listen any more.
+            socket2::SockRef::from(&listener).shutdown(Shutdown::Read).unwrap();
+            stream.write_all(b"and goodbye").unwrap();
+            let mut echo = String::new();
+            stream.read_to_string(&mut echo).unwrap();
+            assert_eq!(echo, "and goodbye", "{engine}");
+            drop(stream);
+            let error = running.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{engine}");
+        }
+    }
+
+    #[test]
+    fn an_observer_that_panics_ends_the_server_every_time() {
+        // Whoever sees to the end has to be woken after it can see it: that is a matter of moments.
+        for (server, listener) in (0..30).flat_map(|_| on_event_loops()) {
+            drop(listener);
+            let address = server.local_addrs()[0];
+            let (ended, end) = mpsc::channel();
+            thread::spawn(move || {
+                // Not `panic!`, which would say so on stderr.
+                let run = || server.run(|_| std::panic::resume_unwind(Box::new("on purpose")));
+                ended.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err())
+            });
+            // It may be gone before it has answered.
+            let _stream = TcpStream::connect(address);
+            assert_eq!(end.recv_timeout(Duration::from_secs(30)), Ok(true));
+        }
     }
 }

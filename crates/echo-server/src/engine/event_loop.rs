@@ -26,7 +26,7 @@ pub(super) trait Source {
     /// Begins to report that connections come to these, and whether some have come already.
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()>;
 
-    /// Stops reporting them and closes those which were listened at.
+    /// Closes them. What was noticed of them before may still be reported.
     fn stop_listening(&mut self, listeners: Vec<TcpListener>);
 
     /// Begins to report what happens to the connection at `key`, and what has happened already.

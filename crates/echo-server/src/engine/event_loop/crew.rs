@@ -39,9 +39,11 @@ pub(in crate::engine) fn serve<L: Send>(
     thread::scope(|scope| {
         // The scope waits for the workers: whatever happens here, they must not go on for ever.
         let _guard = CutOnExit(&crew);
-        for (own, door) in loops.into_iter().zip(&crew.doors) {
+        // The first one comes last: when it accepts, all of them are there.
+        for (index, (own, door)) in loops.into_iter().zip(&crew.doors).enumerate().rev() {
             let worker = thread::Builder::new().name("worker".to_owned());
-            let seat = Seat { crew: &crew, door, acceptor: acceptor.take() };
+            let acceptor = if index == 0 { acceptor.take() } else { None };
+            let seat = Seat { crew: &crew, door, acceptor };
             worker.spawn_scoped(scope, || {
                 let _guard = CutOnPanic(&crew);
                 work(own, seat);
@@ -81,7 +83,7 @@ pub(in crate::engine) struct Crew<'a> {
 impl Crew<'_> {
     /// Hands a connection to the worker with the fewest. The one at `own` door gets it back instead.
     pub(super) fn hand_in(&self, arrival: Arrival, own: &Door) -> Option<Arrival> {
-        let door = self.doors.iter().min_by_key(|door| door.open.load(Relaxed))?;
+        let door = self.doors.iter().min_by_key(|door| door.open.load(Relaxed)).unwrap_or(own);
         door.open.fetch_add(1, Relaxed);
         if std::ptr::eq(door, own) {
             return Some(arrival);
@@ -163,7 +165,8 @@ impl Drop for CutOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.service.handle.cut();
-            self.0.release();
+            // If it was the one who accepts, nobody else says so.
+            self.0.accepting_is_over(None);
         }
     }
 }

@@ -35,22 +35,31 @@ impl Vigil {
     pub(super) fn keep(
         &mut self,
         timeout: Option<Duration>,
+        wait: impl FnMut(Option<Duration>) -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        self.keep_by(Instant::now, timeout, wait)
+    }
+
+    fn keep_by(
+        &mut self,
+        clock: impl Fn() -> Instant,
+        timeout: Option<Duration>,
         mut wait: impl FnMut(Option<Duration>) -> io::Result<bool>,
     ) -> io::Result<bool> {
         if timeout == Some(Duration::ZERO) {
             return wait(timeout);
         }
-        let since = Instant::now();
+        let since = clock();
         let moment = since.duration_since(self.awake_since).min(LONGEST);
         let mut any = false;
         while self.short >= EXPECTED && !any {
             any = wait(Some(Duration::ZERO))?;
-            if since.elapsed() >= moment {
+            if clock() - since >= moment {
                 break;
             }
         }
         let any = any || wait(timeout)?;
-        self.awake_since = Instant::now();
+        self.awake_since = clock();
         self.learn(self.awake_since - since < moment);
         Ok(any)
     }
@@ -67,49 +76,97 @@ impl Vigil {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
-    /// What a vigil waits for in a row, with news the first time that it may sleep.
-    fn waits(vigil: &mut Vigil) -> Vec<Option<Duration>> {
-        let mut waits = Vec::new();
-        // So much work that a moment is as long as it can be.
-        vigil.awake_since = Instant::now() - LONGEST;
-        let news = vigil.keep(None, |timeout| {
-            waits.push(timeout);
-            Ok(timeout.is_none())
-        });
-        assert!(news.unwrap());
-        waits
+    const US: Duration = Duration::from_micros(1);
+
+    /// A vigil, and a clock that goes on only while somebody works, looks or sleeps.
+    struct Watch {
+        vigil: Vigil,
+        now: Cell<Instant>,
+    }
+
+    impl Watch {
+        fn new() -> Self {
+            let vigil = Vigil::new();
+            let now = Cell::new(vigil.awake_since);
+            Self { vigil, now }
+        }
+
+        /// Works for some time, and then waits for news that come `after` some more. Returns how often it
+        /// has looked for them, which takes 1 us, and whether it has slept.
+        fn turn(&mut self, work: Duration, after: Duration) -> (u32, bool) {
+            let pass = |time| self.now.set(self.now.get() + time);
+            pass(work);
+            let due = self.now.get() + after;
+            let (mut looks, mut slept) = (0, false);
+            let any = self.vigil.keep_by(
+                || self.now.get(),
+                None,
+                |timeout| {
+                    match timeout {
+                        None => {
+                            (slept, _) = (true, pass(due.saturating_duration_since(self.now.get())))
+                        }
+                        Some(_) => (looks, _) = (looks + 1, pass(US)),
+                    }
+                    Ok(self.now.get() >= due)
+                },
+            );
+            assert!(any.unwrap());
+            (looks, slept)
+        }
+
+        /// One that has had its news soon, often enough.
+        fn experienced() -> Self {
+            let mut watch = Self::new();
+            for _ in 0..EXPECTED {
+                assert_eq!(watch.turn(5 * US, 2 * US), (0, true), "it takes experience");
+            }
+            watch
+        }
     }
 
     #[test]
-    fn without_experience_it_sleeps_at_once() {
-        assert_eq!(waits(&mut Vigil::new()), [None]);
+    fn after_short_waits_it_has_the_news_without_sleep() {
+        let mut watch = Watch::experienced();
+        for _ in 0..100 {
+            assert_eq!(watch.turn(5 * US, 2 * US), (2, false));
+        }
     }
 
     #[test]
-    fn after_short_waits_it_stays_awake_for_a_moment_and_after_long_ones_no_more() {
-        let mut vigil = Vigil::new();
-        (0..EXPECTED).for_each(|_| vigil.learn(true));
-        let (sleep, looks) = waits(&mut vigil).split_last().map(|(l, r)| (*l, r.to_vec())).unwrap();
-        assert!(sleep.is_none() && looks.iter().all(|&look| look == Some(Duration::ZERO)));
-        assert!(!looks.is_empty());
-        assert_eq!(waits(&mut vigil), [None], "the moment had passed in vain");
+    fn a_moment_is_as_long_as_the_work_before_it_and_has_an_end() {
+        for (work, moment) in [(5 * US, 5), (1000 * US, 10)] {
+            let mut watch = Watch::experienced();
+            assert_eq!(watch.turn(work, 1000 * US), (moment, true));
+        }
     }
 
     #[test]
-    fn one_long_wait_among_many_short_ones_changes_nothing() {
-        let mut vigil = Vigil::new();
-        (0..REMEMBERED).for_each(|_| vigil.learn(true));
-        vigil.learn(false);
-        assert!(waits(&mut vigil).len() > 1);
+    fn after_a_wait_that_was_long_it_sleeps_at_once_unless_that_was_one_among_many() {
+        let mut watch = Watch::experienced();
+        watch.turn(5 * US, 1000 * US);
+        assert_eq!(watch.turn(5 * US, 2 * US), (0, true));
+
+        let mut watch = Watch::experienced();
+        for _ in 0..REMEMBERED {
+            watch.turn(5 * US, 2 * US);
+        }
+        watch.turn(5 * US, 1000 * US);
+        assert_eq!(watch.turn(5 * US, 2 * US), (2, false));
     }
 
     #[test]
-    fn news_in_the_moment_are_had_without_sleep() {
-        let mut vigil = Vigil::new();
-        (0..EXPECTED).for_each(|_| vigil.learn(true));
-        vigil.awake_since = Instant::now() - LONGEST;
-        let news = vigil.keep(None, |timeout| Ok(timeout == Some(Duration::ZERO)));
-        assert!(news.unwrap());
+    fn who_has_no_time_to_wait_only_looks() {
+        let mut watch = Watch::experienced();
+        let looks = Cell::new(0);
+        let look = |timeout| {
+            assert_eq!(timeout, Some(Duration::ZERO));
+            looks.set(looks.get() + 1);
+            Ok(false)
+        };
+        assert!(!watch.vigil.keep(Some(Duration::ZERO), look).unwrap());
+        assert_eq!(looks.get(), 1);
     }
 }

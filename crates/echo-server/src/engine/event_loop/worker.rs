@@ -41,7 +41,7 @@ pub(super) struct Worker<'a, S> {
     seat: Seat<'a>,
     service: &'a Service<'a>,
     source: S,
-    /// When to accept again even if nobody is known to have come.
+    /// When to accept again: after a pause, or where some were left for another turn.
     accept_at: Option<Instant>,
     connections: Slab<Connection>,
     /// Connections whose socket may still have something to read.
@@ -91,10 +91,11 @@ impl<'a, S: Source> Worker<'a, S> {
         self.listen();
         while phase == Phase::Running || !self.connections.is_empty() {
             self.wait();
+            let mut arrivals = false;
             while let Some(news) = self.source.next() {
                 match news {
                     News::Knock => phase = self.open_door(phase),
-                    News::Arrivals => self.accept(),
+                    News::Arrivals => arrivals = true,
                     News::Ready { key, readable, ended } => {
                         if ended && let Some(connection) = self.connections.get_mut(key) {
                             connection.ended = true;
@@ -106,7 +107,9 @@ impl<'a, S: Source> Worker<'a, S> {
                     News::Lost { key } => self.close(key, CloseReason::Lost),
                 }
             }
-            self.accept_again();
+            if arrivals || self.accept_at.is_some_and(|time| time <= Instant::now()) {
+                self.accept();
+            }
             self.go_on();
             self.sound_alarms();
             self.sweep();
@@ -173,7 +176,7 @@ impl<'a, S: Source> Worker<'a, S> {
         self.keeps_time().then(sweep).into_iter().chain(times).min()
     }
 
-    /// Whether any connection has a deadline. If not, nobody reads the clock.
+    /// Whether any connection has a deadline. If not, nobody reads the clock for one.
     fn keeps_time(&self) -> bool {
         self.pressed > 0 || self.strained || self.service.config.idle_timeout.is_some()
     }

@@ -271,6 +271,6 @@ impl Drop for Ring<'_> {
     fn drop(&mut self) {
         // An operation keeps its socket open: those that were to end should not last until the kernel has
         // taken the ring down, which it does in its own time.
-        let _ = self.submit();
+        let _ = self.wait(Some(Duration::ZERO));
     }
 }

@@ -25,13 +25,11 @@ mod slot;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
-use socket2::SockRef;
 
 use self::slot::{Slot, Way};
 use super::ring::{Completion, PIECE, Piece, Ring};
@@ -289,12 +287,15 @@ impl Source for Sockets<'_> {
 
     fn stop_listening(&mut self, listeners: Vec<TcpListener>) {
         self.listeners.clear();
-        for (index, listener) in listeners.into_iter().enumerate() {
-            // Its poll keeps it open for a moment after it is closed. This is what ends the listening; were it
-            // to fail, the moment would be all that is lost.
-            let _ = SockRef::from(&listener).shutdown(Shutdown::Read);
+        for index in 0..listeners.len() {
             self.ring.cancel(Token::Listener { index }.pack(), Token::Cancel.pack());
-            self.closing.push(std::net::TcpListener::from(listener).into());
+        }
+        // A poll keeps its socket open, and so listening, until the kernel has completed it: that has to be
+        // before they are closed. If it fails, so does the next wait, and only a moment is lost.
+        let _ = self.ring.wait(Some(Duration::ZERO));
+        if !self.ring.has_submitted_all() {
+            let descriptors = listeners.into_iter().map(std::net::TcpListener::from);
+            self.closing.extend(descriptors.map(OwnedFd::from));
         }
     }
 

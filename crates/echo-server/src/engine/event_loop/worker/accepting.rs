@@ -43,13 +43,6 @@ impl<S: Source> Worker<'_, S> {
         }
     }
 
-    /// The same after a pause, or where some were left for another turn.
-    pub(super) fn accept_again(&mut self) {
-        if self.accept_at.is_some_and(|time| time <= Instant::now()) {
-            self.accept();
-        }
-    }
-
     fn stop_accepting(&mut self, broke: Option<io::Error>) {
         self.accept_at = None;
         if let Some(acceptor) = self.seat.acceptor.take() {
