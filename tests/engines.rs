@@ -22,6 +22,8 @@ on_every_engine! {
     peers_that_never_read_hold_little_and_bother_nobody,
     a_flood_does_not_starve_the_others,
     waiting_for_a_peer_costs_no_processor_time,
+    busy_polling_does_not_sleep,
+    as_many_loops_run_as_were_asked_for_or_there_are_processors,
     many_connections_come_and_go_and_leave_nothing_behind,
     what_happens_is_told_to_people_and_programs,
 }
@@ -268,6 +270,47 @@ fn waiting_for_a_peer_costs_no_processor_time(engine: &str) {
     drop((silent, never_reads, ended));
 }
 
+#[cfg(not(target_os = "linux"))]
+fn busy_polling_does_not_sleep(_: &str) {
+    echo_test_support::skipped("busy polling", "it takes /proc of Linux");
+}
+
+#[cfg(target_os = "linux")]
+fn busy_polling_does_not_sleep(engine: &str) {
+    if engine == "threads" {
+        return; // only event loops poll
+    }
+    let server = start(engine, &["--threads", "1", "--busy-poll", "1h"]);
+    let silent = connect(server.address);
+    exchange(&silent, b"and then nothing");
+    let before = server.process.processor_time();
+    // A busy machine may not give it much of its time, but it does take what it can get.
+    eventually("it takes processor time", || {
+        server.process.processor_time() - before >= Duration::from_millis(500)
+    });
+}
+
+#[cfg(not(target_os = "linux"))]
+fn as_many_loops_run_as_were_asked_for_or_there_are_processors(_: &str) {
+    echo_test_support::skipped("the number of event loops", "it takes /proc of Linux");
+}
+
+#[cfg(target_os = "linux")]
+fn as_many_loops_run_as_were_asked_for_or_there_are_processors(engine: &str) {
+    let threads = |arguments: &[&str]| {
+        let server = start(engine, arguments);
+        exchange(&connect(server.address), b"all of it has started");
+        Held::by(&server).threads
+    };
+    if engine == "threads" {
+        return; // it has no loops, and as many threads as there are connections
+    }
+    let one = threads(&["--threads", "1"]);
+    assert_eq!(threads(&["--threads", "3"]), one + 2);
+    let processors = std::thread::available_parallelism().unwrap().get() as u64;
+    assert_eq!(threads(&[]), one + processors - 1);
+}
+
 fn many_connections_come_and_go_and_leave_nothing_behind(engine: &str) {
     let server = start(engine, &["--quiet"]);
     let descriptors = || Held::by(&server).descriptors;
@@ -288,6 +331,14 @@ fn what_happens_is_told_to_people_and_programs(engine: &str) {
     exchange(&connect(server.address), b"Hello");
     let told = server.process.wait_for_stderr("5 bytes echoed: done\n").unwrap();
     assert!(told.starts_with(&format!("echo-server: engine: {engine}\n")), "{told}");
+    #[cfg(unix)]
+    {
+        server.process.signal(echo_test_support::Signal::USR1);
+        let counters = "echo-server: connections: 0 open, 1 in all; refused: 0 by --max-connections, \
+             0 by --max-per-peer, 0 on purpose; closed: 1 done, 0 lost, 0 framing broken, 0 idle, 0 stalled, \
+             0 stopped, 0 cut, 0 fault; echoed: 5 bytes, 0 messages; accept pauses: 0\n";
+        server.process.wait_for_stderr(counters).unwrap();
+    }
 
     let server = start(engine, &["-v", "--log-format", "json"]);
     exchange(&connect(server.address), b"Hello");

@@ -1,7 +1,7 @@
 //! The limits that a server is given: on connections, on their silence, on descriptors.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use echo_test_support::{
@@ -13,6 +13,8 @@ on_every_engine! {
     connections_beyond_the_limit_of_one_address_are_closed,
     a_silent_connection_is_closed_and_a_busy_one_is_not,
     a_peer_that_takes_nothing_is_closed_and_a_slow_one_is_not,
+    without_a_write_timeout_a_peer_may_take_its_time,
+    as_many_are_let_in_as_the_hard_limit_on_descriptors_allows,
     no_descriptors_left_pauses_accepting_and_nothing_else,
 }
 
@@ -47,6 +49,17 @@ fn connections_beyond_the_limit_of_one_address_are_closed(engine: &str) {
     exchange(&first, b"first");
     assert!(!is_served(server.address));
     server.process.wait_for_stderr("refused, --max-per-peer is reached").unwrap();
+    #[cfg(unix)]
+    {
+        server.process.signal(echo_test_support::Signal::USR1);
+        let counted = "refused: 0 by --max-connections, 1 by --max-per-peer, 0 on purpose; ";
+        server.process.wait_for_stderr(counted).unwrap();
+        drop(first);
+        server.process.terminate();
+        let finished = server.process.wait().unwrap();
+        let summary = "stopped: 1 connection served, 5 bytes echoed, 1 connection refused\n";
+        assert!(finished.stderr.ends_with(summary), "{finished:?}");
+    }
 }
 
 fn a_silent_connection_is_closed_and_a_busy_one_is_not(engine: &str) {
@@ -86,6 +99,39 @@ fn a_peer_that_takes_nothing_is_closed_and_a_slow_one_is_not(engine: &str) {
     assert_eq!(stalled.matches(": stalled").count(), 1, "{stalled}");
     let port = stuck.local_addr().unwrap().port();
     assert!(stalled.contains(&format!("('127.0.0.1', {port}): closed")), "{stalled}");
+}
+
+fn without_a_write_timeout_a_peer_may_take_its_time(engine: &str) {
+    let server = start(engine, &["--write-timeout", "0s", "-v"]);
+    let stuck = connect_and_never_read(server.address);
+    // Taken for a deadline, it would have passed at once: the server looks four times a second or more often.
+    std::thread::sleep(Duration::from_secs(1));
+    stuck.shutdown(Shutdown::Write).unwrap();
+    assert!(read_to_end(&stuck).len() > 64 * 1024);
+    server.process.wait_for_stderr(" bytes echoed: done\n").unwrap();
+}
+
+/// Sixteen descriptors are kept back, and four for each event loop.
+#[cfg(target_os = "linux")]
+fn as_many_are_let_in_as_the_hard_limit_on_descriptors_allows(engine: &str) {
+    let mut command = echo_test_support::command("prlimit");
+    command.args(["--nofile=30:60", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
+    command.args(["--port", "0", "--threads", "1"]);
+    let server = match Server::start_with(&mut command) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return echo_test_support::skipped("the hard limit", "prlimit is not installed");
+        }
+        server => server.unwrap(),
+    };
+    let streams: Vec<_> = (0..60 - 16 - 4).map(|_| connect(server.address)).collect();
+    streams.iter().for_each(|stream| exchange(stream, b"there is room"));
+    assert!(!is_served(server.address));
+    server.process.wait_for_stderr("refused, --max-connections is reached").unwrap();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn as_many_are_let_in_as_the_hard_limit_on_descriptors_allows(_: &str) {
+    echo_test_support::skipped("the hard limit", "it takes prlimit(1) of Linux");
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,13 +1,13 @@
 //! The built echo-server, from outside.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::process::Stdio;
 
 use assert_cmd::Command;
 use echo_test_support::{
     DEADLINE, Process, Server, command, connect, exchange, read_to_end, refusing, skipped,
-    skipped_without_ipv6, skipped_without_strace, wait_until_it_refuses,
+    skipped_without_ipv6, skipped_without_strace, skipped_without_uring, wait_until_it_refuses,
 };
 #[cfg(unix)]
 use echo_test_support::{Signal, handing_over};
@@ -127,6 +127,45 @@ fn a_port_below_1024_without_privilege_says_how_to_get_it() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn each_address_of_a_name_has_its_line() {
+    // A mount namespace can have hosts of its own.
+    let hosts = std::env::temp_dir().join(format!("echo-hosts-{}", std::process::id()));
+    std::fs::write(&hosts, "127.0.0.1 two.test\n127.0.0.2 two.test\n").unwrap();
+    let script = "mount --bind \"$1\" /etc/hosts && exec \"$2\" --host two.test --port 0 --once";
+    let mut unshared = command("unshare");
+    unshared.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+    let process = Process::spawn(unshared.arg(&hosts).arg(PROGRAM));
+    let listening = process.and_then(|process| {
+        let both = process.wait_for_stdout_times("Listening on ", 2)?;
+        let port = both.lines().next().and_then(|line| line.rsplit_once(':')).unwrap().1.to_owned();
+        assert_eq!(both, format!("Listening on 127.0.0.1:{port}\nListening on 127.0.0.2:{port}\n"));
+        exchange(&connect(format!("127.0.0.2:{port}").parse().unwrap()), b"the second one");
+        Ok(())
+    });
+    std::fs::remove_file(&hosts).unwrap();
+    match listening {
+        Err(error)
+            if error.to_string().contains("Listening on ")
+                && !error.to_string().contains("unshare: ")
+                && !error.to_string().contains("mount: ") =>
+        {
+            panic!("{error}")
+        }
+        Err(error) => skipped("each_address_of_a_name_has_its_line", &error.to_string()),
+        Ok(()) => {}
+    }
+}
+
+#[test]
+fn auto_is_the_default_and_takes_the_ring_where_it_works() {
+    if skipped_without_uring(PROGRAM, "auto_is_the_default_and_takes_the_ring_where_it_works") {
+        return;
+    }
+    start(&["-v"]).process.wait_for_stderr("echo-server: engine: uring\n").unwrap();
+}
+
 #[test]
 fn an_address_of_another_machine_is_named() {
     run()
@@ -150,7 +189,29 @@ fn wrong_usage_exits_with_2_and_names_the_argument() {
 
 #[test]
 fn help_and_version_are_there() {
-    run().arg("--help").assert().success().stdout(contains("--drain-timeout")).stderr(is_empty());
+    let help = run().arg("--help").output().unwrap();
+    assert!(help.status.success() && help.stderr.is_empty(), "{help:?}");
+    let help = String::from_utf8(help.stdout).unwrap();
+    // Each option's own part of it.
+    let part = |option: &str| {
+        let (_, part) = help.split_once(&format!("\n      {option} ")).expect(option);
+        part.split("\n      --").next().unwrap_or_default().to_owned()
+    };
+    for (option, default) in [
+        ("--host", "127.0.0.1"),
+        ("--port", "65432"),
+        ("--backlog", "4096"),
+        ("--framing", "raw"),
+        ("--max-frame", "1MiB"),
+        ("--engine", "auto"),
+        ("--busy-poll", "0s"),
+        ("--idle-timeout", "0s"),
+        ("--write-timeout", "60s"),
+        ("--drain-timeout", "10s"),
+    ] {
+        let part = part(option);
+        assert!(part.contains(&format!("[default: {default}]")), "{option} {part}");
+    }
     run().arg("--version").assert().success().stdout(diff(concat!(
         "echo-server ",
         env!("CARGO_PKG_VERSION"),
@@ -183,25 +244,17 @@ fn a_reader_that_leaves_after_the_first_line_does_not_stop_the_service() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_stdout_does_not_stop_the_service() {
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    // The port cannot be read from a full stdout, so one is picked beforehand.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut child = command(PROGRAM)
-        .args(["--port", &port.to_string()])
-        .stdout(full)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let started = std::time::Instant::now();
-    let stream = loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => break stream,
-            Err(error) => assert!(started.elapsed() < DEADLINE, "{error}"),
-        }
-    };
-    exchange(&stream, b"nowhere to print");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    // The port cannot be read from a full stdout, so the socket is handed over.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = "exec \"$1\" >/dev/full";
+    let process = Process::spawn(&mut handing_over(&listener, PROGRAM, script)).unwrap();
+    exchange(&connect(listener.local_addr().unwrap()), b"nowhere to print");
+    process.terminate();
+    let finished = process.wait().unwrap();
+    assert!(finished.status.success(), "{finished:?}");
+    let summary =
+        "stopped: 1 connection served, 16 bytes echoed, 2 lines of output could not be printed\n";
+    assert!(finished.stderr.ends_with(summary), "{finished:?}");
 }
 
 #[cfg(unix)]

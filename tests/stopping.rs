@@ -15,6 +15,7 @@ use predicates::str::is_match;
 
 on_every_engine! {
     a_signal_ends_it_with_0_and_a_summary,
+    quiet_leaves_the_summary_out,
     bytes_already_received_are_echoed_after_the_stop,
     the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so,
     a_second_signal_does_not_wait_for_the_deadline,
@@ -40,6 +41,14 @@ fn a_signal_ends_it_with_0_and_a_summary(engine: &str) {
         let summary = "echo-server: stopped: 1 connection served, 12 bytes echoed\n";
         assert_eq!(finished.stderr, summary);
     }
+}
+
+fn quiet_leaves_the_summary_out(engine: &str) {
+    let server = start(engine, &["--quiet"]);
+    exchange(&connect(server.address), b"hush");
+    server.process.terminate();
+    let finished = server.process.wait().unwrap();
+    assert_eq!((finished.status.code(), finished.stderr.as_str()), (Some(0), ""));
 }
 
 fn bytes_already_received_are_echoed_after_the_stop(engine: &str) {

@@ -129,6 +129,18 @@ mod tests {
         assert!(listener.accept().unwrap().0.nodelay().unwrap());
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn as_many_can_wait_to_be_accepted_as_the_backlog_says() {
+        let bound = bind(&Config { backlog: 4, ..config("127.0.0.1", 0) }).unwrap();
+        let address = bound.listeners[0].local_addr().unwrap();
+        // Linux lets one more in, and drops what those after it send: they try again until they give up.
+        let patience = std::time::Duration::from_millis(200);
+        let knock = || std::net::TcpStream::connect_timeout(&address, patience).ok();
+        let waiting: Vec<_> = std::iter::from_fn(knock).take(10).collect();
+        assert_eq!(waiting.len(), 5);
+    }
+
     #[test]
     fn an_empty_host_is_every_ipv4_interface() {
         assert_eq!(bound("")[0].ip(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));

@@ -186,3 +186,24 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_can_come_from_the_environment_under_its_own_name() {
+        let command = Cli::command();
+        let options = command.get_arguments().filter(|option| option.get_env().is_some());
+        let named: Vec<_> =
+            command.get_arguments().filter_map(|option| option.get_long()).collect();
+        assert!(named.len() > 20, "{named:?}");
+        assert_eq!(options.count(), named.len());
+        for option in command.get_arguments() {
+            let name = option.get_long().expect("there is no other kind").to_uppercase();
+            let variable = format!("ECHO_{}", name.replace('-', "_"));
+            assert_eq!(option.get_env(), Some(variable.as_ref()));
+        }
+    }
+}

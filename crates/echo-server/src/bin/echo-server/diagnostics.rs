@@ -216,10 +216,91 @@ fn count(number: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{self, Write};
+    use std::sync::Arc;
 
     #[test]
     fn a_summary_counts_in_the_singular_and_the_plural() {
         assert_eq!(count(1, "byte"), "1 byte");
         assert_eq!(count(0, "byte"), "0 bytes");
+    }
+
+    /// What is written goes here.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is told in each of the formats.
+    fn told(tell: impl Fn(&Diagnostics)) -> [String; 2] {
+        [LogFormat::Text, LogFormat::Json].map(|format| {
+            let written = Written::default();
+            let diagnostics = Diagnostics::new(Lines::to(written.clone()), format, true);
+            tell(&diagnostics);
+            diagnostics.finish();
+            let bytes = written.0.lock().unwrap().clone();
+            String::from_utf8(bytes).unwrap()
+        })
+    }
+
+    #[test]
+    fn each_event_has_its_words_and_its_fields() {
+        let peer = "192.0.2.1:7".parse().unwrap();
+        let exhausted = || io::Error::other("Too many open files");
+        let table = [
+            (
+                Event::FramingBroken { peer, error: FrameError::FrameTooLarge { len: 9, max: 4 } },
+                "('192.0.2.1', 7): a message of at least 9 bytes is over the limit of 4 (--max-frame); connection closed",
+                r#"{"error":"a message of at least 9 bytes is over the limit of 4","event":"framing_broken","peer":"192.0.2.1:7"}"#,
+            ),
+            (
+                Event::AcceptPaused { error: exhausted() },
+                "cannot accept more connections: Too many open files; trying again",
+                r#"{"error":"Too many open files","event":"accept_paused"}"#,
+            ),
+            (
+                Event::Refused { peer, limit: Limit::Connections },
+                "('192.0.2.1', 7): refused, --max-connections is reached",
+                r#"{"event":"refused","limit":"--max-connections","peer":"192.0.2.1:7"}"#,
+            ),
+            (
+                Event::Refused { peer, limit: Limit::Fault },
+                "('192.0.2.1', 7): refused on purpose (--refuse)",
+                r#"{"event":"refused","limit":"--refuse","peer":"192.0.2.1:7"}"#,
+            ),
+        ];
+        for (event, text, json) in table {
+            let expected = [format!("echo-server: {text}\n"), format!("{json}\n")];
+            assert_eq!(told(|diagnostics| diagnostics.observe(&event)), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_has_its_hint_in_both_formats() {
+        let told = told(|diagnostics| {
+            diagnostics.error(&anyhow::anyhow!("it does not work"), Some("try again".to_owned()));
+        });
+        let expected = [
+            "echo-server: it does not work\nhint: try again\n",
+            "{\"event\":\"error\",\"hint\":\"try again\",\"message\":\"it does not work\"}\n",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_summary_tells_all_that_was_lost() {
+        let [text, json] = told(|diagnostics| diagnostics.summary(&Summary::default(), true, 2));
+        let expected = "echo-server: stopped: 0 connections served, 0 messages of 0 bytes echoed, 2 lines of output could not be printed\n";
+        assert_eq!(text, expected);
+        let fields: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&fields["event"], &fields["lines_lost"]), (&"stopped".into(), &2.into()));
     }
 }

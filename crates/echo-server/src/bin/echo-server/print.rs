@@ -37,7 +37,7 @@ impl Lines {
         Self::to(io::stderr())
     }
 
-    fn to(stream: impl Write + Send + 'static) -> Self {
+    pub(crate) fn to(stream: impl Write + Send + 'static) -> Self {
         let (queue, lines) = mpsc::sync_channel(QUEUE);
         let (finishing, finished) = mpsc::channel();
         let written = Arc::new(AtomicU64::new(0));

@@ -191,6 +191,14 @@ fn a_rate_is_kept_from_the_first_byte_even_if_the_clock_is_a_little_late() {
     late.now += 1000 * MS;
     late.sends(&[1; 200]);
     assert_eq!(late.echo.len(), 210);
+
+    // Ten milliseconds' worth is less than a byte.
+    let mut slow = Peer::of(Faults { rate_limit: NonZero::new(10), ..Faults::default() });
+    slow.sends(&[1; 3]);
+    for (ms, bytes) in [(0, 1), (99, 1), (100, 2), (200, 3)] {
+        slow.takes_until(ms * MS);
+        assert_eq!(slow.echo.len(), bytes, "{ms} ms");
+    }
 }
 
 #[test]
@@ -267,9 +275,15 @@ fn the_echo_ends_at_its_byte_in_the_way_that_was_asked_for() {
             Next::Finish,
             CloseReason::Fault,
         ),
+        // At the same byte a reset goes before a close, and a close before a stall.
         (
             Faults { reset_after: Some(3), close_after: Some(3), ..none() },
             Next::Reset,
+            CloseReason::Fault,
+        ),
+        (
+            Faults { close_after: Some(3), stall_after: Some(3), ..none() },
+            Next::Finish,
             CloseReason::Fault,
         ),
     ];
