@@ -123,7 +123,7 @@ fn each_fault_is_reported_as_what_it_is_with_connection_and_offset(engine: &str)
         (
             "timeout",
             |stream, rest| {
-                thread::sleep(Duration::from_secs(2));
+                thread::sleep(Duration::from_secs(4));
                 let _ = stream.write_all(rest);
             },
             1000,
@@ -141,7 +141,7 @@ fn each_fault_is_reported_as_what_it_is_with_connection_and_offset(engine: &str)
             misbehave(&mut stream, &message[1000..]);
         });
         let arguments =
-            ["-c", "3", "-s", "2000", "-d", "1s", "--warmup", "0s", "--timeout", "500ms"];
+            ["-c", "3", "-s", "2000", "-d", "1s", "--warmup", "0s", "--timeout", "1500ms"];
         let (run, code) = run(port, &[&arguments[..], &["--engine", engine]].concat());
         assert_eq!(code, 1, "{cause} {text}");
         let result = &run.result;

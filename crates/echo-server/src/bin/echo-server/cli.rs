@@ -76,7 +76,7 @@ pub(crate) struct Cli {
     #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
     threads: Option<u16>,
 
-    /// Poll this long after the last event before sleeping: lower latency for a busy processor
+    /// Event loops poll this long after the last event before sleeping: lower latency for a busy processor
     #[arg(long, env = "ECHO_BUSY_POLL", value_name = "DURATION", default_value = "0s")]
     #[arg(value_parser = humantime::parse_duration)]
     busy_poll: Duration,
@@ -109,7 +109,7 @@ pub(crate) struct Cli {
     #[arg(value_parser = humantime::parse_duration)]
     drain_timeout: Duration,
 
-    /// Print neither a line for each connection nor a summary
+    /// Print neither a line for each connection nor a summary, unless connections were cut short
     #[arg(short, long, env = "ECHO_QUIET", value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
 
