@@ -7,8 +7,6 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Source;
-use super::worker::Worker;
 use crate::accept::{Acceptor, Arrival};
 use crate::service::Service;
 use crate::shutdown::{Phase, Sleeper};
@@ -61,13 +59,6 @@ pub(in crate::engine) struct Seat<'a> {
     pub(super) door: &'a Door,
     /// At the first, who accepts for all.
     pub(super) acceptor: Option<Acceptor>,
-}
-
-impl Seat<'_> {
-    /// Drives connections on what `source` reports, until the server has stopped.
-    pub(in crate::engine) fn work(self, source: impl Source) {
-        Worker::new(self, source).run();
-    }
 }
 
 /// The workers, as they see each other.

@@ -37,7 +37,7 @@ const RECEIVES: usize = 4;
 const SWEEP: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// An event loop and the connections it drives.
-pub(super) struct Worker<'a, S> {
+struct Worker<'a, S> {
     seat: Seat<'a>,
     service: &'a Service<'a>,
     source: S,
@@ -63,8 +63,15 @@ pub(super) struct Worker<'a, S> {
     echoed: u64,
 }
 
+impl Seat<'_> {
+    /// Drives connections on what `source` reports, until the server has stopped.
+    pub(in crate::engine) fn work(self, source: impl Source) {
+        Worker::new(self, source).run();
+    }
+}
+
 impl<'a, S: Source> Worker<'a, S> {
-    pub(super) fn new(seat: Seat<'a>, source: S) -> Self {
+    fn new(seat: Seat<'a>, source: S) -> Self {
         let epoch = Instant::now();
         Self {
             service: seat.crew.service,
@@ -86,7 +93,7 @@ impl<'a, S: Source> Worker<'a, S> {
         }
     }
 
-    pub(super) fn run(mut self) {
+    fn run(mut self) {
         let mut phase = Phase::Running;
         self.listen();
         while phase == Phase::Running || !self.connections.is_empty() {
