@@ -236,7 +236,7 @@ impl Pace {
     fn spend(&mut self, count: usize, now: Instant) -> usize {
         let most = self.rate / (1000 / Self::QUANTUM.as_millis() as u64);
         let count = usize::try_from(most.max(1)).unwrap_or(usize::MAX).min(count);
-        let from = self.free_at.filter(|free_at| *free_at + Self::QUANTUM > now).unwrap_or(now);
+        let from = self.free_at.filter(|free_at| *free_at + Self::QUANTUM >= now).unwrap_or(now);
         self.free_at = Some(from + Duration::from_secs_f64(count as f64 / self.rate as f64));
         count
     }
