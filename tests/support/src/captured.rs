@@ -3,9 +3,12 @@
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::DEADLINE;
+
+/// How long one stream may take to end after the other.
+const SOON: Duration = Duration::from_secs(2);
 
 /// What came so far, and whether there may be more.
 #[derive(Default)]
@@ -57,6 +60,13 @@ impl Captured {
             let waited = self.changed.wait_timeout(output, left);
             output = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Waits for the end, but not for long: there may be none.
+    pub(crate) fn settle(&self) {
+        let output = self.lock();
+        // It does not matter whether the time has passed.
+        drop(self.changed.wait_timeout_while(output, SOON, |output| !output.ended));
     }
 
     pub(crate) fn text(&self) -> String {

@@ -271,6 +271,8 @@ impl Process {
     /// As above.
     pub fn wait_for_stdout_times(&self, text: &str, times: usize) -> io::Result<String> {
         self.stdout.wait_until(|output| output.matches(text).count() >= times).ok_or_else(|| {
+            // Of a program that has ended, all that it said of it.
+            self.stderr.settle();
             let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
             failure(format!("no {times} × {text:?}\nstdout: {stdout}\nstderr: {stderr}"))
         })
