@@ -212,16 +212,16 @@ impl Link {
 }
 
 /// What a run amounts to, as far as it has come.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Messages sent, or due while there was no connection.
     pub transmitted: u64,
     /// Messages that came back right.
     pub received: u64,
-    /// Their times, in nanoseconds.
-    pub times: Histogram<u64>,
-    /// The time it took to connect, for each connection in nanoseconds.
-    pub connects: Histogram<u64>,
+    /// Their times.
+    pub times: Times,
+    /// The time it took to connect, for each connection.
+    pub connects: Times,
     /// The times without an echo, but no more than the first hundred of them.
     pub outages: Vec<Outage>,
     /// How many there were in all.
@@ -230,23 +230,40 @@ pub struct Summary {
     pub outage: Option<Outage>,
 }
 
-/// Outages that a summary keeps.
-const OUTAGES: usize = 100;
+/// Times in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Times {
+    /// All of them, to three digits.
+    pub histogram: Histogram<u64>,
+    /// The shortest, exactly; 0 if there is none.
+    pub min_ns: u64,
+    /// The longest, exactly.
+    pub max_ns: u64,
+}
 
-impl Default for Summary {
+impl Default for Times {
     fn default() -> Self {
-        let (times, connects) = (histogram(), histogram());
-        let (outages, outages_in_all, outage) = (Vec::new(), 0, None);
-        Self { transmitted: 0, received: 0, times, connects, outages, outages_in_all, outage }
+        Self { histogram: histogram(), min_ns: 0, max_ns: 0 }
     }
 }
+
+impl Times {
+    fn record(&mut self, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.min_ns = if self.histogram.is_empty() { ns } else { self.min_ns.min(ns) };
+        self.max_ns = self.max_ns.max(ns);
+        self.histogram.saturating_record(ns);
+    }
+}
+
+/// Outages that a summary keeps.
+const OUTAGES: usize = 100;
 
 impl Summary {
     /// Takes an event into account.
     pub fn note(&mut self, event: &Event) {
-        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         match event {
-            Event::Connected { took, .. } => self.connects.saturating_record(ns(*took)),
+            Event::Connected { took, .. } => self.connects.record(*took),
             Event::Recovered { outage } => {
                 self.outage = None;
                 self.outages_in_all += 1;
@@ -257,7 +274,7 @@ impl Summary {
             Event::Reply { time, .. } => {
                 self.transmitted += 1;
                 self.received += 1;
-                self.times.saturating_record(ns(*time));
+                self.times.record(*time);
             }
             Event::Failed { outage, .. } => {
                 self.transmitted += 1;

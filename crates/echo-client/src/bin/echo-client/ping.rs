@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use echo_client::ping::{self, Event, Outage, Ping, Summary};
+use echo_client::ping::{self, Event, Outage, Ping, Summary, Times};
 use echo_client::{Config, Error};
 
 use crate::cli::PingOptions;
@@ -185,7 +185,7 @@ impl Report {
     /// At the end, counts a message as lost that is under way for longer than any echo took.
     fn give_up(&mut self, latest: Option<(u64, Instant)>) {
         let Some((seq, sent_at)) = latest else { return };
-        let longest = Duration::from_nanos(self.summary.times.max());
+        let longest = Duration::from_nanos(self.summary.times.max_ns);
         if seq > self.summary.transmitted && sent_at.elapsed() > longest {
             self.summary.transmitted += 1;
         }
@@ -196,8 +196,7 @@ impl Report {
         let Summary { transmitted, received, times, .. } = &self.summary;
         let mut line = format!("{received}/{transmitted} messages, {} loss", self.loss());
         if *received > 0 {
-            let times = [times.min() as f64, times.mean(), times.max() as f64].map(ms_of_ns);
-            line += &format!(", min/avg/max = {} ms", times.join("/"));
+            line += &format!(", min/avg/max = {} ms", min_avg_max(times));
         }
         // Where stderr is closed, nobody wants to know.
         let _ = writeln!(io::stderr(), "{line}");
@@ -214,20 +213,19 @@ impl Report {
             "{transmitted} messages transmitted, {received} received, {loss} loss, time {time}ms"
         ))?;
         if *received > 0 {
-            let figures = [times.min() as f64, times.mean(), times.max() as f64, times.stdev()];
-            let figures = figures.map(ms_of_ns).join("/");
-            print_line(&format!("rtt min/avg/max/mdev = {figures} ms"))?;
+            let (figures, mdev) = (min_avg_max(times), ms_of_ns(times.histogram.stdev()));
+            print_line(&format!("rtt min/avg/max/mdev = {figures}/{mdev} ms"))?;
         }
         if *received >= ENOUGH {
-            let figures = [0.5, 0.99].map(|at| ms_of_ns(times.value_at_quantile(at) as f64));
+            let at = |quantile| ms_of_ns(times.histogram.value_at_quantile(quantile) as f64);
+            let figures = [0.5, 0.99].map(at);
             print_line(&format!("rtt p50/p99 = {} ms", figures.join("/")))?;
         }
-        match connects.len() {
+        match connects.histogram.len() {
             0 => {}
-            1 => print_line(&format!("connect = {} ms", ms_of_ns(connects.max() as f64)))?,
+            1 => print_line(&format!("connect = {} ms", ms_of_ns(connects.max_ns as f64)))?,
             count => {
-                let times = [connects.min() as f64, connects.mean(), connects.max() as f64];
-                let times = times.map(ms_of_ns).join("/");
+                let times = min_avg_max(connects);
                 print_line(&format!("connect min/avg/max = {times} ms, {count} connections"))?;
             }
         }
@@ -278,6 +276,11 @@ impl Report {
         // As many digits as it takes not to call a small loss none.
         if percent.fract() == 0.0 { format!("{percent}%") } else { format!("{percent:.3}%") }
     }
+}
+
+fn min_avg_max(times: &Times) -> String {
+    let Times { histogram, min_ns, max_ns } = times;
+    [*min_ns as f64, histogram.mean(), *max_ns as f64].map(ms_of_ns).join("/")
 }
 
 fn ms(time: Duration) -> String {
