@@ -290,7 +290,7 @@ fn a_server_that_has_as_many_as_it_allows_is_suspected_of_that() {
     fails(
         assert,
         message,
-        "\nhint: the server took the connection and dropped it: was it stopped, or has it as many as it allows?\n",
+        "\nhint: the server took the connection and dropped it: was it stopped, has it as many as it allows, or does it expect another --framing?\n",
     );
 }
 

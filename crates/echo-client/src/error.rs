@@ -94,7 +94,7 @@ pub enum Error {
 /// Bytes at the beginning of an answer that are the same as those sent by no accident: it is an echo.
 const TELLING: u64 = 4;
 const CHANGES: &str = "the server, or something on the way, changes what it passes on";
-const DROPPED: &str = "the server took the connection and dropped it: was it stopped, or has it as many as it allows?";
+const DROPPED: &str = "the server took the connection and dropped it: was it stopped, has it as many as it allows, or does it expect another --framing?";
 
 /// Why one address could not be connected to.
 #[derive(Debug)]

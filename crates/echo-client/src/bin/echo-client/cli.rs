@@ -23,6 +23,9 @@ pub(crate) use self::report::{ReportFormat, ReportOptions};
 /// sent.
 #[derive(Debug, Parser)]
 #[command(version, after_long_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    override_usage = "echo-client [OPTIONS] [MESSAGE]...\n       echo-client [OPTIONS] COMMAND"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) mode: Option<Mode>,
@@ -67,7 +70,7 @@ pub(crate) enum Mode {
 
     /// Put saved runs side by side, add them up, or draw them
     ///
-    /// It reads what bench has saved, and connects to nothing.
+    /// It reads what bench has saved. It connects to nothing, so the options of the connection change nothing.
     #[command(after_long_help = report::EXAMPLES)]
     Report(ReportOptions),
 }

@@ -146,7 +146,7 @@ Examples:
 
 SIGUSR1 prints the counters on stderr.
 
-Try it from another terminal with:  echo-client  or  nc 127.0.0.1 65432
+Try it from another terminal with:  echo-client  or  nc -N 127.0.0.1 65432
 
 Sizes: 64, 4k (4096), 1MiB. Durations: 50us, 200ms, 10s.
 

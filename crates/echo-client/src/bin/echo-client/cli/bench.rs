@@ -128,12 +128,13 @@ Examples:
   echo-client bench -c 50 -R 20k                     20000 messages a second, whatever comes back
   echo-client bench -c 4 -s 64k --depth 4            large messages, four in flight on each
   echo-client bench -c 10 --reconnect-every 1        connect, one echo, close
-  echo-client bench -c 50 --server-pid $(pgrep echo-server)
+  echo-client bench -c 50 --server-pid $(pgrep -x echo-server)
                                                      what an echo costs the server, too
   echo-client bench -R 1000 --fail-if 'p99>2ms'      a check for a script: exit code 3 if too slow
   echo-client bench --format json -o run.json        to be compared by  echo-client report
 
-Ctrl-C ends the run early and reports what was measured. What the figures mean: docs/measuring.md.
+Ctrl-C ends the run early, when what is under way has come back or timed out, and reports what was
+measured. What the figures mean: docs/measuring.md.
 Durations: 50us, 200ms, 10s; a bare number is seconds. Sizes: 64, 4k (4096), 1MiB. Rates: 20000, 20k.
 
 Exit code: 0 all came back as sent, 1 not so, 2 wrong usage, 3 a --fail-if condition holds (also if
