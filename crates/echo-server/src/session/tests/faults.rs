@@ -129,6 +129,8 @@ fn a_piece_is_paid_for_once_however_often_it_is_let_go() {
     session.received(&[1; 200], |_| panic!("it is not asked yet")).unwrap();
     let now = Instant::now();
     assert!(session.release(now) && session.release(now));
+    // Nor where the peer has had no room for it until the next was due.
+    assert!(session.release(now + 10 * MS));
     assert_eq!(session.flush(|piece| Ok(piece.len())).unwrap(), 10);
     assert!(!session.release(now));
     assert_eq!(session.due(), Some(now + 10 * MS));
