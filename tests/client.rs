@@ -49,7 +49,7 @@ impl Echo {
 
 impl Drop for Echo {
     fn drop(&mut self) {
-        self.handle.cut();
+        self.handle.abort();
     }
 }
 

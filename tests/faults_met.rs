@@ -43,7 +43,7 @@ impl Faulty {
 
 impl Drop for Faulty {
     fn drop(&mut self) {
-        self.handle.cut();
+        self.handle.abort();
     }
 }
 

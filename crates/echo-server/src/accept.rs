@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use mio::net::TcpListener;
 use socket2::SockRef;
 
-use crate::farewell::reset_when_closed;
+use crate::linger::reset_when_closed;
 use crate::service::Service;
-use crate::shutdown::{Phase, Sleeper};
-use crate::{Event, Limit};
+use crate::shutdown::{Phase, ShutdownListener};
+use crate::{Event, RefuseReason};
 
 /// How long to leave the queue alone when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Exhaustion is told at most this often, however often it comes and goes.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections taken from one listener before the others have their turn.
 const TURN: usize = 64;
 /// Errors of single connections in one turn that are taken for what they seem.
@@ -36,7 +36,7 @@ pub(crate) struct Acceptor {
 }
 
 /// A connection that was let in.
-pub(crate) struct Arrival {
+pub(crate) struct Incoming {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
     /// Its number among all that were accepted, from 0.
@@ -45,7 +45,7 @@ pub(crate) struct Arrival {
 
 /// When to look at the queues again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outlook {
+pub(crate) enum AcceptState {
     /// When somebody comes or the server is to stop, but no later than this.
     Wait(Option<Duration>),
     /// Never: nobody else is to be let in.
@@ -66,7 +66,7 @@ enum Turn {
 
 /// What to do about an error of accept(2).
 #[derive(Debug, PartialEq, Eq)]
-enum Remedy {
+enum ErrorAction {
     /// It concerns one connection, which is gone: take the next.
     Next,
     /// Wait for room, or for whatever it is to pass.
@@ -102,15 +102,15 @@ impl Acceptor {
     /// Only a broken listener.
     pub(crate) fn run(
         mut self,
-        sleeper: &mut Sleeper,
+        shutdown: &mut ShutdownListener,
         service: &Service<'_>,
-        mut take: impl FnMut(Arrival) -> io::Result<ControlFlow<()>>,
+        mut take: impl FnMut(Incoming) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<()> {
-        sleeper.watch(&mut self.listeners)?;
+        shutdown.watch(&mut self.listeners)?;
         loop {
-            match self.look(service, &mut take)? {
-                Outlook::Wait(patience) => sleeper.sleep(patience)?,
-                Outlook::Over => return Ok(()),
+            match self.accept_ready(service, &mut take)? {
+                AcceptState::Wait(backoff) => shutdown.sleep(backoff)?,
+                AcceptState::Over => return Ok(()),
             }
         }
     }
@@ -122,28 +122,28 @@ impl Acceptor {
     /// # Errors
     ///
     /// Only a broken listener.
-    pub(crate) fn look(
+    pub(crate) fn accept_ready(
         &mut self,
         service: &Service<'_>,
-        mut take: impl FnMut(Arrival) -> io::Result<ControlFlow<()>>,
-    ) -> io::Result<Outlook> {
+        mut take: impl FnMut(Incoming) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<AcceptState> {
         // Read before the queues: what is in them at the stop is still taken below.
         let phase = service.phase();
         let limit = match phase {
             Phase::Running => TURN,
             Phase::Draining => self.queue,
-            Phase::Cutting => 0,
+            Phase::Aborting => 0,
         };
-        let mut patience = None;
+        let mut backoff = None;
         for index in 0..self.listeners.len() {
             match self.turn(index, limit, service, &mut take)? {
                 Turn::Empty => {}
-                Turn::More => patience = Some(Duration::ZERO),
-                Turn::Exhausted => patience = patience.or(Some(PAUSE)),
-                Turn::Enough => return Ok(Outlook::Over),
+                Turn::More => backoff = Some(Duration::ZERO),
+                Turn::Exhausted => backoff = backoff.or(Some(PAUSE)),
+                Turn::Enough => return Ok(AcceptState::Over),
             }
         }
-        Ok(if phase > Phase::Running { Outlook::Over } else { Outlook::Wait(patience) })
+        Ok(if phase > Phase::Running { AcceptState::Over } else { AcceptState::Wait(backoff) })
     }
 
     fn turn(
@@ -151,7 +151,7 @@ impl Acceptor {
         listener: usize,
         limit: usize,
         service: &Service<'_>,
-        take: &mut impl FnMut(Arrival) -> io::Result<ControlFlow<()>>,
+        take: &mut impl FnMut(Incoming) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<Turn> {
         let mut errors = 0;
         for _ in 0..limit {
@@ -159,7 +159,7 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     let number = self.accepted;
                     self.accepted += 1;
-                    if let Err(limit) = let_in(number, peer, SockRef::from(&stream), service) {
+                    if let Err(limit) = admit(number, peer, SockRef::from(&stream), service) {
                         // Closed at once: nothing is ever written into the stream.
                         service.counters.refused(limit);
                         (service.observe)(Event::Refused { peer, limit });
@@ -169,7 +169,7 @@ impl Acceptor {
                         // An echo is small and wanted at once. It fails only on a dead connection.
                         let _ = stream.set_nodelay(true);
                     }
-                    match take(Arrival { stream: stream.into(), peer, number }) {
+                    match take(Incoming { stream: stream.into(), peer, number }) {
                         Ok(ControlFlow::Continue(())) => {}
                         Ok(ControlFlow::Break(())) => return Ok(Turn::Enough),
                         Err(error) => {
@@ -179,15 +179,15 @@ impl Acceptor {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Empty),
-                Err(error) => match remedy(&error) {
+                Err(error) => match error_action(&error) {
                     // An error that takes nothing off the queue, such as a veto of the system,
                     // comes again at once: not for long without a pause.
-                    Remedy::Next if errors == MAX_ERRORS => {
+                    ErrorAction::Next if errors == MAX_ERRORS => {
                         return Ok(self.exhausted(error, service));
                     }
-                    Remedy::Next => errors += 1,
-                    Remedy::Pause => return Ok(self.exhausted(error, service)),
-                    Remedy::Fail => return Err(error),
+                    ErrorAction::Next => errors += 1,
+                    ErrorAction::Pause => return Ok(self.exhausted(error, service)),
+                    ErrorAction::Fail => return Err(error),
                 },
             }
         }
@@ -196,7 +196,7 @@ impl Acceptor {
 
     fn exhausted(&mut self, error: io::Error, service: &Service<'_>) -> Turn {
         service.counters.accept_paused();
-        if self.exhaustion_told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+        if self.exhaustion_told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
             self.exhaustion_told = Some(Instant::now());
             (service.observe)(Event::AcceptPaused { error });
         }
@@ -205,16 +205,16 @@ impl Acceptor {
 }
 
 /// Whether a connection may come in: on purpose some may not, and the others only within the limits.
-fn let_in(
+fn admit(
     number: u64,
     peer: SocketAddr,
     socket: SockRef<'_>,
     service: &Service<'_>,
-) -> Result<(), Limit> {
+) -> Result<(), RefuseReason> {
     if service.config.faults.as_ref().is_some_and(|faults| faults.refuses(number)) {
         // By a reset, whether or not the peer has sent something by now. It fails only on a dead connection.
         let _ = reset_when_closed(socket);
-        return Err(Limit::Fault);
+        return Err(RefuseReason::Fault);
     }
     service.admission.admit(peer)
 }
@@ -227,15 +227,17 @@ fn passes_nodelay_on(listener: &TcpListener) -> bool {
 
 /// Sorts the errors of accept(2), whose manual says that pending network errors of the new
 /// connection are passed on through it and should be treated like EAGAIN.
-fn remedy(error: &io::Error) -> Remedy {
+fn error_action(error: &io::Error) -> ErrorAction {
     #[cfg(unix)]
     match error.raw_os_error() {
-        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT) => return Remedy::Fail,
+        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT) => {
+            return ErrorAction::Fail;
+        }
         Some(libc::EPROTO | libc::ENOPROTOOPT | libc::EHOSTDOWN | libc::EOPNOTSUPP) => {
-            return Remedy::Next;
+            return ErrorAction::Next;
         }
         #[cfg(target_os = "linux")]
-        Some(libc::ENONET) => return Remedy::Next,
+        Some(libc::ENONET) => return ErrorAction::Next,
         _ => {}
     }
     match error.kind() {
@@ -245,10 +247,10 @@ fn remedy(error: &io::Error) -> Remedy {
         | ErrorKind::PermissionDenied // a firewall's veto
         | ErrorKind::NetworkDown
         | ErrorKind::NetworkUnreachable
-        | ErrorKind::HostUnreachable => Remedy::Next,
+        | ErrorKind::HostUnreachable => ErrorAction::Next,
         // EMFILE, ENFILE, ENOBUFS and ENOMEM pass when something is freed. An error that nobody
         // has heard of may pass too; if not, a pause keeps it from using up a processor.
-        _ => Remedy::Pause,
+        _ => ErrorAction::Pause,
     }
 }
 
@@ -265,12 +267,12 @@ mod tests {
         // It is in the queue before anything can be set, as with a listener that somebody else has made.
         let _peer = TcpStream::connect(address).unwrap();
         let acceptor = Acceptor::new(vec![listener], 1);
-        let take = |arrival: Arrival| {
-            assert!(arrival.stream.nodelay().unwrap());
+        let take = |incoming: Incoming| {
+            assert!(incoming.stream.nodelay().unwrap());
             Ok(ControlFlow::Break(()))
         };
-        Service::of_a_test(&Config::default(), |service, mut sleeper| {
-            acceptor.run(&mut sleeper, service, take)
+        Service::for_test(&Config::default(), |service, mut shutdown| {
+            acceptor.run(&mut shutdown, service, take)
         })
         .unwrap();
         assert!(TcpStream::connect(address).is_err(), "the listener is closed");
@@ -279,18 +281,18 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn accept_errors_are_sorted_as_the_manual_says() {
-        let sorted = |code| remedy(&io::Error::from_raw_os_error(code));
+        let sorted = |code| error_action(&io::Error::from_raw_os_error(code));
         for code in [libc::EINTR, libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::ENETDOWN] {
-            assert_eq!(sorted(code), Remedy::Next, "{code}");
+            assert_eq!(sorted(code), ErrorAction::Next, "{code}");
         }
         for code in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EHOSTDOWN, libc::EOPNOTSUPP] {
-            assert_eq!(sorted(code), Remedy::Next, "{code}");
+            assert_eq!(sorted(code), ErrorAction::Next, "{code}");
         }
         for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
-            assert_eq!(sorted(code), Remedy::Pause, "{code}");
+            assert_eq!(sorted(code), ErrorAction::Pause, "{code}");
         }
         for code in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT] {
-            assert_eq!(sorted(code), Remedy::Fail, "{code}");
+            assert_eq!(sorted(code), ErrorAction::Fail, "{code}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{Config, Limit};
+use crate::{Config, RefuseReason};
 
 /// Keeps count of the connections that are open.
 pub(crate) struct Admission {
@@ -28,15 +28,15 @@ impl Admission {
 
     /// Lets a connection in, which must be [released](Self::release) when it has ended. Called by one
     /// thread, so that nobody gets in between the look and the count.
-    pub(crate) fn admit(&self, peer: SocketAddr) -> Result<(), Limit> {
+    pub(crate) fn admit(&self, peer: SocketAddr) -> Result<(), RefuseReason> {
         if self.open.load(Relaxed) >= self.max_connections {
-            return Err(Limit::Connections);
+            return Err(RefuseReason::Connections);
         }
         if let Some(max) = self.max_per_peer {
             let mut by_address = self.by_address();
             let count = by_address.get(&address(peer)).copied().unwrap_or(0);
             if count >= max {
-                return Err(Limit::PerPeer);
+                return Err(RefuseReason::PerPeer);
             }
             by_address.insert(address(peer), count + 1);
         }
@@ -82,7 +82,7 @@ mod tests {
         let admission = admission(2, None);
         let peer = "192.0.2.1:1".parse().unwrap();
         assert_eq!((admission.admit(peer), admission.admit(peer)), (Ok(()), Ok(())));
-        assert_eq!(admission.admit(peer), Err(Limit::Connections));
+        assert_eq!(admission.admit(peer), Err(RefuseReason::Connections));
         admission.release(peer);
         assert_eq!(admission.admit(peer), Ok(()));
     }
@@ -93,7 +93,7 @@ mod tests {
         let (first, second) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:1".parse().unwrap());
         let mapped = "[::ffff:192.0.2.1]:2".parse().unwrap();
         assert_eq!((admission.admit(first), admission.admit(second)), (Ok(()), Ok(())));
-        assert_eq!(admission.admit(mapped), Err(Limit::PerPeer));
+        assert_eq!(admission.admit(mapped), Err(RefuseReason::PerPeer));
         admission.release(first);
         assert_eq!(admission.admit(mapped), Ok(()));
         admission.release(mapped);

@@ -10,7 +10,7 @@ use crate::{BindError, Config};
 /// How often to look for one port that is free on every address.
 const FREE_PORT_TRIES: usize = 32;
 
-/// Sockets that listen, and the addresses that this machine turned out not to have.
+/// Sockets that listen, and the addresses that this machine set_interest out not to have.
 pub(crate) struct Bound {
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) skipped: Vec<BindError>,
@@ -135,9 +135,9 @@ mod tests {
         let bound = bind(&Config { backlog: 4, ..config("127.0.0.1", 0) }).unwrap();
         let address = bound.listeners[0].local_addr().unwrap();
         // Linux lets one more in, and drops what those after it send: they try again until they give up.
-        let patience = std::time::Duration::from_millis(200);
-        let knock = || std::net::TcpStream::connect_timeout(&address, patience).ok();
-        let waiting: Vec<_> = std::iter::from_fn(knock).take(10).collect();
+        let backoff = std::time::Duration::from_millis(200);
+        let wake = || std::net::TcpStream::connect_timeout(&address, backoff).ok();
+        let waiting: Vec<_> = std::iter::from_fn(wake).take(10).collect();
         assert_eq!(waiting.len(), 5);
     }
 

@@ -11,11 +11,11 @@
 //! 5. End a connection for its own faults only: RST, EPIPE and the like never reach another.
 //! 6. Keep the deadlines: idle and write timeout, by the monotonic clock, at no cost while unset.
 //! 7. On [`stop`](crate::Handle::stop), echo what was received by then, send FIN, and give the peer
-//!    time to take it and to say goodbye; on [`cut`](crate::Handle::cut) or at the drain deadline,
+//!    time to take it and to say goodbye; on [`abort`](crate::Handle::abort) or at the drain deadline,
 //!    close, and count those that were still owed something.
 //!
 //! What it gets: an [`Acceptor`], whose connections are admitted, non-blocking and have TCP_NODELAY
-//! set, a [`Sleeper`] that is woken when the server is to stop, and a [`Service`] to report to. What a
+//! set, a [`ShutdownListener`] that is woken when the server is to stop, and a [`Service`] to report to. What a
 //! connection owes is kept by a [`Session`](crate::session::Session).
 
 mod event_loop;
@@ -30,7 +30,7 @@ use crate::BindError;
 use crate::accept::Acceptor;
 use crate::config::Engine;
 use crate::service::Service;
-use crate::shutdown::Sleeper;
+use crate::shutdown::ShutdownListener;
 
 /// The engine that will run.
 #[derive(Debug)]
@@ -50,12 +50,12 @@ pub(crate) fn choose(engine: Engine) -> Result<Choice, BindError> {
     match engine {
         // By docs/performance.md a ring is the fastest where the system has it. A thread for each of many
         // connections costs memory and switches; there is nothing that blocking calls would gain.
-        Engine::Auto => Ok(match try_out_uring() {
+        Engine::Auto => Ok(match probe_uring() {
             Ok(()) => Choice { engine: Engine::Uring, reason: None },
             Err(error) => Choice { engine: Engine::Readiness, reason: Some(error.to_string()) },
         }),
         Engine::Uring => {
-            try_out_uring()?;
+            probe_uring()?;
             Ok(Choice { engine, reason: None })
         }
         Engine::Threads | Engine::Readiness => Ok(Choice { engine, reason: None }),
@@ -63,9 +63,9 @@ pub(crate) fn choose(engine: Engine) -> Result<Choice, BindError> {
 }
 
 /// Whether a ring works here. Neither the version nor the configuration of a kernel tells.
-fn try_out_uring() -> Result<(), BindError> {
+fn probe_uring() -> Result<(), BindError> {
     #[cfg(target_os = "linux")]
-    let result = uring::try_out();
+    let result = uring::probe();
     #[cfg(not(target_os = "linux"))]
     let result = Err(io::ErrorKind::Unsupported.into());
     result.map_err(|source| BindError::Engine { engine: Engine::Uring, source })
@@ -75,13 +75,13 @@ fn try_out_uring() -> Result<(), BindError> {
 pub(crate) fn run(
     engine: Engine,
     acceptor: Acceptor,
-    sleeper: Sleeper,
+    shutdown: ShutdownListener,
     service: &Service<'_>,
 ) -> io::Result<()> {
     match engine {
-        Engine::Threads => threads::run(acceptor, sleeper, service),
+        Engine::Threads => threads::run(acceptor, shutdown, service),
         #[cfg(target_os = "linux")]
-        Engine::Uring => uring::run(acceptor, sleeper, service),
-        _ => readiness::run(acceptor, sleeper, service),
+        Engine::Uring => uring::run(acceptor, shutdown, service),
+        _ => readiness::run(acceptor, shutdown, service),
     }
 }

@@ -22,7 +22,7 @@ pub enum Event {
         /// The other end.
         peer: SocketAddr,
         /// Which limit.
-        limit: Limit,
+        limit: RefuseReason,
     },
     /// A peer broke the framing. The messages before that are echoed, then the connection is closed.
     FramingBroken {
@@ -53,7 +53,7 @@ pub enum Event {
 /// A limit that keeps connections out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Limit {
+pub enum RefuseReason {
     /// [`Config::max_connections`](crate::Config::max_connections).
     Connections,
     /// [`Config::max_per_peer`](crate::Config::max_per_peer).
@@ -81,7 +81,7 @@ pub enum CloseReason {
     /// The server stopped; everything received by then was echoed.
     Stopped,
     /// The server stopped and could not wait any longer: something was owed.
-    Cut,
+    Aborted,
     /// The server reset or ended it on purpose; see [`Faults`](crate::Faults).
     Fault,
 }
@@ -95,7 +95,7 @@ impl CloseReason {
         Self::Idle,
         Self::Stalled,
         Self::Stopped,
-        Self::Cut,
+        Self::Aborted,
         Self::Fault,
     ];
 
@@ -109,7 +109,7 @@ impl CloseReason {
             Self::Idle => "idle",
             Self::Stalled => "stalled",
             Self::Stopped => "stopped",
-            Self::Cut => "cut",
+            Self::Aborted => "cut",
             Self::Fault => "fault",
         }
     }

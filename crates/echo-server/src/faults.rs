@@ -76,7 +76,7 @@ impl Eq for Probability {}
 /// What chance decides about a connection. Each has a generator of its own, so that no decision depends on how
 /// many others there were.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Chance {
+pub(crate) enum RngStream {
     Refuse,
     Slice,
     Corrupt,
@@ -86,18 +86,18 @@ pub(crate) enum Chance {
 impl Faults {
     /// Whether the connection with this number is reset when it is accepted.
     pub(crate) fn refuses(&self, connection: u64) -> bool {
-        self.refuse.0 > 0.0 && self.generator(connection, Chance::Refuse).f64() < self.refuse.0
+        self.refuse.0 > 0.0 && self.generator(connection, RngStream::Refuse).f64() < self.refuse.0
     }
 
     /// Decides one thing about the connection with this number.
-    pub(crate) fn generator(&self, connection: u64, chance: Chance) -> Rng {
-        let of_chance = scatter(self.seed) ^ chance as u64;
-        Rng::with_seed(scatter(scatter(of_chance) ^ connection))
+    pub(crate) fn generator(&self, connection: u64, chance: RngStream) -> Rng {
+        let of_chance = mix(self.seed) ^ chance as u64;
+        Rng::with_seed(mix(mix(of_chance) ^ connection))
     }
 }
 
 /// A number far from those of its neighbours. Generators whose seeds are near each other roll much the same.
-pub(crate) fn scatter(number: u64) -> u64 {
+pub(crate) fn mix(number: u64) -> u64 {
     Rng::with_seed(number).u64(..)
 }
 

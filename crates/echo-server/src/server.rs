@@ -9,7 +9,7 @@ use crate::admission::Admission;
 use crate::bind::{Bound, bind};
 use crate::engine;
 use crate::service::Service;
-use crate::shutdown::Sleeper;
+use crate::shutdown::ShutdownListener;
 use crate::{BindError, Config, Counters, Engine, Event, Handle, Summary};
 
 /// An echo server whose sockets are bound and listening, so that peers can connect already.
@@ -20,7 +20,7 @@ pub struct Server {
     skipped: Vec<BindError>,
     acceptor: Acceptor,
     handle: Handle,
-    sleeper: Sleeper,
+    shutdown: ShutdownListener,
     counters: Counters,
 }
 
@@ -44,7 +44,7 @@ impl Server {
     /// # Errors
     ///
     /// A socket cannot be made non-blocking, or the engine that is asked for cannot run.
-    pub fn on(config: Config, listeners: Vec<TcpListener>) -> Result<Self, BindError> {
+    pub fn from_listeners(config: Config, listeners: Vec<TcpListener>) -> Result<Self, BindError> {
         let choice = engine::choose(config.engine)?;
         for listener in &listeners {
             listener.set_nonblocking(true).map_err(BindError::Setup)?;
@@ -64,9 +64,9 @@ impl Server {
             .collect::<Result<_, _>>()
             .map_err(BindError::Setup)?;
         let acceptor = Acceptor::new(listeners, config.backlog);
-        let (handle, sleeper) = Handle::new().map_err(BindError::Setup)?;
+        let (handle, shutdown) = Handle::new().map_err(BindError::Setup)?;
         let counters = Counters::default();
-        Ok(Self { config, choice, addresses, skipped, acceptor, handle, sleeper, counters })
+        Ok(Self { config, choice, addresses, skipped, acceptor, handle, shutdown, counters })
     }
 
     /// The addresses it listens on, with the real port where 0 was asked for.
@@ -120,7 +120,7 @@ impl Server {
             admission: &Admission::new(&self.config),
             observe: &observe,
         };
-        engine::run(self.choice.engine, self.acceptor, self.sleeper, &service)?;
+        engine::run(self.choice.engine, self.acceptor, self.shutdown, &service)?;
         Ok(self.counters.read())
     }
 }
@@ -147,7 +147,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let other = listener.try_clone().unwrap();
             let config = Config { engine, threads: 2, ..Config::default() };
-            Some((Server::on(config, vec![listener]).ok()?, other))
+            Some((Server::from_listeners(config, vec![listener]).ok()?, other))
         };
         [Engine::Readiness, Engine::Uring].into_iter().filter_map(start)
     }

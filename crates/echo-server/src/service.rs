@@ -21,11 +21,11 @@ pub(crate) struct Service<'a> {
 impl Service<'_> {
     /// Gives a test a service of its own, which nobody observes, and whom it wakes.
     #[cfg(test)]
-    pub(crate) fn of_a_test<T>(
+    pub(crate) fn for_test<T>(
         config: &Config,
-        test: impl FnOnce(&Service<'_>, crate::shutdown::Sleeper) -> T,
+        test: impl FnOnce(&Service<'_>, crate::shutdown::ShutdownListener) -> T,
     ) -> T {
-        let (handle, sleeper) = Handle::new().unwrap();
+        let (handle, shutdown) = Handle::new().unwrap();
         let service = Service {
             config,
             handle: &handle,
@@ -33,7 +33,7 @@ impl Service<'_> {
             admission: &Admission::new(config),
             observe: &|_| {},
         };
-        test(&service, sleeper)
+        test(&service, shutdown)
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -11,9 +11,9 @@
 //! With faults on purpose there is a `Hold` before each `Write`, until that may be; and after a last `Write`
 //! there can be a `Stall` or a `Reset`.
 
-mod fate;
+mod fault_injector;
 mod framed;
-mod owed;
+mod send_buffer;
 #[cfg(test)]
 mod tests;
 
@@ -22,27 +22,27 @@ use std::time::Instant;
 
 use echo_proto::FrameError;
 
-use self::fate::{Ending, Fate};
+use self::fault_injector::{FaultInjector, Termination};
 use self::framed::Framed;
-use self::owed::Owed;
+use self::send_buffer::SendBuffer;
 use crate::{CloseReason, Config};
 
 /// The state of one connection, driven by an engine.
 ///
 /// An engine gives it what it receives and a way to send that takes as much as there is room for;
-/// [`next`](Self::next) then says what the connection waits for. It is small, because a server holds
+/// [`state`](Self::state) then says what the connection waits for. It is small, because a server holds
 /// one for each connection, and one that owes nothing holds no buffer.
 pub(crate) struct Session {
     /// Raw bytes that nobody harms have none.
-    detour: Option<Box<Detour>>,
-    owed: Option<Box<Owed>>,
+    pipeline: Option<Box<Pipeline>>,
+    owed: Option<Box<SendBuffer>>,
     input: Input,
     fin_sent: bool,
 }
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum State {
     /// Bytes from the peer.
     Read,
     /// The time at which owed bytes may go: [`Session::release`]. Until then nothing is read.
@@ -76,37 +76,38 @@ enum Input {
 }
 
 /// What stands between the bytes that come and those that go back.
-struct Detour {
+struct Pipeline {
     /// With framing, what finds the messages; raw bytes need nobody to understand them.
     framed: Option<Framed>,
     /// With faults on purpose, what does them.
-    fate: Option<Box<Fate>>,
+    injector: Option<Box<FaultInjector>>,
 }
 
 impl Session {
     /// `number` tells the connection apart from all others: its faults depend on it.
     pub(crate) fn new(config: &Config, number: u64) -> Self {
         let framed = config.framing.is_framed().then(|| Framed::new(config));
-        let fate = config.faults.as_ref().map(|faults| Box::new(Fate::new(faults, number)));
-        let is_plain = framed.is_none() && fate.is_none();
-        let detour = (!is_plain).then(|| Box::new(Detour { framed, fate }));
-        let mut session = Self { detour, owed: None, input: Input::Open, fin_sent: false };
-        session.end_on_purpose();
+        let injector =
+            config.faults.as_ref().map(|faults| Box::new(FaultInjector::new(faults, number)));
+        let is_plain = framed.is_none() && injector.is_none();
+        let pipeline = (!is_plain).then(|| Box::new(Pipeline { framed, injector }));
+        let mut session = Self { pipeline, owed: None, input: Input::Open, fin_sent: false };
+        session.inject_termination();
         session
     }
 
-    pub(crate) fn next(&self) -> Next {
+    pub(crate) fn state(&self) -> State {
         match (self.input, self.fin_sent) {
-            _ if self.owed.is_some() => match self.fate() {
-                Some(fate) if fate.released() == 0 => Next::Hold,
-                _ => Next::Write,
+            _ if self.owed.is_some() => match self.injector() {
+                Some(injector) if injector.released() == 0 => State::Hold,
+                _ => State::Write,
             },
-            (Input::Open, _) => Next::Read,
-            (Input::Stalled, _) => Next::Stall,
-            (Input::Reset, _) => Next::Reset,
-            (Input::Refused | Input::Ended, false) => Next::Finish,
-            (Input::Refused, true) => Next::Discard,
-            (Input::Ended, true) => Next::Close,
+            (Input::Open, _) => State::Read,
+            (Input::Stalled, _) => State::Stall,
+            (Input::Reset, _) => State::Reset,
+            (Input::Refused | Input::Ended, false) => State::Finish,
+            (Input::Refused, true) => State::Discard,
+            (Input::Ended, true) => State::Close,
         }
     }
 
@@ -122,18 +123,19 @@ impl Session {
         mut piece: &[u8],
         mut send: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let Some(detour) = &mut self.detour else {
-            return Owed::send_or_keep(&mut self.owed, piece, send);
+        let Some(pipeline) = &mut self.pipeline else {
+            return SendBuffer::send_or_keep(&mut self.owed, piece, send);
         };
         let mut sent = 0;
-        let mut pass = |bytes: &[u8]| match &mut detour.fate {
-            None => Owed::send_or_keep(&mut self.owed, bytes, &mut send).map(|count| sent += count),
-            Some(fate) => {
-                fate.take(bytes, &mut self.owed);
+        let mut pass = |bytes: &[u8]| match &mut pipeline.injector {
+            None => SendBuffer::send_or_keep(&mut self.owed, bytes, &mut send)
+                .map(|count| sent += count),
+            Some(injector) => {
+                injector.take(bytes, &mut self.owed);
                 Ok(())
             }
         };
-        match &mut detour.framed {
+        match &mut pipeline.framed {
             None => pass(piece)?,
             Some(framed) => {
                 while let Some(bytes) = framed.next_echo(&mut piece) {
@@ -141,29 +143,29 @@ impl Session {
                 }
             }
         }
-        self.end_on_purpose();
+        self.inject_termination();
         if self.broken().is_some() && self.input == Input::Open {
             self.refuse_input();
         }
         Ok(sent)
     }
 
-    /// Decides whether the next bytes that are [held back](Next::Hold) may go now. Returns whether they may;
+    /// Decides whether the next bytes that are [held back](State::Hold) may go now. Returns whether they may;
     /// if not, [`due`](Self::due) says when.
     pub(crate) fn release(&mut self, now: Instant) -> bool {
         let owed = self.owed.as_ref().map_or(0, |owed| owed.rest().len());
-        self.fate_mut().is_none_or(|fate| fate.release(owed, now))
+        self.injector_mut().is_none_or(|injector| injector.release(owed, now))
     }
 
     /// When the next bytes that are held back may go, if that is decided.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.fate()?.due()
+        self.injector()?.due()
     }
 
     /// Holds nothing back from now on.
-    pub(crate) fn hurry(&mut self) {
-        if let Some(fate) = self.fate_mut() {
-            fate.hurry();
+    pub(crate) fn release_all(&mut self) {
+        if let Some(injector) = self.injector_mut() {
+            injector.release_all();
         }
     }
 
@@ -177,12 +179,13 @@ impl Session {
         send: impl FnOnce(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let Some(owed) = &mut self.owed else { return Ok(0) };
-        let fate = self.detour.as_mut().and_then(|detour| detour.fate.as_mut());
+        let injector = self.pipeline.as_mut().and_then(|pipeline| pipeline.injector.as_mut());
         let rest = owed.rest();
-        let sent = send(&rest[..fate.as_ref().map_or(rest.len(), |fate| fate.released())])?;
+        let sent =
+            send(&rest[..injector.as_ref().map_or(rest.len(), |injector| injector.released())])?;
         owed.sent(sent);
-        if let Some(fate) = fate {
-            fate.sent(sent);
+        if let Some(injector) = injector {
+            injector.sent(sent);
         }
         if owed.rest().is_empty() {
             self.owed = None;
@@ -193,7 +196,8 @@ impl Session {
     /// The peer has sent FIN.
     pub(crate) fn peer_ended(&mut self) {
         if self.input == Input::Open
-            && let Some(framed) = self.detour.as_mut().and_then(|detour| detour.framed.as_mut())
+            && let Some(framed) =
+                self.pipeline.as_mut().and_then(|pipeline| pipeline.framed.as_mut())
         {
             framed.finish();
         }
@@ -208,13 +212,13 @@ impl Session {
     }
 
     /// Ends the echo where it is to end on purpose.
-    fn end_on_purpose(&mut self) {
-        let ending = self.fate().and_then(Fate::ending);
-        if let (Input::Open, Some(ending)) = (self.input, ending) {
-            self.input = match ending {
-                Ending::Reset => Input::Reset,
-                Ending::Close => Input::Refused,
-                Ending::Stall => Input::Stalled,
+    fn inject_termination(&mut self) {
+        let termination = self.injector().and_then(FaultInjector::termination);
+        if let (Input::Open, Some(termination)) = (self.input, termination) {
+            self.input = match termination {
+                Termination::Reset => Input::Reset,
+                Termination::Close => Input::Refused,
+                Termination::Stall => Input::Stalled,
             };
         }
     }
@@ -225,8 +229,8 @@ impl Session {
     }
 
     /// Whether what the peer sends next goes back byte for byte, behind nothing that is owed.
-    pub(crate) fn is_transparent(&self) -> bool {
-        self.detour.is_none() && self.next() == Next::Read
+    pub(crate) fn is_passthrough(&self) -> bool {
+        self.pipeline.is_none() && self.state() == State::Read
     }
 
     /// Whether bytes were taken from the peer that could not be sent back yet.
@@ -246,22 +250,22 @@ impl Session {
 
     /// Why it has ended, if nothing else has ended it.
     pub(crate) fn reason(&self) -> CloseReason {
-        match self.fate().and_then(Fate::ending) {
-            Some(Ending::Reset | Ending::Close) => CloseReason::Fault,
+        match self.injector().and_then(FaultInjector::termination) {
+            Some(Termination::Reset | Termination::Close) => CloseReason::Fault,
             _ if self.broken().is_some() => CloseReason::Framing,
             _ => CloseReason::Done,
         }
     }
 
     fn framed(&self) -> Option<&Framed> {
-        self.detour.as_ref()?.framed.as_ref()
+        self.pipeline.as_ref()?.framed.as_ref()
     }
 
-    fn fate(&self) -> Option<&Fate> {
-        self.detour.as_ref()?.fate.as_deref()
+    fn injector(&self) -> Option<&FaultInjector> {
+        self.pipeline.as_ref()?.injector.as_deref()
     }
 
-    fn fate_mut(&mut self) -> Option<&mut Fate> {
-        self.detour.as_mut()?.fate.as_deref_mut()
+    fn injector_mut(&mut self) -> Option<&mut FaultInjector> {
+        self.pipeline.as_mut()?.injector.as_deref_mut()
     }
 }

@@ -31,23 +31,23 @@ pub(crate) enum Phase {
     /// Accept no more, echo what was received, say goodbye.
     Draining,
     /// Close what is left.
-    Cutting,
+    Aborting,
 }
 
 /// The thread that a [`Handle`] wakes, as long as it sleeps here.
-pub(crate) struct Sleeper {
+pub(crate) struct ShutdownListener {
     poll: Poll,
     events: Events,
 }
 
 impl Handle {
     /// A handle, and whom it wakes.
-    pub(crate) fn new() -> io::Result<(Self, Sleeper)> {
+    pub(crate) fn new() -> io::Result<(Self, ShutdownListener)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let phase = AtomicU8::new(Phase::Running as u8);
         let handle = Self { shared: Arc::new(Shared { phase, waker }) };
-        Ok((handle, Sleeper { poll, events: Events::with_capacity(16) }))
+        Ok((handle, ShutdownListener { poll, events: Events::with_capacity(16) }))
     }
 
     /// Accepts no more connections, echoes every byte already received and ends the connections.
@@ -59,8 +59,8 @@ impl Handle {
     }
 
     /// Closes every connection at once, whatever is owed to it. `run` then returns.
-    pub fn cut(&self) {
-        self.advance(Phase::Cutting);
+    pub fn abort(&self) {
+        self.advance(Phase::Aborting);
     }
 
     fn advance(&self, phase: Phase) {
@@ -72,11 +72,11 @@ impl Handle {
         match self.shared.phase.load(Ordering::Acquire) {
             0 => Phase::Running,
             1 => Phase::Draining,
-            _ => Phase::Cutting,
+            _ => Phase::Aborting,
         }
     }
 
-    /// Wakes the [`Sleeper`].
+    /// Wakes the [`ShutdownListener`].
     pub(crate) fn wake(&self) {
         // It writes to an eventfd or a pipe of our own. That fails only when one is already full
         // of wake-ups, and then the thread wakes anyway.
@@ -84,7 +84,7 @@ impl Handle {
     }
 }
 
-impl Sleeper {
+impl ShutdownListener {
     /// Wakes up for connections that come to these, too.
     pub(crate) fn watch(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
         for (index, listener) in listeners.iter_mut().enumerate() {

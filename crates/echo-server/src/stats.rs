@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::{CloseReason, Limit};
+use crate::{CloseReason, RefuseReason};
 
 /// What a run amounts to, so far or in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,11 +85,11 @@ impl Counters {
         self.counts.open.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn refused(&self, limit: Limit) {
+    pub(crate) fn refused(&self, limit: RefuseReason) {
         let count = match limit {
-            Limit::Connections => &self.counts.refused_full,
-            Limit::PerPeer => &self.counts.refused_per_peer,
-            Limit::Fault => &self.counts.refused_on_purpose,
+            RefuseReason::Connections => &self.counts.refused_full,
+            RefuseReason::PerPeer => &self.counts.refused_per_peer,
+            RefuseReason::Fault => &self.counts.refused_on_purpose,
         };
         count.fetch_add(1, Relaxed);
     }

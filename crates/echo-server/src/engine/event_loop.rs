@@ -1,14 +1,14 @@
 //! What the engines with event loops have in common: everything but how a loop learns the news.
 //!
-//! A [`worker`] waits for news from its [`Source`], gives each [`connection`] its turn and looks at the
+//! A [`worker`] waits for news from its [`Poller`], gives each [`connection`] its turn and looks at the
 //! deadlines. The first of them accepts as well, and hands each connection to the one with the fewest
-//! ([`crew`]). The engines differ in their source.
+//! ([`pool`]). The engines differ in their source.
 
-mod alarms;
+mod compact_addr;
 mod connection;
-mod crew;
-mod peer;
-mod vigil;
+mod pool;
+mod spin;
+mod timers;
 mod worker;
 
 use std::io;
@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 
-pub(super) use self::crew::{Waker, serve};
+pub(super) use self::pool::{Waker, serve};
 
 /// Where a worker learns what happens to its connections.
-pub(super) trait Source {
+pub(super) trait Poller {
     /// Bytes that it has received for a connection.
     type Piece;
 
@@ -36,11 +36,11 @@ pub(super) trait Source {
     /// connection's next.
     fn forget(&mut self, key: usize, stream: TcpStream);
 
-    /// Waits until there are news, but no longer than `timeout`. Returns whether there are.
+    /// Interest until there are news, but no longer than `timeout`. Returns whether there are.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool>;
 
     /// The next of these news.
-    fn next(&mut self) -> Option<News<Self::Piece>>;
+    fn next(&mut self) -> Option<Event<Self::Piece>>;
 
     /// Whether it receives for the connection at `key`, so that nobody else may.
     fn receives(&self, _key: usize) -> bool {
@@ -53,7 +53,7 @@ pub(super) trait Source {
     }
 
     /// What the connection at `key` waits for after its turn, in which it has echoed so many bytes.
-    fn turned(&mut self, _key: usize, _waits: Waits, _echoed: u64) {}
+    fn set_interest(&mut self, _key: usize, _waits: Interest, _echoed: u64) {}
 
     /// What it has received.
     fn bytes<'a>(&'a self, piece: &'a Self::Piece) -> &'a [u8];
@@ -67,7 +67,7 @@ pub(super) trait Source {
 
 /// What a connection waits for after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waits {
+pub(super) enum Interest {
     /// More bytes from the peer, to be echoed.
     Peer,
     /// What the peer still sends while the connection is being ended.
@@ -81,11 +81,11 @@ pub(super) enum Waits {
 /// What a source reports.
 #[derive(Debug)]
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "some of it only a ring reports"))]
-pub(super) enum News<P> {
+pub(super) enum Event<P> {
     /// Somebody knocked: there are connections to take in, or there is another phase.
-    Knock,
+    Wake,
     /// Connections have come to a listener.
-    Arrivals,
+    AcceptReady,
     /// Something has changed about a connection.
     Ready {
         key: usize,
@@ -95,11 +95,11 @@ pub(super) enum News<P> {
         /// says nothing about whether there is more.
         ended: bool,
     },
-    /// Bytes were received for a connection. They have to be [given](Source::give_back) or
-    /// [sent](Source::send_back) back.
+    /// Bytes were received for a connection. They have to be [given](Poller::give_back) or
+    /// [sent](Poller::send_back) back.
     Received { key: usize, piece: P },
     /// There was no room for a piece that was to be sent back, but for some bytes.
-    Unsent { key: usize, piece: P, sent: usize },
+    ShortWrite { key: usize, piece: P, sent: usize },
     /// A connection is broken, or cannot be watched any more.
     Lost { key: usize },
 }

@@ -10,14 +10,14 @@ use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
-use mio::event::Event;
+use mio::event::Event as MioEvent;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use super::event_loop::{self, News, Source};
+use super::event_loop::{self, Event, Poller};
 use crate::accept::Acceptor;
 use crate::service::Service;
-use crate::shutdown::Sleeper;
+use crate::shutdown::ShutdownListener;
 
 /// The token of the waker; connections have their place in the worker's table.
 const WAKER: Token = Token(usize::MAX);
@@ -28,20 +28,24 @@ const EVENTS: usize = 1024;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
 /// every connection has ended.
-pub(crate) fn run(acceptor: Acceptor, sleeper: Sleeper, service: &Service<'_>) -> io::Result<()> {
+pub(crate) fn run(
+    acceptor: Acceptor,
+    shutdown: ShutdownListener,
+    service: &Service<'_>,
+) -> io::Result<()> {
     let mut loops = Vec::new();
     for _ in 0..service.config.threads.max(1) {
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
-        let knock: event_loop::Waker = Box::new(move || {
+        let wake: event_loop::Waker = Box::new(move || {
             // It fails only when the waker is full of wake-ups already.
             let _ = waker.wake();
         });
-        loops.push((poll, knock));
+        loops.push((poll, wake));
     }
-    event_loop::serve(acceptor, sleeper, service, loops, |poll, seat| {
-        let (events, news) = (Events::with_capacity(EVENTS), VecDeque::new());
-        seat.work(Readiness { poll, events, news });
+    event_loop::serve(acceptor, shutdown, service, loops, |poll, context| {
+        let (events, pending) = (Events::with_capacity(EVENTS), VecDeque::new());
+        context.work(Readiness { poll, events, pending });
     })
 }
 
@@ -49,10 +53,10 @@ pub(crate) fn run(acceptor: Acceptor, sleeper: Sleeper, service: &Service<'_>) -
 struct Readiness {
     poll: Poll,
     events: Events,
-    news: VecDeque<News<Infallible>>,
+    pending: VecDeque<Event<Infallible>>,
 }
 
-impl Source for Readiness {
+impl Poller for Readiness {
     /// Whoever has a socket that is ready receives by itself.
     type Piece = Infallible;
 
@@ -79,19 +83,19 @@ impl Source for Readiness {
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.poll.poll(&mut self.events, timeout)?;
-        self.news.extend(self.events.iter().map(|event| match event.token() {
-            WAKER => News::Knock,
-            LISTENER => News::Arrivals,
+        self.pending.extend(self.events.iter().map(|event| match event.token() {
+            WAKER => Event::Wake,
+            LISTENER => Event::AcceptReady,
             Token(key) => {
                 let ended = event.is_read_closed() || event.is_error() || is_urgent(event);
-                News::Ready { key, readable: event.is_readable() || ended, ended }
+                Event::Ready { key, readable: event.is_readable() || ended, ended }
             }
         }));
-        Ok(!self.news.is_empty())
+        Ok(!self.pending.is_empty())
     }
 
-    fn next(&mut self) -> Option<News<Infallible>> {
-        self.news.pop_front()
+    fn next(&mut self) -> Option<Event<Infallible>> {
+        self.pending.pop_front()
     }
 
     fn bytes<'a>(&'a self, piece: &'a Infallible) -> &'a [u8] {
@@ -117,6 +121,6 @@ fn interest() -> Interest {
 }
 
 /// Whether there is urgent data, where the system tells.
-fn is_urgent(event: &Event) -> bool {
+fn is_urgent(event: &MioEvent) -> bool {
     cfg!(target_os = "linux") && event.is_priority()
 }

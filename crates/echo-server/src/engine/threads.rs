@@ -2,7 +2,7 @@
 //!
 //! Blocking calls make this the engine to read first. What they make hard is to stop: a thread
 //! asleep in `recv` sees no flag. So each sleeps for [`TICK`] at most, which costs a running echo
-//! nothing and an idle connection five wake-ups a second, and [`cut`](crate::Handle::cut) shuts the
+//! nothing and an idle connection five wake-ups a second, and [`abort`](crate::Handle::abort) shuts the
 //! sockets down underneath the sleepers.
 
 mod faltering;
@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::accept::{Acceptor, Arrival};
-use crate::farewell;
+use crate::accept::{Acceptor, Incoming};
+use crate::linger;
 use crate::service::Service;
-use crate::session::{Next, Session};
-use crate::shutdown::{Phase, Sleeper};
+use crate::session::{Session, State};
+use crate::shutdown::{Phase, ShutdownListener};
 use crate::system::unacknowledged;
 use crate::{CloseReason, Config};
 
@@ -37,15 +37,15 @@ const STACK: usize = 128 * 1024;
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once).
 pub(crate) fn run(
     acceptor: Acceptor,
-    mut sleeper: Sleeper,
+    mut shutdown: ShutdownListener,
     service: &Service<'_>,
 ) -> io::Result<()> {
     let engine = Engine { service, open: Mutex::default() };
     thread::scope(|scope| {
         // The scope waits for every connection: if the observer panics, they must not go on.
-        let _guard = CutOnPanic(&engine);
-        let accepted = acceptor.run(&mut sleeper, service, |arrival| {
-            engine.start(scope, arrival)?;
+        let _guard = AbortOnPanic(&engine);
+        let accepted = acceptor.run(&mut shutdown, service, |incoming| {
+            engine.start(scope, incoming)?;
             let once = service.config.once;
             Ok(if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
@@ -53,7 +53,7 @@ pub(crate) fn run(
             // The listener broke: those who are connected still get what is owed to them.
             service.handle.stop();
         }
-        engine.wait_for_the_last(&mut sleeper);
+        engine.wait_for_the_last(&mut shutdown);
         accepted
     })
 }
@@ -75,9 +75,9 @@ impl Engine<'_> {
     fn start<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        arrival: Arrival,
+        incoming: Incoming,
     ) -> io::Result<()> {
-        let Arrival { stream, peer, number } = arrival;
+        let Incoming { stream, peer, number } = incoming;
         // The acceptor's sockets are non-blocking, as an event loop wants them.
         stream.set_nonblocking(false)?;
         let stream = Arc::new(stream);
@@ -96,27 +96,27 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Waits until every connection has ended; once stopping, for the drain timeout at most.
-    fn wait_for_the_last(&self, sleeper: &mut Sleeper) {
+    /// Interest until every connection has ended; once stopping, for the drain timeout at most.
+    fn wait_for_the_last(&self, shutdown: &mut ShutdownListener) {
         let mut draining_since = None;
         while !self.open().streams.is_empty() {
-            let mut patience = None;
+            let mut backoff = None;
             if self.service.phase() > Phase::Running {
                 let since = *draining_since.get_or_insert_with(Instant::now);
-                patience = Some(self.service.config.drain_timeout.saturating_sub(since.elapsed()));
+                backoff = Some(self.service.config.drain_timeout.saturating_sub(since.elapsed()));
             }
-            if patience == Some(Duration::ZERO) || self.service.phase() == Phase::Cutting {
-                return self.cut();
+            if backoff == Some(Duration::ZERO) || self.service.phase() == Phase::Aborting {
+                return self.abort();
             }
-            if sleeper.sleep(patience).is_err() {
+            if shutdown.sleep(backoff).is_err() {
                 thread::sleep(TICK);
             }
         }
     }
 
     /// Ends every connection, whatever is owed to it.
-    fn cut(&self) {
-        self.service.handle.cut();
+    fn abort(&self) {
+        self.service.handle.abort();
         for stream in self.open().streams.values() {
             // Wakes its thread with an error. Fails where the peer was quicker.
             let _ = stream.shutdown(Shutdown::Both);
@@ -130,12 +130,12 @@ impl Engine<'_> {
 }
 
 /// Ends the connections when the thread that accepts them panics.
-struct CutOnPanic<'a>(&'a Engine<'a>);
+struct AbortOnPanic<'a>(&'a Engine<'a>);
 
-impl Drop for CutOnPanic<'_> {
+impl Drop for AbortOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.cut();
+            self.0.abort();
         }
     }
 }
@@ -182,7 +182,7 @@ impl<'a> Connection<'a> {
     fn run(mut self) {
         // A connection that breaks ends, and that is all: nobody else is concerned.
         let reason = match self.serve() {
-            _ if self.owing && self.service.phase() == Phase::Cutting => CloseReason::Cut,
+            _ if self.owing && self.service.phase() == Phase::Aborting => CloseReason::Aborted,
             Ok(CloseReason::Done) => self.session.reason(),
             Ok(reason) => reason,
             Err(error) if error.kind() == ErrorKind::WouldBlock => CloseReason::Stalled,
@@ -200,22 +200,22 @@ impl<'a> Connection<'a> {
         self.stream.set_read_timeout(Some(tick))?;
         let mut buffer = vec![0; BUFFER];
         let mut silent_since = Instant::now();
-        while matches!(self.session.next(), Next::Read | Next::Stall) {
+        while matches!(self.session.state(), State::Read | State::Stall) {
             if self.service.phase() > Phase::Running {
                 return self.drain(&mut buffer);
             }
-            let received = match self.session.next() {
-                Next::Stall => self.pause(tick).map(|()| None),
+            let received = match self.session.state() {
+                State::Stall => self.pause(tick).map(|()| None),
                 _ => self.echo_once(&mut buffer),
             };
             if received?.is_some() {
                 silent_since = Instant::now();
             } else if config.idle_timeout.is_some_and(|idle| silent_since.elapsed() >= idle) {
                 self.session.refuse_input();
-                return self.farewell(&mut buffer, CloseReason::Idle);
+                return self.linger(&mut buffer, CloseReason::Idle);
             }
         }
-        self.farewell(&mut buffer, CloseReason::Done)
+        self.linger(&mut buffer, CloseReason::Done)
     }
 
     /// Echoes what had been received when the stop came, and takes leave.
@@ -224,13 +224,13 @@ impl<'a> Connection<'a> {
         // The receive queue cannot have held more than this; what comes later is not ours to echo,
         // and a peer that never pauses must not keep the server from stopping.
         let mut owed = SockRef::from(self.stream).recv_buffer_size()?;
-        while owed > 0 && self.session.next() == Next::Read {
+        while owed > 0 && self.session.state() == State::Read {
             let limit = buffer.len().min(owed);
             let Some(count) = self.echo_once(&mut buffer[..limit])? else { break };
             owed -= count;
         }
         self.session.refuse_input();
-        self.farewell(buffer, CloseReason::Stopped)
+        self.linger(buffer, CloseReason::Stopped)
     }
 
     /// One `recv` and one `sendall`. A peer that does not read blocks it, and so is not read from.
@@ -259,20 +259,20 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends FIN, and listens to a peer that may still be sending until it can be closed without harm.
-    fn farewell(&mut self, buffer: &mut [u8], reason: CloseReason) -> io::Result<CloseReason> {
-        if self.session.next() == Next::Reset {
+    fn linger(&mut self, buffer: &mut [u8], reason: CloseReason) -> io::Result<CloseReason> {
+        if self.session.state() == State::Reset {
             return self.reset();
         }
         self.service.finishing(self.peer, &self.session);
         self.stream.shutdown(Shutdown::Write)?;
         self.session.fin_sent();
-        self.stream.set_read_timeout(Some(farewell::SILENCE))?;
-        let (mut taken_at, mut untaken) = (Instant::now(), 0);
-        while self.session.next() == Next::Discard {
+        self.stream.set_read_timeout(Some(linger::LINGER_TIMEOUT))?;
+        let (mut taken_at, mut unacked) = (Instant::now(), 0);
+        while self.session.state() == State::Discard {
             let received = receive(self.stream, buffer)?;
             let unacknowledged = unacknowledged(self.stream);
             self.owing = unacknowledged > 0;
-            if self.owing && unacknowledged != std::mem::replace(&mut untaken, unacknowledged) {
+            if self.owing && unacknowledged != std::mem::replace(&mut unacked, unacknowledged) {
                 taken_at = Instant::now();
             }
             if self.owing
@@ -287,9 +287,9 @@ impl<'a> Connection<'a> {
             if received == Some(0) {
                 self.session.peer_ended();
             }
-            let silent = if received.is_none() { farewell::SILENCE } else { Duration::ZERO };
-            if self.service.phase() == Phase::Cutting
-                || farewell::is_over(unacknowledged, silent, taken_at.elapsed())
+            let silent = if received.is_none() { linger::LINGER_TIMEOUT } else { Duration::ZERO };
+            if self.service.phase() == Phase::Aborting
+                || linger::is_over(unacknowledged, silent, taken_at.elapsed())
             {
                 break;
             }

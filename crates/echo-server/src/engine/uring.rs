@@ -27,30 +27,34 @@ use self::sockets::Sockets;
 use super::event_loop;
 use crate::accept::Acceptor;
 use crate::service::Service;
-use crate::shutdown::Sleeper;
+use crate::shutdown::ShutdownListener;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
 /// every connection has ended.
-pub(crate) fn run(acceptor: Acceptor, sleeper: Sleeper, service: &Service<'_>) -> io::Result<()> {
-    run_with(SIZES, acceptor, sleeper, service)
+pub(crate) fn run(
+    acceptor: Acceptor,
+    shutdown: ShutdownListener,
+    service: &Service<'_>,
+) -> io::Result<()> {
+    run_with(SIZES, acceptor, shutdown, service)
 }
 
 fn run_with(
     sizes: Sizes,
     acceptor: Acceptor,
-    sleeper: Sleeper,
+    shutdown: ShutdownListener,
     service: &Service<'_>,
 ) -> io::Result<()> {
     let mut loops = Vec::new();
     for _ in 0..service.config.threads.max(1) {
-        let bell = Arc::new(bell()?);
-        let rope = Arc::clone(&bell);
-        let knock: event_loop::Waker = Box::new(move || ring_the(&*rope));
-        loops.push(((Parts::set_up(sizes)?, bell), knock));
+        let wake_fd = Arc::new(wake_fd()?);
+        let waker_fd = Arc::clone(&wake_fd);
+        let wake: event_loop::Waker = Box::new(move || wake(&*waker_fd));
+        loops.push(((Parts::set_up(sizes)?, wake_fd), wake));
     }
-    event_loop::serve(acceptor, sleeper, service, loops, |(mut parts, bell), seat| {
+    event_loop::serve(acceptor, shutdown, service, loops, |(mut parts, wake_fd), context| {
         let ring = Ring::start(&mut parts).expect("it takes no more than to enable it");
-        seat.work(Sockets::new(ring, bell, sizes.crowd));
+        context.work(Sockets::new(ring, wake_fd, sizes.crowd));
     })
 }
 
@@ -59,7 +63,7 @@ fn run_with(
 /// # Errors
 ///
 /// It does not.
-pub(crate) fn try_out() -> io::Result<()> {
+pub(crate) fn probe() -> io::Result<()> {
     // A large pool that is freed would make glibc keep twice as much at the end of each heap from then on
     // (mallopt(3), M_MMAP_THRESHOLD).
     let mut parts = Parts::set_up(Sizes { buffers: 16, ..SIZES })?;
@@ -82,11 +86,11 @@ pub(crate) fn try_out() -> io::Result<()> {
 }
 
 /// What a worker is woken with: a counter that nobody reads, because every count is reported.
-fn bell() -> io::Result<OwnedFd> {
+fn wake_fd() -> io::Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
-fn ring_the(bell: &impl AsFd) {
+fn wake(wake_fd: &impl AsFd) {
     // It fails when the counter is full, 2⁶⁴ knocks from now.
-    let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+    let _ = rustix::io::write(wake_fd, &1_u64.to_ne_bytes());
 }

@@ -23,7 +23,7 @@ impl Framed {
     pub(super) fn next_echo<'m, 'i: 'm>(&'m mut self, piece: &mut &'i [u8]) -> Option<&'m [u8]> {
         if self.decoder.buffered() > 0 {
             // Its beginning came with an earlier piece, so it goes back from the decoder's memory.
-            let frame = settle(self.decoder.decode(piece), &mut self.broken)?;
+            let frame = after_turn(self.decoder.decode(piece), &mut self.broken)?;
             self.messages += 1;
             return Some(frame.wire());
         }
@@ -31,7 +31,7 @@ impl Framed {
         let whole = *piece;
         let mut length = 0;
         while self.broken.is_none()
-            && let Some(frame) = settle(self.decoder.decode(piece), &mut self.broken)
+            && let Some(frame) = after_turn(self.decoder.decode(piece), &mut self.broken)
         {
             self.messages += 1;
             length += frame.wire().len();
@@ -46,7 +46,7 @@ impl Framed {
 }
 
 /// Keeps the error of a broken stream, which is told once, when all that was whole is on its way.
-fn settle<'a>(
+fn after_turn<'a>(
     decoded: Result<Option<Frame<'a>>, FrameError>,
     broken: &mut Option<FrameError>,
 ) -> Option<Frame<'a>> {

@@ -16,10 +16,10 @@ enum Does {
 use Does::{Ends, GetsFin, HasRoom, IsRefused, Sends};
 
 /// Runs a table of events, what is sent because of each, and what the session then waits for.
-fn run(framing: Framing, table: &[(Does, &str, Next)]) -> Session {
+fn run(framing: Framing, table: &[(Does, &str, State)]) -> Session {
     let config = Config { framing, max_frame: 4, ..Config::default() };
     let mut session = Session::new(&config, 0);
-    assert_eq!(session.next(), Next::Read);
+    assert_eq!(session.state(), State::Read);
     for (row, (event, echo, next)) in table.iter().enumerate() {
         let mut sent = Vec::new();
         let mut room = match event {
@@ -40,7 +40,7 @@ fn run(framing: Framing, table: &[(Does, &str, Next)]) -> Session {
             GetsFin => (session.fin_sent(), 0).1,
         };
         assert_eq!(str::from_utf8(&sent).unwrap(), *echo, "row {row}");
-        assert_eq!((count, session.next()), (echo.len(), *next), "row {row}");
+        assert_eq!((count, session.state()), (echo.len(), *next), "row {row}");
     }
     session
 }
@@ -50,9 +50,9 @@ fn bytes_go_back_as_they_come_until_both_have_said_goodbye() {
     let session = run(
         Framing::Raw,
         &[
-            (Sends("longer than a frame", 99), "longer than a frame", Next::Read),
-            (Ends, "", Next::Finish),
-            (GetsFin, "", Next::Close),
+            (Sends("longer than a frame", 99), "longer than a frame", State::Read),
+            (Ends, "", State::Finish),
+            (GetsFin, "", State::Close),
         ],
     );
     assert_eq!((session.broken(), session.messages(), session.owes()), (None, 0, false));
@@ -63,15 +63,15 @@ fn what_there_is_no_room_for_is_owed_and_nothing_is_read_meanwhile() {
     run(
         Framing::Raw,
         &[
-            (Sends("Hello", 2), "He", Next::Write),
-            (HasRoom(0), "", Next::Write),
-            (HasRoom(1), "l", Next::Write),
-            (HasRoom(9), "lo", Next::Read),
-            (Sends("again", 0), "", Next::Write),
-            (HasRoom(5), "again", Next::Read),
+            (Sends("Hello", 2), "He", State::Write),
+            (HasRoom(0), "", State::Write),
+            (HasRoom(1), "l", State::Write),
+            (HasRoom(9), "lo", State::Read),
+            (Sends("again", 0), "", State::Write),
+            (HasRoom(5), "again", State::Read),
         ],
     );
-    assert!(run(Framing::Raw, &[(Sends("Hello", 2), "He", Next::Write)]).owes());
+    assert!(run(Framing::Raw, &[(Sends("Hello", 2), "He", State::Write)]).owes());
 }
 
 #[test]
@@ -79,11 +79,11 @@ fn half_close_waits_for_the_owed_bytes_before_the_fin() {
     run(
         Framing::Raw,
         &[
-            (Sends("Hello", 1), "H", Next::Write),
-            (Ends, "", Next::Write),
-            (HasRoom(3), "ell", Next::Write),
-            (HasRoom(3), "o", Next::Finish),
-            (GetsFin, "", Next::Close),
+            (Sends("Hello", 1), "H", State::Write),
+            (Ends, "", State::Write),
+            (HasRoom(3), "ell", State::Write),
+            (HasRoom(3), "o", State::Finish),
+            (GetsFin, "", State::Close),
         ],
     );
 }
@@ -93,11 +93,11 @@ fn a_stop_echoes_what_is_owed_and_drops_the_rest() {
     run(
         Framing::Raw,
         &[
-            (Sends("Hello", 1), "H", Next::Write),
-            (IsRefused, "", Next::Write),
-            (HasRoom(9), "ello", Next::Finish),
-            (GetsFin, "", Next::Discard),
-            (Ends, "", Next::Close),
+            (Sends("Hello", 1), "H", State::Write),
+            (IsRefused, "", State::Write),
+            (HasRoom(9), "ello", State::Finish),
+            (GetsFin, "", State::Discard),
+            (Ends, "", State::Close),
         ],
     );
 }
@@ -106,7 +106,7 @@ fn a_stop_echoes_what_is_owed_and_drops_the_rest() {
 fn a_peer_that_ended_is_not_waited_for_when_the_server_stops() {
     run(
         Framing::Raw,
-        &[(Ends, "", Next::Finish), (IsRefused, "", Next::Finish), (GetsFin, "", Next::Close)],
+        &[(Ends, "", State::Finish), (IsRefused, "", State::Finish), (GetsFin, "", State::Close)],
     );
 }
 
@@ -115,12 +115,12 @@ fn only_whole_messages_go_back() {
     let session = run(
         Framing::Line,
         &[
-            (Sends("a", 9), "", Next::Read),
-            (Sends("b\nc", 9), "ab\n", Next::Read),
-            (Sends("\n\nd", 9), "c\n\n", Next::Read),
-            (Sends("\nx\ny\n", 1), "d", Next::Write),
-            (HasRoom(9), "\nx\ny\n", Next::Read),
-            (Ends, "", Next::Finish),
+            (Sends("a", 9), "", State::Read),
+            (Sends("b\nc", 9), "ab\n", State::Read),
+            (Sends("\n\nd", 9), "c\n\n", State::Read),
+            (Sends("\nx\ny\n", 1), "d", State::Write),
+            (HasRoom(9), "\nx\ny\n", State::Read),
+            (Ends, "", State::Finish),
         ],
     );
     assert_eq!((session.broken(), session.messages()), (None, 6));
@@ -131,10 +131,10 @@ fn messages_before_a_broken_one_go_back_and_nothing_after_it() {
     let session = run(
         Framing::Length,
         &[
-            (Sends("\0\0\0\x01a\0\0\0\x05", 9), "\0\0\0\x01a", Next::Finish),
-            (Sends("\0\0\0\x01b", 9), "", Next::Finish),
-            (GetsFin, "", Next::Discard),
-            (Ends, "", Next::Close),
+            (Sends("\0\0\0\x01a\0\0\0\x05", 9), "\0\0\0\x01a", State::Finish),
+            (Sends("\0\0\0\x01b", 9), "", State::Finish),
+            (GetsFin, "", State::Discard),
+            (Ends, "", State::Close),
         ],
     );
     let too_large = Some(FrameError::FrameTooLarge { len: 5, max: 4 });
@@ -145,14 +145,14 @@ fn messages_before_a_broken_one_go_back_and_nothing_after_it() {
 #[test]
 fn an_end_inside_a_message_breaks_the_framing_and_a_stop_there_does_not() {
     let truncated = Some(FrameError::Truncated { received: 2, missing: 2 });
-    let cut = [(Sends("\0\0", 9), "", Next::Read), (Ends, "", Next::Finish)];
+    let cut = [(Sends("\0\0", 9), "", State::Read), (Ends, "", State::Finish)];
     assert_eq!(run(Framing::Length, &cut).broken(), truncated);
     let stopped = run(
         Framing::Length,
         &[
-            (Sends("\0\0", 9), "", Next::Read),
-            (IsRefused, "", Next::Finish),
-            (Ends, "", Next::Finish),
+            (Sends("\0\0", 9), "", State::Read),
+            (IsRefused, "", State::Finish),
+            (Ends, "", State::Finish),
         ],
     );
     assert_eq!(stopped.broken(), None);

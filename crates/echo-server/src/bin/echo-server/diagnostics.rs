@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use echo_server::{CloseReason, Event, FrameError, Limit, Summary};
+use echo_server::{CloseReason, Event, FrameError, RefuseReason, Summary};
 use serde_json::{Map, Value, json};
 
 use crate::print::{Lines, peer_name};
@@ -95,7 +95,7 @@ impl Diagnostics {
         self.tell("stopped", fields, || summary_text(summary, framed, lines_lost));
     }
 
-    /// Waits for what is queued.
+    /// Interest for what is queued.
     pub(crate) fn finish(&self) {
         self.lines.finish();
     }
@@ -123,18 +123,18 @@ impl Diagnostics {
     }
 }
 
-fn limit_option(limit: Limit) -> &'static str {
+fn limit_option(limit: RefuseReason) -> &'static str {
     match limit {
-        Limit::PerPeer => "--max-per-peer",
-        Limit::Fault => "--refuse",
+        RefuseReason::PerPeer => "--max-per-peer",
+        RefuseReason::Fault => "--refuse",
         _ => "--max-connections",
     }
 }
 
-fn refused_text(peer: SocketAddr, limit: Limit) -> String {
+fn refused_text(peer: SocketAddr, limit: RefuseReason) -> String {
     let (peer, option) = (peer_name(peer), limit_option(limit));
     match limit {
-        Limit::Fault => format!("{peer}: refused on purpose ({option})"),
+        RefuseReason::Fault => format!("{peer}: refused on purpose ({option})"),
         _ => format!("{peer}: refused, {option} is reached"),
     }
 }
@@ -198,7 +198,7 @@ fn summary_text(summary: &Summary, framed: bool, lines_lost: u64) -> String {
     if refused > 0 {
         line += &format!(", {} refused", count(refused, "connection"));
     }
-    let cut = summary.closed_as(CloseReason::Cut);
+    let cut = summary.closed_as(CloseReason::Aborted);
     if cut > 0 {
         line += &format!(", {} cut before all was echoed", count(cut, "connection"));
     }
@@ -267,12 +267,12 @@ mod tests {
                 r#"{"error":"Too many open files","event":"accept_paused"}"#,
             ),
             (
-                Event::Refused { peer, limit: Limit::Connections },
+                Event::Refused { peer, limit: RefuseReason::Connections },
                 "('192.0.2.1', 7): refused, --max-connections is reached",
                 r#"{"event":"refused","limit":"--max-connections","peer":"192.0.2.1:7"}"#,
             ),
             (
-                Event::Refused { peer, limit: Limit::Fault },
+                Event::Refused { peer, limit: RefuseReason::Fault },
                 "('192.0.2.1', 7): refused on purpose (--refuse)",
                 r#"{"event":"refused","limit":"--refuse","peer":"192.0.2.1:7"}"#,
             ),

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let lines_lost = stdout.finish();
     let code = match &result {
         Ok(Some(summary)) => {
-            let cut = summary.closed_as(CloseReason::Cut) > 0;
+            let cut = summary.closed_as(CloseReason::Aborted) > 0;
             if cut || !cli.quiet {
                 diagnostics.summary(summary, cli.framing.is_framed(), lines_lost);
             }
@@ -53,7 +53,7 @@ fn run(
     let config = cli.config(limits::raise(cli.threads()));
     let faults = config.faults.clone();
     let server = match systemd::sockets()? {
-        handed_over if !handed_over.is_empty() => Server::on(config, handed_over)?,
+        handed_over if !handed_over.is_empty() => Server::from_listeners(config, handed_over)?,
         _ => Server::bind(config)?,
     };
     for passed_over in server.skipped() {

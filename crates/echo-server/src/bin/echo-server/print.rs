@@ -59,7 +59,7 @@ impl Lines {
         let _ = self.queue.try_send(line);
     }
 
-    /// Waits for the queued lines, but not for a reader that does not read. Returns how many were
+    /// Interest for the queued lines, but not for a reader that does not read. Returns how many were
     /// lost.
     pub(crate) fn finish(&self) -> u64 {
         let started = Instant::now();

@@ -41,7 +41,7 @@ impl Reaction {
         }
         debug_assert!(matches!(signal, SIGINT | SIGTERM));
         if self.signalled.swap(true, Ordering::Relaxed) {
-            self.handle.cut();
+            self.handle.abort();
         } else {
             systemd::stopping();
             self.handle.stop();

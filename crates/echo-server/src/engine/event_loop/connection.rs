@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use super::peer::Peer;
+use super::compact_addr::CompactAddr;
 use crate::CloseReason;
-use crate::accept::Arrival;
-use crate::farewell;
+use crate::accept::Incoming;
+use crate::linger;
 use crate::service::Service;
-use crate::session::{Next, Session};
+use crate::session::{Session, State};
 use crate::system::unacknowledged;
 
 /// On Windows mio reports a socket again only after a call on it would have blocked, so there every
@@ -24,21 +24,21 @@ const PIECES: usize = 64;
 
 /// Milliseconds since the worker's epoch: half the size of an `Instant`, and a deadline needs no more.
 /// It wraps around after 49 days, so only differences mean something.
-pub(super) type Tick = u32;
+pub(super) type Millis = u32;
 
 /// A connection. There may be ten thousand of them, and most owe nothing: it is kept small.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
-    pub(super) peer: Peer,
+    pub(super) peer: CompactAddr,
     pub(super) session: Session,
     pub(super) echoed: u64,
-    pub(super) accepted: Tick,
+    pub(super) accepted: Millis,
     /// When bytes last moved, either way.
-    pub(super) active: Tick,
+    pub(super) active: Millis,
     /// When the peer last took something of what it was owed, after our FIN.
-    pub(super) fin: Tick,
+    pub(super) fin: Millis,
     /// What it had not taken by then.
-    pub(super) untaken: u32,
+    pub(super) unacked: u32,
     /// When stopping, bytes that may have been received by then and were not read yet.
     pub(super) left_to_drain: u32,
     /// The system has reported an end of the stream, an error or an urgent byte, so that a `recv` that
@@ -46,8 +46,8 @@ pub(super) struct Connection {
     pub(super) ended: bool,
     /// In the queue of those with more to read.
     pub(super) queued: bool,
-    /// Counted among the pressed.
-    pub(super) pressed: bool,
+    /// Counted among the backpressured.
+    pub(super) backpressured: bool,
     /// Why it will be closed, if that is not the peer's doing.
     pub(super) reason: Option<CloseReason>,
 }
@@ -56,7 +56,7 @@ pub(super) struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// It waits for an event.
-    Waits,
+    Interest,
     /// It waits for a time as well.
     Until(Instant),
     /// There may be more to do.
@@ -66,20 +66,20 @@ pub(super) enum Turn {
 }
 
 impl Connection {
-    pub(super) fn new(service: &Service<'_>, arrival: Arrival, now: Tick) -> Self {
+    pub(super) fn new(service: &Service<'_>, incoming: Incoming, now: Millis) -> Self {
         Self {
-            stream: TcpStream::from_std(arrival.stream),
-            peer: arrival.peer.into(),
-            session: Session::new(service.config, arrival.number),
+            stream: TcpStream::from_std(incoming.stream),
+            peer: incoming.peer.into(),
+            session: Session::new(service.config, incoming.number),
             echoed: 0,
             accepted: now,
             active: now,
             fin: now,
-            untaken: 0,
+            unacked: 0,
             left_to_drain: 0,
             ended: false,
             queued: false,
-            pressed: false,
+            backpressured: false,
             reason: None,
         }
     }
@@ -90,17 +90,17 @@ impl Connection {
         service: &Service<'_>,
         buffer: &mut [u8],
         readable: bool,
-        now: Tick,
+        now: Millis,
     ) -> io::Result<Turn> {
-        let turn = match self.session.next() {
-            Next::Write | Next::Hold => {
+        let turn = match self.session.state() {
+            State::Write | State::Hold => {
                 self.flush(now)?;
                 // While something was owed nothing was read.
                 Turn::More
             }
-            Next::Read if readable => self.echo(buffer, now)?,
-            Next::Discard if readable => self.discard(buffer, now)?,
-            _ => Turn::Waits,
+            State::Read if readable => self.echo(buffer, now)?,
+            State::Discard if readable => self.discard(buffer, now)?,
+            _ => Turn::Interest,
         };
         self.conclude(service, turn, now)
     }
@@ -110,54 +110,54 @@ impl Connection {
         &mut self,
         service: &Service<'_>,
         piece: &[u8],
-        now: Tick,
+        now: Millis,
     ) -> io::Result<Turn> {
-        let turn = match self.session.next() {
-            Next::Read | Next::Hold | Next::Write => {
+        let turn = match self.session.state() {
+            State::Read | State::Hold | State::Write => {
                 let limit = self.limit(piece.len());
                 self.echo_back(&piece[..limit], now)?;
-                Turn::Waits
+                Turn::Interest
             }
             _ => {
                 self.active = now;
-                Turn::Waits
+                Turn::Interest
             }
         };
         self.conclude(service, turn, now)
     }
 
     /// Whether what is received for it goes back as it is and at once.
-    pub(super) fn takes_as_it_is(&self) -> bool {
-        self.session.is_transparent() && self.left_to_drain == 0
+    pub(super) fn is_passthrough(&self) -> bool {
+        self.session.is_passthrough() && self.left_to_drain == 0
     }
 
-    /// Bytes that went back [as they were](Self::takes_as_it_is) did not: there was no room for them.
+    /// Bytes that went back [as they were](Self::is_passthrough) did not: there was no room for them.
     pub(super) fn take_back(&mut self, bytes: &[u8]) -> io::Result<Turn> {
         self.echoed -= bytes.len() as u64;
         self.session.received(bytes, |_| Ok(0))?;
-        Ok(Turn::Waits)
+        Ok(Turn::Interest)
     }
 
-    fn conclude(&mut self, service: &Service<'_>, turn: Turn, now: Tick) -> io::Result<Turn> {
+    fn conclude(&mut self, service: &Service<'_>, turn: Turn, now: Millis) -> io::Result<Turn> {
         let mut turn = turn;
-        if self.left_to_drain > 0 && self.session.next() == Next::Stall {
+        if self.left_to_drain > 0 && self.session.state() == State::Stall {
             // What is in its receive queue would not have been taken either.
             self.stop_draining();
         }
-        if self.session.next() == Next::Finish {
+        if self.session.state() == State::Finish {
             service.finishing(self.peer.address(), &self.session);
             self.session.fin_sent();
             // Where the peer has ended too, the close that comes next sends the FIN.
-            if self.session.next() != Next::Close {
+            if self.session.state() != State::Close {
                 self.stream.shutdown(Shutdown::Write)?;
             }
             self.fin = now;
             turn = Turn::More;
         }
-        Ok(match self.session.next() {
-            Next::Close => Turn::Over,
-            Next::Write => Turn::Waits,
-            Next::Hold | Next::Stall | Next::Reset => self.falter()?,
+        Ok(match self.session.state() {
+            State::Close => Turn::Over,
+            State::Write => Turn::Interest,
+            State::Hold | State::Stall | State::Reset => self.falter()?,
             _ if self.ended => Turn::More,
             _ => turn,
         })
@@ -171,24 +171,24 @@ impl Connection {
         {
             return Err(error);
         }
-        match self.session.next() {
-            Next::Hold => Ok(self.session.due().map_or(Turn::More, Turn::Until)),
-            Next::Reset if unacknowledged(&self.stream) > 0 => {
-                Ok(Turn::Until(Instant::now() + farewell::LOOK))
+        match self.session.state() {
+            State::Hold => Ok(self.session.due().map_or(Turn::More, Turn::Until)),
+            State::Reset if unacknowledged(&self.stream) > 0 => {
+                Ok(Turn::Until(Instant::now() + linger::RESET_POLL))
             }
-            Next::Reset => {
-                farewell::reset_when_closed(SockRef::from(&self.stream))?;
+            State::Reset => {
+                linger::reset_when_closed(SockRef::from(&self.stream))?;
                 Ok(Turn::Over)
             }
-            _ => Ok(Turn::Waits),
+            _ => Ok(Turn::Interest),
         }
     }
 
     /// Sends what is owed until there is no more room, or the rest is held back.
-    fn flush(&mut self, now: Tick) -> io::Result<()> {
+    fn flush(&mut self, now: Millis) -> io::Result<()> {
         let mut pieces = 0;
         loop {
-            if self.session.next() == Next::Hold
+            if self.session.state() == State::Hold
                 && pieces < PIECES
                 && self.session.release(Instant::now())
             {
@@ -196,7 +196,7 @@ impl Connection {
                 // Until now it was not the peer that had to take something.
                 self.active = now;
             }
-            if self.session.next() != Next::Write {
+            if self.session.state() != State::Write {
                 return Ok(());
             }
             let stream = &self.stream;
@@ -209,25 +209,25 @@ impl Connection {
     }
 
     /// One `recv` and its echo.
-    fn echo(&mut self, buffer: &mut [u8], now: Tick) -> io::Result<Turn> {
+    fn echo(&mut self, buffer: &mut [u8], now: Millis) -> io::Result<Turn> {
         let limit = self.limit(buffer.len());
         let Some(count) = receive(&self.stream, &mut buffer[..limit])? else {
             self.ended = false;
             if self.left_to_drain > 0 {
                 self.stop_draining();
             }
-            return Ok(Turn::Waits);
+            return Ok(Turn::Interest);
         };
         if count == 0 {
             self.session.peer_ended();
-            return Ok(Turn::Waits);
+            return Ok(Turn::Interest);
         }
         let draining = self.left_to_drain > 0;
         self.echo_back(&buffer[..count], now)?;
         if REARMS_ON_BLOCK {
             self.flush(now)?;
         }
-        Ok(if draining || count == limit || REARMS_ON_BLOCK { Turn::More } else { Turn::Waits })
+        Ok(if draining || count == limit || REARMS_ON_BLOCK { Turn::More } else { Turn::Interest })
     }
 
     /// How much of `room` may be received.
@@ -236,12 +236,12 @@ impl Connection {
     }
 
     /// Sends back what was received, as far as there is room.
-    fn echo_back(&mut self, bytes: &[u8], now: Tick) -> io::Result<()> {
+    fn echo_back(&mut self, bytes: &[u8], now: Millis) -> io::Result<()> {
         let stream = &self.stream;
         let sent = self.session.received(bytes, |bytes| send(stream, bytes))?;
         self.sent(sent, now);
         self.active = now;
-        if self.session.next() == Next::Hold {
+        if self.session.state() == State::Hold {
             self.flush(now)?;
         }
         if self.left_to_drain > 0 {
@@ -254,7 +254,7 @@ impl Connection {
     }
 
     /// Bytes have gone back.
-    pub(super) fn sent(&mut self, count: usize, now: Tick) {
+    pub(super) fn sent(&mut self, count: usize, now: Millis) {
         self.echoed += count as u64;
         if count > 0 {
             self.active = now;
@@ -262,15 +262,15 @@ impl Connection {
     }
 
     /// Takes what a peer sends that has our FIN, and drops it.
-    fn discard(&mut self, buffer: &mut [u8], now: Tick) -> io::Result<Turn> {
+    fn discard(&mut self, buffer: &mut [u8], now: Millis) -> io::Result<Turn> {
         match receive(&self.stream, buffer)? {
             None => {
                 self.ended = false;
-                Ok(Turn::Waits)
+                Ok(Turn::Interest)
             }
             Some(0) => {
                 self.session.peer_ended();
-                Ok(Turn::Waits)
+                Ok(Turn::Interest)
             }
             Some(_) => {
                 self.active = now;
@@ -281,8 +281,8 @@ impl Connection {
 
     /// The server stops: what may have been received by now is still echoed.
     pub(super) fn start_draining(&mut self) {
-        match self.session.next() {
-            Next::Read | Next::Hold | Next::Write | Next::Stall => self.session.hurry(),
+        match self.session.state() {
+            State::Read | State::Hold | State::Write | State::Stall => self.session.release_all(),
             _ => return, // it is leaving already, for another reason
         }
         self.reason = Some(CloseReason::Stopped);
@@ -301,24 +301,24 @@ impl Connection {
     }
 
     /// Whether its time is up, and for what reason.
-    pub(super) fn overdue(&mut self, service: &Service<'_>, now: Tick) -> Option<CloseReason> {
-        let since = |tick: Tick| Duration::from_millis(now.wrapping_sub(tick).into());
+    pub(super) fn overdue(&mut self, service: &Service<'_>, now: Millis) -> Option<CloseReason> {
+        let since = |tick: Millis| Duration::from_millis(now.wrapping_sub(tick).into());
         let silent = since(self.active);
         let passed =
             |deadline: Option<Duration>| deadline.is_some_and(|deadline| silent >= deadline);
-        match self.session.next() {
-            Next::Read | Next::Stall if passed(service.config.idle_timeout) => {
+        match self.session.state() {
+            State::Read | State::Stall if passed(service.config.idle_timeout) => {
                 Some(CloseReason::Idle)
             }
-            Next::Write if passed(service.config.write_timeout) => Some(CloseReason::Stalled),
-            next @ (Next::Discard | Next::Reset) => {
-                let untaken = u32::try_from(unacknowledged(&self.stream)).unwrap_or(u32::MAX);
-                if next == Next::Discard
-                    && farewell::is_over(untaken as usize, silent, since(self.fin))
+            State::Write if passed(service.config.write_timeout) => Some(CloseReason::Stalled),
+            next @ (State::Discard | State::Reset) => {
+                let unacked = u32::try_from(unacknowledged(&self.stream)).unwrap_or(u32::MAX);
+                if next == State::Discard
+                    && linger::is_over(unacked as usize, silent, since(self.fin))
                 {
                     return Some(self.reason.unwrap_or(self.session.reason()));
                 }
-                if untaken != std::mem::replace(&mut self.untaken, untaken) {
+                if unacked != std::mem::replace(&mut self.unacked, unacked) {
                     self.fin = now;
                 }
                 let limit = service.config.write_timeout;
@@ -364,8 +364,8 @@ mod tests {
         stream.set_nonblocking(true).unwrap();
         flood.set_nonblocking(true).unwrap();
 
-        Service::of_a_test(&Config::default(), |service, _| {
-            let mut connection = Connection::new(service, Arrival { stream, peer, number: 0 }, 0);
+        Service::for_test(&Config::default(), |service, _| {
+            let mut connection = Connection::new(service, Incoming { stream, peer, number: 0 }, 0);
             connection.start_draining();
             let most = u64::from(connection.left_to_drain);
             let mut buffer = vec![0; 4096];
@@ -376,7 +376,7 @@ mod tests {
                 connection.turn(service, &mut buffer, true, 0).unwrap();
             }
             assert!((1..=most).contains(&connection.echoed), "{} of {most}", connection.echoed);
-            assert_eq!(connection.session.next(), Next::Discard);
+            assert_eq!(connection.session.state(), State::Discard);
         });
     }
 }

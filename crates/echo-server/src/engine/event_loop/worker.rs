@@ -1,6 +1,6 @@
 //! One event loop: waits for news, gives each connection its turn, and looks at the deadlines.
 //!
-//! A source reports what has *changed*, once. So whoever stops before a socket is empty must come back
+//! A poller reports what has *changed*, once. So whoever stops before a socket is empty must come back
 //! by itself: a `recv` that fills the buffer, or that an end of the stream may follow, puts the connection
 //! into a queue and has its next turn after everybody else. A `recv` that leaves room in the buffer has
 //! emptied the socket (epoll(7), question 9), but for what `Connection::ended` and `REARMS_ON_BLOCK` say.
@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::alarms::Alarms;
-use super::connection::{Connection, Tick, Turn};
-use super::crew::Seat;
-use super::vigil::Vigil;
-use super::{News, Source, Waits};
+use super::connection::{Connection, Millis, Turn};
+use super::pool::WorkerContext;
+use super::spin::AdaptiveSpin;
+use super::timers::Timers;
+use super::{Event, Interest, Poller};
 use crate::CloseReason;
-use crate::accept::Arrival;
-use crate::farewell;
+use crate::accept::Incoming;
+use crate::linger;
 use crate::service::Service;
-use crate::session::Next;
+use crate::session::State;
 use crate::shutdown::Phase;
 use crate::system::{release_memory, unacknowledged};
 
@@ -34,60 +34,60 @@ const BUFFER: usize = 64 * 1024;
 /// for news after each would cost the large messages more than it gives the small.
 const RECEIVES: usize = 4;
 /// Deadlines are looked at this often at least, and this often at most.
-const SWEEP: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+const SWEEP_PERIOD: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// An event loop and the connections it drives.
-struct Worker<'a, S> {
-    seat: Seat<'a>,
+struct Worker<'a, P> {
+    context: WorkerContext<'a>,
     service: &'a Service<'a>,
-    source: S,
+    poller: P,
     /// When to accept again: after a pause, or where some were left for another turn.
     accept_at: Option<Instant>,
     connections: Slab<Connection>,
     /// Connections whose socket may still have something to read.
     more: VecDeque<usize>,
-    alarms: Alarms,
+    timers: Timers,
     buffer: Vec<u8>,
     /// Connections that owe something or take leave: those with a deadline whatever the settings.
-    pressed: usize,
-    /// Some were pressed since memory was last given back.
-    strained: bool,
+    backpressured: usize,
+    /// Some were backpressured since memory was last given back.
+    trim_pending: bool,
     /// All times of connections are counted from here.
     epoch: Instant,
-    now: Tick,
+    now: Millis,
     last_news: Instant,
-    vigil: Vigil,
+    spin: AdaptiveSpin,
     last_sweep: Instant,
     /// Bytes echoed in this turn of the loop, counted for all to see at its end. Those that turn out not
     /// to have been may make it negative, modulo 2⁶⁴, as which it is added.
     echoed: u64,
 }
 
-impl Seat<'_> {
-    /// Drives connections on what `source` reports, until the server has stopped.
-    pub(in crate::engine) fn work(self, source: impl Source) {
-        Worker::new(self, source).run();
+impl WorkerContext<'_> {
+    /// Drives connections on what `poller` reports, until the server has stopped.
+    pub(in crate::engine) fn work(self, poller: impl Poller) {
+        Worker::new(self, poller).run();
     }
 }
 
-impl<'a, S: Source> Worker<'a, S> {
-    fn new(seat: Seat<'a>, source: S) -> Self {
+impl<'a, P: Poller> Worker<'a, P> {
+    fn new(context: WorkerContext<'a>, poller: P) -> Self {
         let epoch = Instant::now();
         Self {
-            service: seat.crew.service,
-            seat,
-            source,
+            service: context.pool.service,
+            context,
+            poller,
             accept_at: None,
             connections: Slab::new(),
             more: VecDeque::new(),
-            alarms: Alarms::default(),
+            timers: Timers::default(),
             buffer: vec![0; BUFFER],
-            pressed: 0,
-            strained: false,
+            backpressured: 0,
+            trim_pending: false,
             epoch,
             now: 0,
             last_news: epoch,
-            vigil: Vigil::new(),
+            spin: AdaptiveSpin::new(),
             last_sweep: epoch,
             echoed: 0,
         }
@@ -99,49 +99,48 @@ impl<'a, S: Source> Worker<'a, S> {
         while phase == Phase::Running || !self.connections.is_empty() {
             self.wait();
             let mut arrivals = false;
-            while let Some(news) = self.source.next() {
+            while let Some(news) = self.poller.next() {
                 match news {
-                    News::Knock => phase = self.open_door(phase),
-                    News::Arrivals => arrivals = true,
-                    News::Ready { key, readable, ended } => {
+                    Event::Wake => phase = self.on_wake(phase),
+                    Event::AcceptReady => arrivals = true,
+                    Event::Ready { key, readable, ended } => {
                         if ended && let Some(connection) = self.connections.get_mut(key) {
                             connection.ended = true;
                         }
                         self.ready(key, readable);
                     }
-                    News::Received { key, piece } => self.received(key, piece),
-                    News::Unsent { key, piece, sent } => self.unsent(key, piece, sent),
-                    News::Lost { key } => self.close(key, CloseReason::Lost),
+                    Event::Received { key, piece } => self.received(key, piece),
+                    Event::ShortWrite { key, piece, sent } => self.unsent(key, piece, sent),
+                    Event::Lost { key } => self.close(key, CloseReason::Lost),
                 }
             }
             if arrivals || self.accept_at.is_some_and(|time| time <= Instant::now()) {
                 self.accept();
             }
-            self.go_on();
-            self.sound_alarms();
+            self.run_ready();
+            self.fire_expired();
             self.sweep();
             if self.echoed != 0 {
                 self.service.counters.echoed(std::mem::take(&mut self.echoed));
             }
-            if phase == Phase::Cutting {
-                self.cut_all();
+            if phase == Phase::Aborting {
+                self.abort_all();
             }
         }
     }
 
     fn wait(&mut self) {
-        let (timeout, source) = (self.timeout(), &mut self.source);
-        let any =
-            self.vigil.keep(timeout, |timeout| source.wait(timeout)).unwrap_or_else(|error| {
-                if error.kind() != ErrorKind::Interrupted {
-                    // It cannot be told what is ready: like a second without news, and then another try.
-                    thread::sleep(SWEEP.1);
-                }
-                false
-            });
+        let (timeout, poller) = (self.timeout(), &mut self.poller);
+        let any = self.spin.wait(timeout, |timeout| poller.wait(timeout)).unwrap_or_else(|error| {
+            if error.kind() != ErrorKind::Interrupted {
+                // It cannot be told what is ready: like a second without news, and then another try.
+                thread::sleep(SWEEP_PERIOD.1);
+            }
+            false
+        });
         if self.keeps_time() || !self.service.config.busy_poll.is_zero() {
             let elapsed = self.epoch.elapsed();
-            self.now = elapsed.as_millis() as Tick;
+            self.now = elapsed.as_millis() as Millis;
             if any {
                 self.last_news = self.epoch + elapsed;
             }
@@ -149,7 +148,7 @@ impl<'a, S: Source> Worker<'a, S> {
     }
 
     /// Gives everybody in the queue one turn; who still has more is behind those who are ready.
-    fn go_on(&mut self) {
+    fn run_ready(&mut self) {
         for _ in 0..self.more.len() {
             let Some(key) = self.more.pop_front() else { break };
             // Another one may have got the place of one that was queued.
@@ -162,10 +161,10 @@ impl<'a, S: Source> Worker<'a, S> {
     }
 
     /// Gives those a turn whose time has come.
-    fn sound_alarms(&mut self) {
-        if self.alarms.next().is_some() {
+    fn fire_expired(&mut self) {
+        if self.timers.next().is_some() {
             let now = Instant::now();
-            while let Some(key) = self.alarms.due(now) {
+            while let Some(key) = self.timers.due(now) {
                 self.ready(key, false);
             }
         }
@@ -179,26 +178,26 @@ impl<'a, S: Source> Worker<'a, S> {
         }
         let sweep = || self.sweep_period().saturating_sub(self.last_sweep.elapsed());
         let until = |time: Instant| time.saturating_duration_since(Instant::now());
-        let times = self.alarms.next().into_iter().chain(self.accept_at).map(until);
+        let times = self.timers.next().into_iter().chain(self.accept_at).map(until);
         self.keeps_time().then(sweep).into_iter().chain(times).min()
     }
 
     /// Whether any connection has a deadline. If not, nobody reads the clock for one.
     fn keeps_time(&self) -> bool {
-        self.pressed > 0 || self.strained || self.service.config.idle_timeout.is_some()
+        self.backpressured > 0 || self.trim_pending || self.service.config.idle_timeout.is_some()
     }
 
     /// Takes in new connections and notices a change of phase.
-    fn open_door(&mut self, before: Phase) -> Phase {
+    fn on_wake(&mut self, before: Phase) -> Phase {
         if self.service.phase() > Phase::Running {
             // Those who are in a queue at the stop still belong to those who are served.
             self.accept();
         }
-        self.now = self.epoch.elapsed().as_millis() as Tick;
+        self.now = self.epoch.elapsed().as_millis() as Millis;
         // Read before the inbox: past `Running`, everything was handed in already.
-        let phase = self.seat.crew.phase();
-        for arrival in self.seat.door.arrivals() {
-            self.take_in(arrival);
+        let phase = self.context.pool.phase();
+        for incoming in self.context.handle.arrivals() {
+            self.register(incoming);
         }
         if before == Phase::Running && phase == Phase::Draining {
             for key in self.keys() {
@@ -209,13 +208,13 @@ impl<'a, S: Source> Worker<'a, S> {
         phase
     }
 
-    fn take_in(&mut self, arrival: Arrival) {
+    fn register(&mut self, incoming: Incoming) {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
-        let connection = entry.insert(Connection::new(self.service, arrival, self.now));
+        let connection = entry.insert(Connection::new(self.service, incoming, self.now));
         // It may be over before it has begun, on purpose.
-        let begins = connection.session.next() == Next::Read;
-        if self.source.watch(key, &mut connection.stream).is_err() {
+        let begins = connection.session.state() == State::Read;
+        if self.poller.watch(key, &mut connection.stream).is_err() {
             self.close(key, CloseReason::Lost);
         } else if !begins {
             self.ready(key, false);
@@ -226,7 +225,7 @@ impl<'a, S: Source> Worker<'a, S> {
     fn ready(&mut self, key: usize, readable: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let before = connection.echoed;
-        let receives = self.source.receives(key);
+        let receives = self.poller.receives(key);
         if receives {
             // Whatever there is to read is read for it.
             connection.ended = false;
@@ -239,37 +238,37 @@ impl<'a, S: Source> Worker<'a, S> {
             }
             result = connection.turn(self.service, &mut self.buffer, true, self.now);
         }
-        self.settle(key, before, result);
+        self.after_turn(key, before, result);
     }
 
     /// Gives a connection its turn with what was received for it.
-    fn received(&mut self, key: usize, piece: S::Piece) {
+    fn received(&mut self, key: usize, piece: P::Piece) {
         let Some(connection) = self.connections.get_mut(key) else {
-            return self.source.give_back(piece);
+            return self.poller.give_back(piece);
         };
-        let (before, bytes) = (connection.echoed, self.source.bytes(&piece));
-        if connection.takes_as_it_is() {
+        let (before, bytes) = (connection.echoed, self.poller.bytes(&piece));
+        if connection.is_passthrough() {
             connection.sent(bytes.len(), self.now);
             self.echoed = self.echoed.wrapping_add(bytes.len() as u64);
-            return self.source.send_back(key, piece);
+            return self.poller.send_back(key, piece);
         }
         let result = connection.take(self.service, bytes, self.now);
-        self.source.give_back(piece);
-        self.settle(key, before, result);
+        self.poller.give_back(piece);
+        self.after_turn(key, before, result);
     }
 
     /// Has a connection owe what was to be sent back.
-    fn unsent(&mut self, key: usize, piece: S::Piece, sent: usize) {
+    fn unsent(&mut self, key: usize, piece: P::Piece, sent: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
             let before = connection.echoed;
-            let result = connection.take_back(&self.source.bytes(&piece)[sent..]);
-            self.settle(key, before, result);
+            let result = connection.take_back(&self.poller.bytes(&piece)[sent..]);
+            self.after_turn(key, before, result);
         }
-        self.source.give_back(piece);
+        self.poller.give_back(piece);
     }
 
     /// Draws the conclusions from a connection's turn, before which it had echoed `before` bytes.
-    fn settle(&mut self, key: usize, before: u64, result: io::Result<Turn>) {
+    fn after_turn(&mut self, key: usize, before: u64, result: io::Result<Turn>) {
         let connection = &mut self.connections[key];
         let echoed = connection.echoed.wrapping_sub(before);
         self.echoed = self.echoed.wrapping_add(echoed);
@@ -286,39 +285,40 @@ impl<'a, S: Source> Worker<'a, S> {
             self.more.push_back(key);
         }
         if let Turn::Until(time) = turn {
-            self.alarms.set(time, key);
+            self.timers.set(time, key);
         }
-        let waits = matches!(connection.session.next(), Next::Read | Next::Stall);
-        let pressed = !waits || connection.left_to_drain > 0;
-        if pressed != connection.pressed {
-            connection.pressed = pressed;
-            self.strained |= pressed;
+        let waits = matches!(connection.session.state(), State::Read | State::Stall);
+        let backpressured = !waits || connection.left_to_drain > 0;
+        if backpressured != connection.backpressured {
+            connection.backpressured = backpressured;
+            self.trim_pending |= backpressured;
             // The clock may not have been read for a while.
-            self.now = self.epoch.elapsed().as_millis() as Tick;
+            self.now = self.epoch.elapsed().as_millis() as Millis;
             connection.active = self.now;
             connection.fin = self.now;
-            self.pressed = if pressed { self.pressed + 1 } else { self.pressed - 1 };
+            self.backpressured =
+                if backpressured { self.backpressured + 1 } else { self.backpressured - 1 };
         }
-        let waits = match connection.session.next() {
-            _ if turn == Turn::More => Waits::Nothing,
-            Next::Read if !pressed => Waits::Peer,
-            Next::Read | Next::Finish | Next::Discard | Next::Close => Waits::Leave,
-            Next::Write | Next::Hold | Next::Stall | Next::Reset => Waits::Room,
+        let waits = match connection.session.state() {
+            _ if turn == Turn::More => Interest::Nothing,
+            State::Read if !backpressured => Interest::Peer,
+            State::Read | State::Finish | State::Discard | State::Close => Interest::Leave,
+            State::Write | State::Hold | State::Stall | State::Reset => Interest::Room,
         };
-        self.source.turned(key, waits, echoed);
+        self.poller.set_interest(key, waits, echoed);
     }
 
     fn close(&mut self, key: usize, reason: CloseReason) {
         let Some(connection) = self.connections.try_remove(key) else { return };
-        self.pressed -= usize::from(connection.pressed);
-        self.alarms.cancel(key);
-        let age = self.epoch.elapsed().as_millis() as Tick;
+        self.backpressured -= usize::from(connection.backpressured);
+        self.timers.cancel(key);
+        let age = self.epoch.elapsed().as_millis() as Millis;
         let duration = Duration::from_millis(age.wrapping_sub(connection.accepted).into());
         let Connection { peer, session, echoed, stream, .. } = connection;
         // What counts it as gone comes after it is gone.
-        self.source.forget(key, stream);
+        self.poller.forget(key, stream);
         self.service.closed(peer.address(), &session, echoed, duration, reason);
-        self.seat.door.ended();
+        self.context.handle.ended();
         if self.connections.is_empty() {
             // Ten thousand connections leave a large table behind.
             self.connections.shrink_to_fit();
@@ -333,9 +333,9 @@ impl<'a, S: Source> Worker<'a, S> {
             return;
         }
         self.last_sweep = Instant::now();
-        self.now = self.epoch.elapsed().as_millis() as Tick;
+        self.now = self.epoch.elapsed().as_millis() as Millis;
         for key in self.keys() {
-            if self.connections[key].session.next() == Next::Write {
+            if self.connections[key].session.state() == State::Write {
                 // The system reports room when a third of the send buffer is free; a slow peer may
                 // have taken less in all this time, but it has taken some.
                 self.ready(key, false);
@@ -343,7 +343,7 @@ impl<'a, S: Source> Worker<'a, S> {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             match connection.overdue(self.service, self.now) {
                 None => {}
-                Some(CloseReason::Idle) if self.source.sends(key) => {}
+                Some(CloseReason::Idle) if self.poller.sends(key) => {}
                 Some(CloseReason::Idle) => {
                     // Not before a last look: after a long stall the silence may be ours.
                     self.ready(key, true);
@@ -357,9 +357,9 @@ impl<'a, S: Source> Worker<'a, S> {
                 Some(reason) => self.close(key, reason),
             }
         }
-        if self.strained && self.pressed == 0 {
+        if self.trim_pending && self.backpressured == 0 {
             // Here and not at once: where it comes and goes, giving back would cost more than keeping.
-            self.strained = false;
+            self.trim_pending = false;
             self.more.shrink_to_fit();
             self.connections.shrink_to_fit();
             release_memory();
@@ -369,23 +369,23 @@ impl<'a, S: Source> Worker<'a, S> {
     /// A quarter of the shortest deadline, so that none is late by more than that.
     fn sweep_period(&self) -> Duration {
         let config = self.service.config;
-        let shortest = [config.idle_timeout, config.write_timeout, Some(farewell::SILENCE)]
+        let shortest = [config.idle_timeout, config.write_timeout, Some(linger::LINGER_TIMEOUT)]
             .into_iter()
             .flatten()
             .min()
-            .unwrap_or(SWEEP.1);
-        (shortest / 4).clamp(SWEEP.0, SWEEP.1)
+            .unwrap_or(SWEEP_PERIOD.1);
+        (shortest / 4).clamp(SWEEP_PERIOD.0, SWEEP_PERIOD.1)
     }
 
-    fn cut_all(&mut self) {
+    fn abort_all(&mut self) {
         for key in self.keys() {
             let connection = &self.connections[key];
             // Our FIN counts as a byte, but nobody is owed one.
-            let fin = usize::from(connection.session.next() == Next::Discard);
+            let fin = usize::from(connection.session.state() == State::Discard);
             let owing = connection.session.owes()
-                || self.source.sends(key)
+                || self.poller.sends(key)
                 || unacknowledged(&connection.stream) > fin;
-            self.close(key, if owing { CloseReason::Cut } else { CloseReason::Stopped });
+            self.close(key, if owing { CloseReason::Aborted } else { CloseReason::Stopped });
         }
     }
 

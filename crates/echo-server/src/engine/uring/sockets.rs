@@ -34,7 +34,7 @@ use mio::net::{TcpListener, TcpStream};
 use self::slot::{Slot, Way};
 use super::ring::{Completion, PIECE, Piece, Ring};
 use super::token::{SLOTS, Token};
-use crate::engine::event_loop::{News, Source, Waits};
+use crate::engine::event_loop::{Event, Interest, Poller};
 
 /// There is something to read, if only the end of the stream.
 const READABLE: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
@@ -50,7 +50,7 @@ const FULL_PIECES: u8 = 2;
 /// The sockets of a worker.
 pub(super) struct Sockets<'r> {
     ring: Ring<'r>,
-    bell: Arc<OwnedFd>,
+    wake_fd: Arc<OwnedFd>,
     /// By their index. Their polls go on.
     listeners: Vec<RawFd>,
     /// As many connections as it takes for being received for.
@@ -64,7 +64,7 @@ pub(super) struct Sockets<'r> {
     /// Pieces on their way back, and to which connection: its key and its generation.
     sending: Vec<(usize, u32, Piece)>,
     /// What followed from completions that were looked at.
-    news: VecDeque<News<Piece>>,
+    news: VecDeque<Event<Piece>>,
     /// Completions to be looked at.
     completed: VecDeque<Completion>,
     /// Completions that have to wait for a send.
@@ -76,10 +76,10 @@ pub(super) struct Sockets<'r> {
 }
 
 impl<'r> Sockets<'r> {
-    pub(super) fn new(ring: Ring<'r>, bell: Arc<OwnedFd>, crowd: usize) -> Self {
+    pub(super) fn new(ring: Ring<'r>, wake_fd: Arc<OwnedFd>, crowd: usize) -> Self {
         let mut sockets = Self {
             ring,
-            bell,
+            wake_fd,
             listeners: Vec::new(),
             crowd,
             slots: Vec::new(),
@@ -92,12 +92,12 @@ impl<'r> Sockets<'r> {
             turn: 0,
             closing: Vec::new(),
         };
-        sockets.listen_for_the_bell();
+        sockets.poll_wake_fd();
         sockets
     }
 
-    fn listen_for_the_bell(&mut self) {
-        self.ring.poll_on(self.bell.as_raw_fd(), libc::POLLIN as u32, Token::Bell.pack());
+    fn poll_wake_fd(&mut self) {
+        self.ring.poll_on(self.wake_fd.as_raw_fd(), libc::POLLIN as u32, Token::Bell.pack());
     }
 
     fn listen_at(&mut self, index: usize) {
@@ -165,29 +165,29 @@ impl<'r> Sockets<'r> {
         let sent = match result {
             sent @ 0.. => sent as usize,
             error if error == -libc::EAGAIN => 0,
-            _ => return self.news.push_back(News::Lost { key }),
+            _ => return self.news.push_back(Event::Lost { key }),
         };
         let place =
             self.sending.iter().position(|(to, whose, _)| (*to, *whose) == (key, generation));
         let (_, _, piece) = self.sending.swap_remove(place.expect("it is kept until it is sent"));
         self.slots[key].sending = false;
-        self.news.push_back(News::Unsent { key, piece, sent });
+        self.news.push_back(Event::ShortWrite { key, piece, sent });
     }
 
-    fn news(&mut self, completion: Completion) -> Option<News<Piece>> {
+    fn news(&mut self, completion: Completion) -> Option<Event<Piece>> {
         let token = Token::unpack(completion.token);
         match token {
             Token::Bell => {
                 if !completion.more {
-                    self.listen_for_the_bell();
+                    self.poll_wake_fd();
                 }
-                Some(News::Knock)
+                Some(Event::Wake)
             }
             Token::Listener { index } => {
                 if !completion.more && index < self.listeners.len() {
                     self.listen_at(index);
                 }
-                Some(News::Arrivals)
+                Some(Event::AcceptReady)
             }
             Token::Look { generation, slot }
             | Token::Room { generation, slot }
@@ -221,31 +221,31 @@ impl<'r> Sockets<'r> {
         slot.is_some_and(|slot| slot.generation == generation && slot.descriptor >= 0)
     }
 
-    fn polled(&mut self, key: usize, readable: bool, result: i32) -> Option<News<Piece>> {
+    fn polled(&mut self, key: usize, readable: bool, result: i32) -> Option<Event<Piece>> {
         match result {
             // What comes next follows from the turn that the connection has now. Who reads in it hears of
             // an error; who does not has to be told.
             events @ 0.. => {
-                Some(News::Ready { key, readable, ended: !readable && events & BROKEN != 0 })
+                Some(Event::Ready { key, readable, ended: !readable && events & BROKEN != 0 })
             }
             error if error == -libc::ECANCELED => {
                 let wanted = self.slots[key].wanted;
                 self.want(key, wanted.unwrap_or(Way::Look));
                 None
             }
-            _ => Some(News::Lost { key }),
+            _ => Some(Event::Lost { key }),
         }
     }
 
-    fn received(&mut self, key: usize, completion: Completion) -> Option<News<Piece>> {
+    fn received(&mut self, key: usize, completion: Completion) -> Option<Event<Piece>> {
         let Completion { result, piece, more, .. } = completion;
         let slot = &mut self.slots[key];
-        let look = News::Ready { key, readable: true, ended: false };
+        let look = Event::Ready { key, readable: true, ended: false };
         let Some(piece) = piece else {
             // The end of the stream, an empty pool or another way: whoever has it looks for itself.
             slot.wanted = None;
             let over = [0, -libc::ENOBUFS, -libc::ECANCELED].contains(&result);
-            return Some(if over { look } else { News::Lost { key } });
+            return Some(if over { look } else { Event::Lost { key } });
         };
         if !more {
             self.news.push_back(look);
@@ -255,7 +255,7 @@ impl<'r> Sockets<'r> {
             slot.streak = 0;
             self.want(key, Way::Look);
         }
-        Some(News::Received { key, piece })
+        Some(Event::Received { key, piece })
     }
 
     /// How a connection is to be watched that waits for its peer, after it has echoed so many bytes.
@@ -276,7 +276,7 @@ impl<'r> Sockets<'r> {
     }
 }
 
-impl Source for Sockets<'_> {
+impl Poller for Sockets<'_> {
     type Piece = Piece;
 
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
@@ -349,7 +349,7 @@ impl Source for Sockets<'_> {
         Ok(!self.completed.is_empty() || !self.news.is_empty())
     }
 
-    fn next(&mut self) -> Option<News<Piece>> {
+    fn next(&mut self) -> Option<Event<Piece>> {
         loop {
             if let Some(news) = self.news.pop_front() {
                 return Some(news);
@@ -369,15 +369,15 @@ impl Source for Sockets<'_> {
         self.slots[key].sending
     }
 
-    fn turned(&mut self, key: usize, waits: Waits, echoed: u64) {
+    fn set_interest(&mut self, key: usize, waits: Interest, echoed: u64) {
         match waits {
-            Waits::Peer => {
+            Interest::Peer => {
                 let way = self.way_to_receive(key, echoed);
                 self.want(key, way);
             }
-            Waits::Leave => self.want(key, Way::Look),
-            Waits::Room => self.want(key, Way::Room),
-            Waits::Nothing => {}
+            Interest::Leave => self.want(key, Way::Look),
+            Interest::Room => self.want(key, Way::Room),
+            Interest::Nothing => {}
         }
     }
 

@@ -11,14 +11,14 @@ use socket2::SockRef;
 
 use super::ring::PIECE;
 use super::*;
-use crate::engine::event_loop::{News, Source, Waits};
+use crate::engine::event_loop::{Event, Interest, Poller};
 use crate::{CloseReason, Config};
 
 const TINY: Sizes = Sizes { submissions: 4, completions: 8, buffers: 2, crowd: 1 };
 
 /// Whether this machine has no rings; if so, says that `check` was skipped.
 fn lacks_rings(check: &str) -> bool {
-    let error = try_out().err();
+    let error = probe().err();
     if let Some(error) = &error {
         skipped(check, &error.to_string());
     }
@@ -32,9 +32,9 @@ fn serve(sizes: Sizes, test: impl FnOnce(SocketAddr)) -> crate::Summary {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = Acceptor::new(vec![listener], config.backlog);
-    Service::of_a_test(&config, |service, sleeper| {
+    Service::for_test(&config, |service, shutdown| {
         std::thread::scope(|scope| {
-            let server = scope.spawn(|| run_with(sizes, acceptor, sleeper, service).unwrap());
+            let server = scope.spawn(|| run_with(sizes, acceptor, shutdown, service).unwrap());
             test(address);
             service.handle.stop();
             server.join().unwrap();
@@ -118,16 +118,16 @@ fn pair() -> (mio::net::TcpStream, UnixStream) {
 fn with_sockets(sizes: Sizes, test: impl FnOnce(Sockets<'_>)) {
     let mut parts = Parts::set_up(sizes).unwrap();
     let ring = Ring::start(&mut parts).unwrap();
-    test(Sockets::new(ring, Arc::new(bell().unwrap()), sizes.crowd));
+    test(Sockets::new(ring, Arc::new(wake_fd().unwrap()), sizes.crowd));
 }
 
-/// Waits until the connection at 0 is received for, or is not any more.
+/// Interest until the connection at 0 is received for, or is not any more.
 fn wait_until_it_receives(sockets: &mut Sockets<'_>, receives: bool) {
     while sockets.receives(0) != receives {
-        sockets.turned(0, if receives { Waits::Peer } else { Waits::Leave }, 1);
+        sockets.set_interest(0, if receives { Interest::Peer } else { Interest::Leave }, 1);
         sockets.wait(Some(Duration::from_millis(1))).unwrap();
         while let Some(news) = sockets.next() {
-            assert!(matches!(news, News::Ready { key: 0, .. }), "{news:?}");
+            assert!(matches!(news, Event::Ready { key: 0, .. }), "{news:?}");
         }
     }
 }
@@ -150,16 +150,16 @@ fn a_send_that_stops_half_way_says_where() {
             sockets.wait(Some(Duration::from_secs(1))).unwrap();
             while let Some(news) = sockets.next() {
                 match news {
-                    News::Received { key: 0, piece } if unsent == 0 => {
+                    Event::Received { key: 0, piece } if unsent == 0 => {
                         received += piece.length();
                         sockets.send_back(0, piece);
                     }
-                    News::Received { key: 0, piece } => sockets.give_back(piece),
-                    News::Unsent { key: 0, piece, sent } => {
+                    Event::Received { key: 0, piece } => sockets.give_back(piece),
+                    Event::ShortWrite { key: 0, piece, sent } => {
                         unsent = piece.length() - sent;
                         sockets.give_back(piece);
                     }
-                    news => assert!(matches!(news, News::Ready { key: 0, .. }), "{news:?}"),
+                    news => assert!(matches!(news, Event::Ready { key: 0, .. }), "{news:?}"),
                 }
             }
         }
@@ -189,7 +189,7 @@ fn what_comes_for_a_connection_that_has_left_is_not_its_successors() {
             wait_until_it_receives(&mut sockets, true);
             new_peer.write_all(b"new").unwrap();
             sockets.wait(Some(Duration::from_secs(1))).unwrap();
-            let Some(News::Received { key: 0, piece }) = sockets.next() else {
+            let Some(Event::Received { key: 0, piece }) = sockets.next() else {
                 panic!("nothing was received")
             };
             assert_eq!(sockets.bytes(&piece), b"new");
@@ -208,7 +208,7 @@ fn only_a_crowd_is_received_for() {
         let ((mut first, mut peer), (mut second, _other)) = (pair(), pair());
         sockets.watch(0, &mut first).unwrap();
         for _ in 0..100 {
-            sockets.turned(0, Waits::Peer, 1);
+            sockets.set_interest(0, Interest::Peer, 1);
         }
         assert!(!sockets.receives(0), "one is no crowd");
         sockets.watch(1, &mut second).unwrap();
@@ -221,7 +221,7 @@ fn only_a_crowd_is_received_for() {
                 "it is received for alone"
             );
             while let Some(news) = sockets.next() {
-                if let News::Received { piece, .. } = news {
+                if let Event::Received { piece, .. } = news {
                     sockets.give_back(piece);
                 }
             }
@@ -246,8 +246,8 @@ fn a_debt_to_a_peer_that_has_ended_waits_for_room_and_nothing_else() {
             waits += 1;
             assert!(waits < 10, "it is woken again and again");
             while let Some(news) = sockets.next() {
-                assert!(matches!(news, News::Ready { key: 0, .. }), "{news:?}");
-                sockets.turned(0, Waits::Room, 0);
+                assert!(matches!(news, Event::Ready { key: 0, .. }), "{news:?}");
+                sockets.set_interest(0, Interest::Room, 0);
             }
         }
         theirs.read_exact(&mut [0; 4096]).unwrap();

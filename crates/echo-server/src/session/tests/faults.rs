@@ -29,16 +29,16 @@ impl Peer {
     }
 
     /// Sends a piece, and takes what may go back at once.
-    fn sends(&mut self, piece: &[u8]) -> Next {
-        assert_eq!(self.session.next(), Next::Read, "nothing else is taken");
+    fn sends(&mut self, piece: &[u8]) -> State {
+        assert_eq!(self.session.state(), State::Read, "nothing else is taken");
         let sent = self.session.received(piece, |_| panic!("it is not asked yet"));
         assert_eq!(sent.unwrap(), 0);
         self.takes()
     }
 
     /// Takes what may go now, as an engine does it.
-    fn takes(&mut self) -> Next {
-        while self.session.next() == Next::Hold && self.session.release(self.now) {
+    fn takes(&mut self) -> State {
+        while self.session.state() == State::Hold && self.session.release(self.now) {
             let (echo, sends) = (&mut self.echo, &mut self.sends);
             let take = |piece: &[u8]| {
                 echo.extend_from_slice(piece);
@@ -47,12 +47,12 @@ impl Peer {
             };
             self.session.flush(take).unwrap();
         }
-        self.session.next()
+        self.session.state()
     }
 
     /// Takes what may go until this long after the start, each piece exactly when it may.
-    fn takes_until(&mut self, time: Duration) -> Next {
-        while self.takes() == Next::Hold
+    fn takes_until(&mut self, time: Duration) -> State {
+        while self.takes() == State::Hold
             && let Some(due) = self.session.due().filter(|due| *due <= self.start + time)
         {
             self.now = due;
@@ -89,21 +89,21 @@ fn delaying(mean: Duration, jitter: Duration) -> Faults {
 
 #[test]
 fn a_session_without_faults_is_as_small_as_ever() {
-    assert!(Session::new(&Config::default(), 0).is_transparent());
-    assert!(!Peer::of(Faults::default()).session.is_transparent());
+    assert!(Session::new(&Config::default(), 0).is_passthrough());
+    assert!(!Peer::of(Faults::default()).session.is_passthrough());
     assert!(size_of::<Session>() <= 3 * size_of::<usize>());
 }
 
 #[test]
 fn each_piece_is_held_back_and_nothing_is_read_meanwhile() {
     let mut peer = Peer::of(delaying(20 * MS, Duration::ZERO));
-    assert_eq!(peer.sends(b"Hello"), Next::Hold);
-    assert_eq!(peer.takes_until(19 * MS), Next::Hold);
-    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (Next::Read, &b"Hello"[..]));
+    assert_eq!(peer.sends(b"Hello"), State::Hold);
+    assert_eq!(peer.takes_until(19 * MS), State::Hold);
+    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (State::Read, &b"Hello"[..]));
     peer.now += 5 * MS;
     peer.sends(b"again");
-    assert_eq!(peer.takes_until(44 * MS), Next::Hold);
-    assert_eq!((peer.takes_until(45 * MS), &*peer.echo), (Next::Read, &b"Helloagain"[..]));
+    assert_eq!(peer.takes_until(44 * MS), State::Hold);
+    assert_eq!((peer.takes_until(45 * MS), &*peer.echo), (State::Read, &b"Helloagain"[..]));
 }
 
 #[test]
@@ -115,11 +115,11 @@ fn a_piece_that_may_go_waits_for_room_and_for_no_other_time() {
     assert!(session.release(now + 20 * MS));
     assert!(session.release(now), "it may go already");
     assert_eq!(session.flush(|_| Ok(0)).unwrap(), 0);
-    assert_eq!(session.next(), Next::Write);
+    assert_eq!(session.state(), State::Write);
     assert_eq!(session.flush(|piece| Ok(piece.len() - 1)).unwrap(), 4);
-    assert_eq!((session.next(), session.due()), (Next::Write, None));
+    assert_eq!((session.state(), session.due()), (State::Write, None));
     assert_eq!(session.flush(|piece| Ok(piece.len())).unwrap(), 1);
-    assert_eq!(session.next(), Next::Read);
+    assert_eq!(session.state(), State::Read);
 }
 
 #[test]
@@ -143,9 +143,9 @@ fn jitter_spreads_the_delay_around_its_mean_and_by_the_offset() {
         let mut peer = Peer::with(config, number);
         let delays = (0..1000).map(|_| {
             let began = peer.now;
-            assert_eq!(peer.sends(&[b'x'; 64]), Next::Hold);
+            assert_eq!(peer.sends(&[b'x'; 64]), State::Hold);
             peer.now = peer.session.due().unwrap();
-            assert_eq!(peer.takes(), Next::Read);
+            assert_eq!(peer.takes(), State::Read);
             peer.now - began
         });
         delays.collect::<Vec<_>>()
@@ -166,10 +166,10 @@ fn jitter_spreads_the_delay_around_its_mean_and_by_the_offset() {
 #[test]
 fn a_stop_lets_go_what_is_held_back() {
     let mut peer = Peer::of(delaying(3600 * 1000 * MS, Duration::ZERO));
-    assert_eq!(peer.sends(b"Hello"), Next::Hold);
-    peer.session.hurry();
+    assert_eq!(peer.sends(b"Hello"), State::Hold);
+    peer.session.release_all();
     peer.session.refuse_input();
-    assert_eq!((peer.takes(), &*peer.echo), (Next::Finish, &b"Hello"[..]));
+    assert_eq!((peer.takes(), &*peer.echo), (State::Finish, &b"Hello"[..]));
 }
 
 #[test]
@@ -179,13 +179,13 @@ fn a_rate_is_kept_from_the_first_byte_even_if_the_clock_is_a_little_late() {
     peer.sends(&[1; 200]);
     assert_eq!(peer.echo.len(), 10, "ten milliseconds' worth");
     for (ms, bytes) in [(9, 10), (10, 20), (95, 100), (189, 190)] {
-        assert_eq!((peer.takes_until(ms * MS), peer.echo.len()), (Next::Hold, bytes), "{ms} ms");
+        assert_eq!((peer.takes_until(ms * MS), peer.echo.len()), (State::Hold, bytes), "{ms} ms");
     }
-    assert_eq!((peer.takes_until(190 * MS), peer.echo.len()), (Next::Read, 200));
+    assert_eq!((peer.takes_until(190 * MS), peer.echo.len()), (State::Read, 200));
 
     let mut late = Peer::of(faults);
     late.sends(&[1; 200]);
-    while late.takes() == Next::Hold {
+    while late.takes() == State::Hold {
         late.now = late.session.due().unwrap() + 10 * MS;
     }
     assert!(late.now - late.start <= 200 * MS, "{:?}", late.now - late.start);
@@ -268,30 +268,30 @@ fn a_seed_means_the_same_faults_tomorrow() {
 fn the_echo_ends_at_its_byte_in_the_way_that_was_asked_for() {
     let none = Faults::default;
     let rows = [
-        (Faults { stall_after: Some(3), ..none() }, Next::Stall, CloseReason::Done),
-        (Faults { close_after: Some(3), ..none() }, Next::Finish, CloseReason::Fault),
-        (Faults { reset_after: Some(3), ..none() }, Next::Reset, CloseReason::Fault),
+        (Faults { stall_after: Some(3), ..none() }, State::Stall, CloseReason::Done),
+        (Faults { close_after: Some(3), ..none() }, State::Finish, CloseReason::Fault),
+        (Faults { reset_after: Some(3), ..none() }, State::Reset, CloseReason::Fault),
         // The first one counts.
         (
             Faults { stall_after: Some(4), close_after: Some(3), ..none() },
-            Next::Finish,
+            State::Finish,
             CloseReason::Fault,
         ),
         // At the same byte a reset goes before a close, and a close before a stall.
         (
             Faults { reset_after: Some(3), close_after: Some(3), ..none() },
-            Next::Reset,
+            State::Reset,
             CloseReason::Fault,
         ),
         (
             Faults { close_after: Some(3), stall_after: Some(3), ..none() },
-            Next::Finish,
+            State::Finish,
             CloseReason::Fault,
         ),
     ];
     for (faults, next, reason) in rows {
         let mut peer = Peer::of(faults.clone());
-        assert_eq!(peer.sends(b"He"), Next::Read, "{faults:?}");
+        assert_eq!(peer.sends(b"He"), State::Read, "{faults:?}");
         assert_eq!(peer.session.reason(), CloseReason::Done);
         assert_eq!((peer.sends(b"llo"), &*peer.echo), (next, &b"Hel"[..]), "{faults:?}");
         assert_eq!((peer.session.reason(), peer.session.owes()), (reason, false), "{faults:?}");
@@ -301,30 +301,30 @@ fn the_echo_ends_at_its_byte_in_the_way_that_was_asked_for() {
 #[test]
 fn an_echo_can_end_before_its_first_byte() {
     let rows = [
-        (Faults { stall_after: Some(0), ..Faults::default() }, Next::Stall),
-        (Faults { close_after: Some(0), ..Faults::default() }, Next::Finish),
-        (Faults { reset_after: Some(0), ..Faults::default() }, Next::Reset),
+        (Faults { stall_after: Some(0), ..Faults::default() }, State::Stall),
+        (Faults { close_after: Some(0), ..Faults::default() }, State::Finish),
+        (Faults { reset_after: Some(0), ..Faults::default() }, State::Reset),
     ];
     for (faults, next) in rows {
-        assert_eq!(Peer::of(faults).session.next(), next);
+        assert_eq!(Peer::of(faults).session.state(), next);
     }
 }
 
 #[test]
 fn what_comes_last_is_held_back_before_the_echo_ends() {
     let mut peer = Peer::of(Faults { close_after: Some(3), ..delaying(20 * MS, Duration::ZERO) });
-    assert_eq!(peer.sends(b"Hello"), Next::Hold);
-    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (Next::Finish, &b"Hel"[..]));
+    assert_eq!(peer.sends(b"Hello"), State::Hold);
+    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (State::Finish, &b"Hel"[..]));
     peer.session.fin_sent();
-    assert_eq!(peer.session.next(), Next::Discard);
+    assert_eq!(peer.session.state(), State::Discard);
 }
 
 #[test]
 fn a_stalled_connection_leaves_when_the_server_stops() {
     let mut peer = Peer::of(Faults { stall_after: Some(3), ..Faults::default() });
-    assert_eq!(peer.sends(b"Hello"), Next::Stall);
+    assert_eq!(peer.sends(b"Hello"), State::Stall);
     peer.session.refuse_input();
-    assert_eq!(peer.session.next(), Next::Finish);
+    assert_eq!(peer.session.state(), State::Finish);
 }
 
 #[test]
@@ -332,8 +332,8 @@ fn half_close_waits_for_what_is_held_back() {
     let mut peer = Peer::of(delaying(20 * MS, Duration::ZERO));
     peer.sends(b"Hello");
     peer.session.peer_ended();
-    assert_eq!(peer.takes_until(19 * MS), Next::Hold);
-    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (Next::Finish, &b"Hello"[..]));
+    assert_eq!(peer.takes_until(19 * MS), State::Hold);
+    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (State::Finish, &b"Hello"[..]));
 }
 
 #[test]
@@ -341,8 +341,8 @@ fn a_changed_count_confuses_the_peer_and_not_the_server() {
     let config =
         Config { framing: Framing::Length, faults: Some(corrupting(1.0)), ..Config::default() };
     let mut peer = Peer::with(config, 0);
-    assert_eq!(peer.sends(b"\0\0\0\x02hi\0\0"), Next::Read);
-    assert_eq!(peer.sends(b"\0\x01!"), Next::Read);
+    assert_eq!(peer.sends(b"\0\0\0\x02hi\0\0"), State::Read);
+    assert_eq!(peer.sends(b"\0\x01!"), State::Read);
     let sent = b"\0\0\0\x02hi\0\0\0\x01!";
     assert!(peer.echo.len() == sent.len() && peer.echo.iter().zip(sent).all(|(a, b)| a != b));
     assert_eq!((peer.session.messages(), peer.session.broken()), (2, None));
@@ -353,6 +353,6 @@ fn with_framing_the_offsets_are_those_of_whole_messages() {
     let faults = Faults { stall_after: Some(5), ..Faults::default() };
     let config = Config { framing: Framing::Line, faults: Some(faults), ..Config::default() };
     let mut peer = Peer::with(config, 0);
-    assert_eq!(peer.sends(b"one"), Next::Read);
-    assert_eq!((peer.sends(b"\ntwo\n"), &*peer.echo), (Next::Stall, &b"one\nt"[..]));
+    assert_eq!(peer.sends(b"one"), State::Read);
+    assert_eq!((peer.sends(b"\ntwo\n"), &*peer.echo), (State::Stall, &b"one\nt"[..]));
 }

@@ -6,14 +6,14 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::Worker;
-use crate::accept::Outlook;
-use crate::engine::event_loop::Source;
-use crate::engine::event_loop::connection::Tick;
+use crate::accept::AcceptState;
+use crate::engine::event_loop::Poller;
+use crate::engine::event_loop::connection::Millis;
 
-impl<S: Source> Worker<'_, S> {
+impl<P: Poller> Worker<'_, P> {
     pub(super) fn listen(&mut self) {
-        if let Some(acceptor) = &mut self.seat.acceptor
-            && let Err(error) = self.source.listen(acceptor.listeners())
+        if let Some(acceptor) = &mut self.context.acceptor
+            && let Err(error) = self.poller.listen(acceptor.listeners())
         {
             self.stop_accepting(Some(error));
         }
@@ -21,33 +21,33 @@ impl<S: Source> Worker<'_, S> {
 
     /// Takes in those who have come to the listeners, if it is the one who does.
     pub(super) fn accept(&mut self) {
-        let Some(mut acceptor) = self.seat.acceptor.take() else { return };
-        self.now = self.epoch.elapsed().as_millis() as Tick;
+        let Some(mut acceptor) = self.context.acceptor.take() else { return };
+        self.now = self.epoch.elapsed().as_millis() as Millis;
         let service = self.service;
-        let outlook = acceptor.look(service, |arrival| {
+        let outlook = acceptor.accept_ready(service, |incoming| {
             // Before it is handed in: it may be over before that call returns.
-            service.connected(arrival.peer);
-            if let Some(arrival) = self.seat.crew.hand_in(arrival, self.seat.door) {
-                self.take_in(arrival);
+            service.connected(incoming.peer);
+            if let Some(incoming) = self.context.pool.dispatch(incoming, self.context.handle) {
+                self.register(incoming);
             }
             let once = service.config.once;
             Ok(if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
-        self.seat.acceptor = Some(acceptor);
+        self.context.acceptor = Some(acceptor);
         match outlook {
-            Ok(Outlook::Wait(patience)) => {
-                self.accept_at = patience.map(|patience| Instant::now() + patience);
+            Ok(AcceptState::Wait(backoff)) => {
+                self.accept_at = backoff.map(|backoff| Instant::now() + backoff);
             }
-            Ok(Outlook::Over) => self.stop_accepting(None),
+            Ok(AcceptState::Over) => self.stop_accepting(None),
             Err(error) => self.stop_accepting(Some(error)),
         }
     }
 
     fn stop_accepting(&mut self, broke: Option<io::Error>) {
         self.accept_at = None;
-        if let Some(acceptor) = self.seat.acceptor.take() {
-            self.source.stop_listening(acceptor.into_listeners());
-            self.seat.crew.accepting_is_over(broke);
+        if let Some(acceptor) = self.context.acceptor.take() {
+            self.poller.stop_listening(acceptor.into_listeners());
+            self.context.pool.accept_finished(broke);
         }
     }
 }

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::owed::Owed;
-use crate::faults::{Chance, Delay, Faults, scatter};
+use super::send_buffer::SendBuffer;
+use crate::faults::{Delay, Faults, RngStream, mix};
 
 /// How the echo of a connection ends before its peer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum Termination {
     Reset,
     Close,
     Stall,
 }
 
 /// The faults of one connection, as far as they have come.
-pub(super) struct Fate {
+pub(super) struct FaultInjector {
     /// Bytes of the echo that are owed or sent.
     taken: u64,
     /// Bytes of the echo that are sent.
@@ -30,55 +30,58 @@ pub(super) struct Fate {
     /// When the next ones may, if that is decided.
     due: Option<Instant>,
     /// Nothing is held back any more.
-    hurried: bool,
-    ending: Option<(u64, Ending)>,
+    released_all: bool,
+    termination: Option<(u64, Termination)>,
     corruption: Option<Corruption>,
     slices: Option<Slices>,
     delays: Option<Delays>,
-    pace: Option<Pace>,
+    bucket: Option<TokenBucket>,
 }
 
-impl Fate {
+impl FaultInjector {
     pub(super) fn new(faults: &Faults, connection: u64) -> Self {
         let endings = [
-            (faults.reset_after, Ending::Reset),
-            (faults.close_after, Ending::Close),
-            (faults.stall_after, Ending::Stall),
+            (faults.reset_after, Termination::Reset),
+            (faults.close_after, Termination::Close),
+            (faults.stall_after, Termination::Stall),
         ];
-        let endings = endings.into_iter().filter_map(|(at, ending)| Some((at?, ending)));
+        let endings = endings.into_iter().filter_map(|(at, termination)| Some((at?, termination)));
         let generator = |chance| faults.generator(connection, chance);
         Self {
             taken: 0,
             sent: 0,
             released: 0,
             due: None,
-            hurried: false,
+            released_all: false,
             // The first of several at the same offset.
-            ending: endings.min_by_key(|(at, _)| *at),
-            corruption: Corruption::new(faults.corrupt.get(), generator(Chance::Corrupt)),
-            slices: faults.slice.clone().map(|range| Slices::new(range, generator(Chance::Slice))),
-            delays: faults.delay.map(|delay| Delays::new(delay, generator(Chance::Delay))),
-            pace: faults.rate_limit.map(|rate| Pace { rate: rate.get(), free_at: None }),
+            termination: endings.min_by_key(|(at, _)| *at),
+            corruption: Corruption::new(faults.corrupt.get(), generator(RngStream::Corrupt)),
+            slices: faults
+                .slice
+                .clone()
+                .map(|range| Slices::new(range, generator(RngStream::Slice))),
+            delays: faults.delay.map(|delay| Delays::new(delay, generator(RngStream::Delay))),
+            bucket: faults.rate_limit.map(|rate| TokenBucket { rate: rate.get(), free_at: None }),
         }
     }
 
     /// Has the connection owe the echo of `bytes`, as far as it has one, and with what is changed in it.
-    pub(super) fn take(&mut self, bytes: &[u8], owed: &mut Option<Box<Owed>>) {
-        let room = self.ending.map_or(u64::MAX, |(at, _)| at - self.taken);
+    pub(super) fn take(&mut self, bytes: &[u8], owed: &mut Option<Box<SendBuffer>>) {
+        let room = self.termination.map_or(u64::MAX, |(at, _)| at - self.taken);
         let bytes = &bytes[..usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len())];
         if bytes.is_empty() {
             return;
         }
         let taken = owed.get_or_insert_default().push(bytes);
         if let Some(corruption) = &mut self.corruption {
-            corruption.strike(self.taken, taken);
+            corruption.corrupt(self.taken, taken);
         }
         self.taken += bytes.len() as u64;
     }
 
     /// How the echo ends with the bytes taken so far, if it does.
-    pub(super) fn ending(&self) -> Option<Ending> {
-        self.ending.filter(|(at, _)| *at == self.taken).map(|(_, ending)| ending)
+    pub(super) fn termination(&self) -> Option<Termination> {
+        self.termination.filter(|(at, _)| *at == self.taken).map(|(_, termination)| termination)
     }
 
     /// How many of the bytes that are owed may go now.
@@ -93,7 +96,7 @@ impl Fate {
 
     /// Lets the next piece go if its time has come; `owed` bytes have not been sent. Returns whether some may.
     pub(super) fn release(&mut self, owed: usize, now: Instant) -> bool {
-        if self.released > 0 || self.hold(now) > now && !self.hurried {
+        if self.released > 0 || self.hold(now) > now && !self.released_all {
             return self.released > 0;
         }
         self.due = None;
@@ -101,8 +104,8 @@ impl Fate {
         if let Some(slices) = &mut self.slices {
             piece = slices.rest(self.sent, piece);
         }
-        if let Some(pace) = self.pace.as_mut().filter(|_| !self.hurried) {
-            piece = pace.spend(piece, now);
+        if let Some(bucket) = self.bucket.as_mut().filter(|_| !self.released_all) {
+            piece = bucket.spend(piece, now);
         }
         self.released = piece;
         true
@@ -117,7 +120,7 @@ impl Fate {
                 let slice = slices.as_mut().map_or(owed, |slices| slices.rest(sent, owed));
                 delays.hold(sent, slice, now)
             });
-            let paced = self.pace.as_ref().and_then(|pace| pace.free_at);
+            let paced = self.bucket.as_ref().and_then(|bucket| bucket.free_at);
             delayed.max(paced.unwrap_or(now))
         })
     }
@@ -129,8 +132,8 @@ impl Fate {
     }
 
     /// Nothing is held back from now on: the server stops.
-    pub(super) fn hurry(&mut self) {
-        self.hurried = true;
+    pub(super) fn release_all(&mut self) {
+        self.released_all = true;
     }
 }
 
@@ -158,7 +161,7 @@ impl Corruption {
     }
 
     /// Changes bytes of the piece that begins at this offset.
-    fn strike(&mut self, offset: u64, piece: &mut [u8]) {
+    fn corrupt(&mut self, offset: u64, piece: &mut [u8]) {
         while let Some(byte) =
             usize::try_from(self.next - offset).ok().and_then(|at| piece.get_mut(at))
         {
@@ -196,7 +199,7 @@ impl Slices {
 struct Delays {
     delay: Delay,
     seed: u64,
-    /// The bytes before this offset have had their delay. They may still have to wait for their pace.
+    /// The bytes before this offset have had their delay. They may still have to wait for their bucket.
     had: u64,
 }
 
@@ -214,20 +217,20 @@ impl Delays {
         let mean = self.delay.mean.min(Delay::LONGEST);
         let jitter = self.delay.jitter.min(mean);
         // By the offset, so that it does not matter how many pieces came before.
-        let roll = Rng::with_seed(scatter(self.seed ^ offset)).f64();
+        let roll = Rng::with_seed(mix(self.seed ^ offset)).f64();
         now + (mean - jitter) + (2 * jitter).mul_f64(roll)
     }
 }
 
 /// How fast the echo may go.
-struct Pace {
+struct TokenBucket {
     /// Bytes a second.
     rate: u64,
     /// When the bytes that have gone are paid for.
     free_at: Option<Instant>,
 }
 
-impl Pace {
+impl TokenBucket {
     /// What goes at once takes this long at the most, or is one byte. Whoever comes late by no more than that
     /// to send it is not made slower by it.
     const QUANTUM: Duration = Duration::from_millis(10);

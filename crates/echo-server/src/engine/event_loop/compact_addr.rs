@@ -3,12 +3,12 @@
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// A [`SocketAddr`] of 16 bytes instead of 32; that of an IPv6 peer is kept elsewhere.
-pub(super) enum Peer {
+pub(super) enum CompactAddr {
     V4(SocketAddrV4),
     V6(Box<SocketAddrV6>),
 }
 
-impl Peer {
+impl CompactAddr {
     pub(super) fn address(&self) -> SocketAddr {
         match self {
             Self::V4(address) => SocketAddr::V4(*address),
@@ -17,7 +17,7 @@ impl Peer {
     }
 }
 
-impl From<SocketAddr> for Peer {
+impl From<SocketAddr> for CompactAddr {
     fn from(address: SocketAddr) -> Self {
         match address {
             SocketAddr::V4(address) => Self::V4(address),
@@ -34,8 +34,8 @@ mod tests {
     fn a_peer_keeps_its_address() {
         for address in ["127.0.0.1:7", "[::1]:65432"] {
             let address: SocketAddr = address.parse().unwrap();
-            assert_eq!(Peer::from(address).address(), address);
+            assert_eq!(CompactAddr::from(address).address(), address);
         }
-        assert!(size_of::<Peer>() <= 16);
+        assert!(size_of::<CompactAddr>() <= 16);
     }
 }

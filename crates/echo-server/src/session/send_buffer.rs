@@ -4,13 +4,13 @@ use std::io;
 
 /// Bytes that the peer has no room for yet, or that are held back.
 #[derive(Default)]
-pub(super) struct Owed {
+pub(super) struct SendBuffer {
     bytes: Vec<u8>,
     /// How many of them were sent meanwhile.
     sent: usize,
 }
 
-impl Owed {
+impl SendBuffer {
     /// Sends `bytes` behind what is owed already, and keeps what there is no room for.
     pub(super) fn send_or_keep(
         owed: &mut Option<Box<Self>>,

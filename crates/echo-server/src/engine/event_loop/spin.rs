@@ -18,29 +18,29 @@ const LATE: u8 = 4;
 
 /// The experience of a worker.
 #[derive(Debug)]
-pub(super) struct Vigil {
-    /// Waits of a moment, less what longer ones outweigh.
+pub(super) struct AdaptiveSpin {
+    /// Interest of a moment, less what longer ones outweigh.
     short: u8,
     /// When it last had news.
     awake_since: Instant,
 }
 
-impl Vigil {
+impl AdaptiveSpin {
     pub(super) fn new() -> Self {
         Self { short: 0, awake_since: Instant::now() }
     }
 
-    /// Waits until there are news, but no longer than `timeout`, and returns whether there are. `wait` does
+    /// Interest until there are news, but no longer than `timeout`, and returns whether there are. `wait` does
     /// the same, with sleep; without for [`Duration::ZERO`].
-    pub(super) fn keep(
+    pub(super) fn wait(
         &mut self,
         timeout: Option<Duration>,
         wait: impl FnMut(Option<Duration>) -> io::Result<bool>,
     ) -> io::Result<bool> {
-        self.keep_by(Instant::now, timeout, wait)
+        self.wait_by(Instant::now, timeout, wait)
     }
 
-    fn keep_by(
+    fn wait_by(
         &mut self,
         clock: impl Fn() -> Instant,
         timeout: Option<Duration>,
@@ -50,17 +50,17 @@ impl Vigil {
             return wait(timeout);
         }
         let since = clock();
-        let moment = since.duration_since(self.awake_since).min(LONGEST);
+        let spin_budget = since.duration_since(self.awake_since).min(LONGEST);
         let mut any = false;
         while self.short >= EXPECTED && !any {
             any = wait(Some(Duration::ZERO))?;
-            if clock() - since >= moment {
+            if clock() - since >= spin_budget {
                 break;
             }
         }
         let any = any || wait(timeout)?;
         self.awake_since = clock();
-        self.learn(self.awake_since - since < moment);
+        self.learn(self.awake_since - since < spin_budget);
         Ok(any)
     }
 
@@ -80,17 +80,17 @@ mod tests {
 
     const US: Duration = Duration::from_micros(1);
 
-    /// A vigil, and a clock that goes on only while somebody works, looks or sleeps.
+    /// A spin, and a clock that goes on only while somebody works, looks or sleeps.
     struct Watch {
-        vigil: Vigil,
+        spin: AdaptiveSpin,
         now: Cell<Instant>,
     }
 
     impl Watch {
         fn new() -> Self {
-            let vigil = Vigil::new();
-            let now = Cell::new(vigil.awake_since);
-            Self { vigil, now }
+            let spin = AdaptiveSpin::new();
+            let now = Cell::new(spin.awake_since);
+            Self { spin, now }
         }
 
         /// Works for some time, and then waits for news that come `after` some more. Returns how often it
@@ -100,7 +100,7 @@ mod tests {
             pass(work);
             let due = self.now.get() + after;
             let (mut looks, mut slept) = (0, false);
-            let any = self.vigil.keep_by(
+            let any = self.spin.wait_by(
                 || self.now.get(),
                 None,
                 |timeout| {
@@ -166,7 +166,7 @@ mod tests {
             looks.set(looks.get() + 1);
             Ok(false)
         };
-        assert!(!watch.vigil.keep(Some(Duration::ZERO), look).unwrap());
+        assert!(!watch.spin.wait(Some(Duration::ZERO), look).unwrap());
         assert_eq!(looks.get(), 1);
     }
 }

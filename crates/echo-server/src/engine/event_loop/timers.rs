@@ -6,12 +6,12 @@ use std::time::Instant;
 
 /// Connections by the time of their turn; each has one at the most.
 #[derive(Default)]
-pub(super) struct Alarms {
+pub(super) struct Timers {
     set: BTreeSet<(Instant, usize)>,
     times: HashMap<usize, Instant>,
 }
 
-impl Alarms {
+impl Timers {
     /// Has the connection at `key` have a turn at this time, unless it has one before.
     pub(super) fn set(&mut self, time: Instant, key: usize) {
         if self.times.get(&key).is_none_or(|set| *set > time) {
@@ -49,15 +49,15 @@ mod tests {
 
     #[test]
     fn those_whose_time_has_come_have_their_turn_in_order_and_once() {
-        let mut alarms = Alarms::default();
+        let mut timers = Timers::default();
         let now = Instant::now();
         let at = |ms| now + Duration::from_millis(ms);
         for (ms, key) in [(20, 2), (10, 1), (10, 1), (15, 1), (35, 3), (30, 3), (40, 4)] {
-            alarms.set(at(ms), key);
+            timers.set(at(ms), key);
         }
-        alarms.cancel(2);
-        assert_eq!((alarms.next(), alarms.due(at(9))), (Some(at(10)), None));
-        assert_eq!([(); 3].map(|()| alarms.due(at(30))), [Some(1), Some(3), None]);
-        assert_eq!(alarms.next(), Some(at(40)));
+        timers.cancel(2);
+        assert_eq!((timers.next(), timers.due(at(9))), (Some(at(10)), None));
+        assert_eq!([(); 3].map(|()| timers.due(at(30))), [Some(1), Some(3), None]);
+        assert_eq!(timers.next(), Some(at(40)));
     }
 }

@@ -11,16 +11,16 @@ use socket2::SockRef;
 
 /// A peer that has got everything and is silent for this long has nothing under way that a close
 /// could hurt.
-pub(crate) const SILENCE: Duration = Duration::from_millis(500);
+pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 /// The longest that a peer which has got everything but goes on sending is listened to.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How often to look whether a connection that is to be reset has got everything.
-pub(crate) const LOOK: Duration = Duration::from_millis(2);
+pub(crate) const RESET_POLL: Duration = Duration::from_millis(2);
 
 /// Whether a connection can be closed without harm.
 pub(crate) fn is_over(unacknowledged: usize, silent: Duration, since_taken: Duration) -> bool {
-    unacknowledged == 0 && (silent >= SILENCE || since_taken >= PATIENCE)
+    unacknowledged == 0 && (silent >= LINGER_TIMEOUT || since_taken >= LINGER_TIME)
 }
 
 /// Has a socket reset its connection (RST) when it is closed, instead of saying goodbye. What the peer's system
