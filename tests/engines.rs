@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use echo_proto::Pattern;
 use echo_test_support::{
     Held, Server, connect, connect_and_never_read, connect_with_little_room, eventually, exchange,
-    on_every_engine, read_to_end,
+    failing_from, on_every_engine, read_to_end, skipped_without_strace,
 };
+use socket2::SockRef;
 
 on_every_engine! {
     half_close_still_echoes_what_was_sent,
@@ -18,6 +19,7 @@ on_every_engine! {
     many_small_messages_come_back_to_a_peer_that_reads_late,
     small_and_large_messages_in_turn_come_back,
     small_echoes_do_not_wait_for_each_other,
+    urgent_bytes_are_echoed_in_their_place,
     a_peer_that_resets_ends_its_own_connection_only,
     peers_that_never_read_hold_little_and_bother_nobody,
     a_flood_does_not_starve_the_others,
@@ -26,6 +28,7 @@ on_every_engine! {
     as_many_loops_run_as_were_asked_for_or_there_are_processors,
     many_connections_come_and_go_and_leave_nothing_behind,
     what_happens_is_told_to_people_and_programs,
+    a_poller_that_fails_for_good_ends_the_server_with_a_message,
 }
 
 fn start(engine: &str, arguments: &[&str]) -> Server {
@@ -73,6 +76,26 @@ fn a_stream_of_any_size_in_any_pieces_comes_back_byte_for_byte(engine: &str) {
         }
         assert_eq!(received, total as u64);
     });
+}
+
+fn urgent_bytes_are_echoed_in_their_place(engine: &str) {
+    let server = start(engine, &[]);
+    let peers: Vec<_> = (0..6).map(|_| connect(server.address)).collect();
+    for round in 0..20 {
+        for peer in &peers {
+            (&*peer).write_all(b"before").unwrap();
+            SockRef::from(peer).send_out_of_band(b"!").unwrap();
+            if round % 2 == 0 {
+                (&*peer).write_all(b"after").unwrap();
+            }
+            let expected: &[u8] = if round % 2 == 0 { b"before!after" } else { b"before!" };
+            let mut echo = vec![0; expected.len()];
+            (&*peer).read_exact(&mut echo).unwrap();
+            assert_eq!(echo, expected);
+        }
+    }
+    peers[0].shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&peers[0]), b"");
 }
 
 fn a_peer_that_resets_ends_its_own_connection_only(engine: &str) {
@@ -351,4 +374,27 @@ fn what_happens_is_told_to_people_and_programs(engine: &str) {
         let told = server.process.wait_for_stderr(r#""event":"counters""#).unwrap();
         assert!(told.contains(r#""connections":1"#), "{told}");
     }
+}
+
+fn a_poller_that_fails_for_good_ends_the_server_with_a_message(engine: &str) {
+    let call = match engine {
+        "readiness" => "epoll_wait,epoll_pwait",
+        "uring" => "io_uring_enter",
+        _ => return, // it has none
+    };
+    if skipped_without_strace("a poller that fails for good") {
+        return;
+    }
+    // Not the first calls: without them the server finds out that it cannot start.
+    let mut tracer = failing_from(20, call, "EBADF", env!("CARGO_BIN_EXE_echo-server"));
+    tracer.args(["--port", "0", "--engine", engine, "--threads", "2"]);
+    let server = Server::start_with(&mut tracer).unwrap();
+    // Each of these has a worker do something, until one of them finds that it cannot.
+    while let Ok(mut stream) = TcpStream::connect(server.address) {
+        let _ = stream.write_all(b"?");
+        let _ = stream.read(&mut [0]);
+    }
+    let finished = server.process.wait().unwrap();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("error: "), "{finished:?}");
 }

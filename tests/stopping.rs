@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use echo_proto::Pattern;
 use echo_test_support::{
-    Process, Server, Signal, connect, connect_and_never_read, connect_with_little_room, exchange,
-    on_every_engine, read_to_end, skipped, wait_until_it_refuses,
+    Process, Server, Signal, command, connect, connect_and_never_read, connect_with_little_room,
+    exchange, on_every_engine, read_to_end, skipped, wait_until_it_refuses,
 };
 use predicates::Predicate;
 use predicates::str::is_match;
 
 on_every_engine! {
     a_signal_ends_it_with_0_and_a_summary,
+    a_signal_that_nohup_ignores_does_not_stop_it,
+    while_a_connection_ends_nothing_polls,
     quiet_leaves_the_summary_out,
     bytes_already_received_are_echoed_after_the_stop,
     the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so,
@@ -32,7 +34,8 @@ fn start(engine: &str, arguments: &[&str]) -> Server {
 }
 
 fn a_signal_ends_it_with_0_and_a_summary(engine: &str) {
-    for stop in [Process::terminate, Process::interrupt] {
+    let hang_up: fn(&Process) = |process| process.signal(Signal::HUP);
+    for stop in [Process::terminate, Process::interrupt, hang_up] {
         let server = start(engine, &[]);
         exchange(&connect(server.address), b"Hello, world");
         stop(&server.process);
@@ -41,6 +44,39 @@ fn a_signal_ends_it_with_0_and_a_summary(engine: &str) {
         let summary = "echo-server: stopped: 1 connection served, 12 bytes echoed\n";
         assert_eq!(finished.stderr, summary);
     }
+}
+
+fn a_signal_that_nohup_ignores_does_not_stop_it(engine: &str) {
+    let nohup = || {
+        let mut command = command("nohup");
+        command.arg(env!("CARGO_BIN_EXE_echo-server")).args(["--port", "0", "--engine", engine]);
+        command
+    };
+    let server = Server::start_with(&mut nohup()).unwrap();
+    server.process.signal(Signal::HUP);
+    exchange(&connect(server.address), b"still here");
+    server.process.terminate();
+    let finished = server.process.wait().unwrap();
+    assert!(finished.stderr.contains("stopped: 1 connection served"), "{finished:?}");
+}
+
+/// A thread that polls would switch to another and back each time.
+#[cfg(target_os = "linux")]
+fn while_a_connection_ends_nothing_polls(engine: &str) {
+    let server = start(engine, &[]);
+    let stuck = connect_and_never_read(server.address);
+    server.process.terminate();
+    wait_until_it_refuses(server.address);
+    let before = server.process.context_switches(server.process.id());
+    std::thread::sleep(Duration::from_millis(500));
+    let switches = server.process.context_switches(server.process.id()) - before;
+    assert!(switches <= 5, "the main thread was woken {switches} times in half a second");
+    drop(stuck);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn while_a_connection_ends_nothing_polls(_: &str) {
+    skipped("polling during a stop", "it takes /proc of Linux");
 }
 
 fn quiet_leaves_the_summary_out(engine: &str) {

@@ -11,7 +11,8 @@ use socket2::SockRef;
 use crate::linger::reset_when_closed;
 use crate::service::Service;
 use crate::shutdown::{Phase, ShutdownListener};
-use crate::{Event, RefuseReason};
+use crate::socket_options::SocketOptions;
+use crate::{Config, Event, RefuseReason};
 
 /// How long to leave the queue alone when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -28,8 +29,8 @@ pub(crate) struct Acceptor {
     /// More than a listener's queue can hold: Linux lets one more in than was asked for, other
     /// systems half as many again (tcp(4) of BSD).
     queue: usize,
-    /// Connections have TCP_NODELAY from their listener, which saves a call for each.
-    nodelay: bool,
+    /// What each connection is given, if it does not have it from its listener, which saves calls.
+    options: Option<SocketOptions>,
     exhaustion_told: Option<Instant>,
     /// Connections accepted, whether or not they were let in.
     accepted: u64,
@@ -77,11 +78,13 @@ enum ErrorAction {
 
 impl Acceptor {
     /// Accepts on `listeners`, which are non-blocking.
-    pub(crate) fn new(listeners: Vec<std::net::TcpListener>, backlog: u16) -> Self {
+    pub(crate) fn new(listeners: Vec<std::net::TcpListener>, config: &Config) -> Self {
         let listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
-        let queue = 2 * usize::from(backlog) + TURN;
-        let nodelay = listeners.iter().all(passes_nodelay_on);
-        Self { listeners, queue, nodelay, exhaustion_told: None, accepted: 0 }
+        let queue = 2 * usize::from(config.backlog) + TURN;
+        let options = SocketOptions { keepalive: config.keepalive };
+        let inherited = listeners.iter().all(|listener| options.are_inherited_from(listener));
+        let options = (!inherited).then_some(options);
+        Self { listeners, queue, options, exhaustion_told: None, accepted: 0 }
     }
 
     /// For whoever watches them. It is enough to tell when a connection comes.
@@ -165,9 +168,9 @@ impl Acceptor {
                         (service.observe)(Event::Refused { peer, limit });
                         continue;
                     }
-                    if !self.nodelay {
-                        // An echo is small and wanted at once. It fails only on a dead connection.
-                        let _ = stream.set_nodelay(true);
+                    if let Some(options) = &self.options {
+                        // It fails only on a connection that is broken already.
+                        let _ = options.set_on(SockRef::from(&stream));
                     }
                     match take(Incoming { stream: stream.into(), peer, number }) {
                         Ok(ControlFlow::Continue(())) => {}
@@ -219,12 +222,6 @@ fn admit(
     service.admission.admit(peer)
 }
 
-/// Whether the connections of a listener have TCP_NODELAY by themselves. On Linux they are made with what it
-/// had when the handshake was over: it has to be set before anybody can connect, as [`bind`](crate::bind) does.
-fn passes_nodelay_on(listener: &TcpListener) -> bool {
-    cfg!(target_os = "linux") && SockRef::from(listener).tcp_nodelay().unwrap_or(false)
-}
-
 /// Sorts the errors of accept(2), whose manual says that pending network errors of the new
 /// connection are passed on through it and should be treated like EAGAIN.
 fn error_action(error: &io::Error) -> ErrorAction {
@@ -257,7 +254,6 @@ fn error_action(error: &io::Error) -> ErrorAction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Config;
 
     #[test]
     fn accepted_connections_send_without_delay() {
@@ -266,7 +262,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         // It is in the queue before anything can be set, as with a listener that somebody else has made.
         let _peer = TcpStream::connect(address).unwrap();
-        let acceptor = Acceptor::new(vec![listener], 1);
+        let acceptor = Acceptor::new(vec![listener], &Config::default());
         let take = |incoming: Incoming| {
             assert!(incoming.stream.nodelay().unwrap());
             Ok(ControlFlow::Break(()))

@@ -1,7 +1,7 @@
-//! Who may connect: limits on connections, in all and from one address.
+//! Which connections are admitted: limits on their number, in all and per peer.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,9 +11,11 @@ use crate::{Config, RefuseReason};
 pub(crate) struct Admission {
     max_connections: usize,
     max_per_peer: Option<usize>,
+    /// The bits of an IPv6 address that tell peers apart.
+    mask_v6: u128,
     open: AtomicUsize,
-    /// Connections by address; empty without a limit on them.
-    by_address: Mutex<HashMap<IpAddr, usize>>,
+    /// Connections by peer; empty without a limit on them.
+    by_peer: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Admission {
@@ -21,24 +23,25 @@ impl Admission {
         Self {
             max_connections: config.max_connections.unwrap_or(usize::MAX),
             max_per_peer: config.max_per_peer,
+            mask_v6: u128::MAX.checked_shl(128 - u32::from(config.peer_prefix_v6)).unwrap_or(0),
             open: AtomicUsize::new(0),
-            by_address: Mutex::default(),
+            by_peer: Mutex::default(),
         }
     }
 
-    /// Lets a connection in, which must be [released](Self::release) when it has ended. Called by one
-    /// thread, so that nobody gets in between the look and the count.
+    /// Admits a connection, which must be [released](Self::release) when it has ended. Called by one
+    /// thread, so that no other is admitted between the check and the count.
     pub(crate) fn admit(&self, peer: SocketAddr) -> Result<(), RefuseReason> {
         if self.open.load(Relaxed) >= self.max_connections {
             return Err(RefuseReason::Connections);
         }
         if let Some(max) = self.max_per_peer {
-            let mut by_address = self.by_address();
-            let count = by_address.get(&address(peer)).copied().unwrap_or(0);
+            let (peer, mut by_peer) = (self.key(peer), self.by_peer());
+            let count = by_peer.get(&peer).copied().unwrap_or(0);
             if count >= max {
                 return Err(RefuseReason::PerPeer);
             }
-            by_address.insert(address(peer), count + 1);
+            by_peer.insert(peer, count + 1);
         }
         self.open.fetch_add(1, Relaxed);
         Ok(())
@@ -47,25 +50,28 @@ impl Admission {
     pub(crate) fn release(&self, peer: SocketAddr) {
         self.open.fetch_sub(1, Relaxed);
         if self.max_per_peer.is_some() {
-            let mut by_address = self.by_address();
-            if let Some(count) = by_address.get_mut(&address(peer)) {
+            let (peer, mut by_peer) = (self.key(peer), self.by_peer());
+            if let Some(count) = by_peer.get_mut(&peer) {
                 *count -= 1;
                 if *count == 0 {
-                    // What is kept for addresses that have left would grow without bound.
-                    by_address.remove(&address(peer));
+                    // Entries of peers that have left would grow without bound.
+                    by_peer.remove(&peer);
                 }
             }
         }
     }
 
-    fn by_address(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What tells a peer apart. An IPv4 peer is the same one on a listener for both families.
+    fn key(&self, peer: SocketAddr) -> IpAddr {
+        match peer.ip().to_canonical() {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & self.mask_v6).into(),
+        }
     }
-}
 
-/// An IPv4 peer is the same one on a listener for both families.
-fn address(peer: SocketAddr) -> IpAddr {
-    peer.ip().to_canonical()
+    fn by_peer(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.by_peer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +104,28 @@ mod tests {
         assert_eq!(admission.admit(mapped), Ok(()));
         admission.release(mapped);
         admission.release(second);
-        assert!(admission.by_address().is_empty());
+        assert!(admission.by_peer().is_empty());
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_peer_however_many_addresses_it_uses() {
+        let [one, same, other] = ["[2001:db8::1]:1", "[2001:db8::ffff:2]:1", "[2001:db8:0:1::1]:1"]
+            .map(|peer| peer.parse().unwrap());
+        let limited = |peer_prefix_v6| {
+            Admission::new(&Config { max_per_peer: Some(1), peer_prefix_v6, ..Config::default() })
+        };
+        for (prefix, same_is, other_is) in [
+            (64, Err(RefuseReason::PerPeer), Ok(())),
+            (128, Ok(()), Ok(())),
+            (1, Err(RefuseReason::PerPeer), Err(RefuseReason::PerPeer)),
+        ] {
+            let admission = limited(prefix);
+            let admitted = [one, same, other].map(|peer| admission.admit(peer));
+            assert_eq!(admitted, [Ok(()), same_is, other_is], "/{prefix}");
+        }
+        let admission = limited(64);
+        admission.admit(one).unwrap();
+        admission.release(one);
+        assert_eq!(admission.admit(same), Ok(()));
     }
 }

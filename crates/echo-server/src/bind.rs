@@ -3,8 +3,9 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::socket_options::SocketOptions;
 use crate::{BindError, Config};
 
 /// How often to look for one port that is free on every address.
@@ -20,14 +21,14 @@ pub(crate) struct Bound {
 pub(crate) fn bind(config: &Config) -> Result<Bound, BindError> {
     let addresses = addresses(&config.host, config.port)?;
     for _ in 1..FREE_PORT_TRIES {
-        match listen_on_all(&addresses, config.backlog) {
+        match listen_on_all(&addresses, config) {
             // The port that the system picked for the first address can be taken on another.
             Err(BindError::Listen { source, .. })
                 if config.port == 0 && source.kind() == ErrorKind::AddrInUse => {}
             result => return result,
         }
     }
-    listen_on_all(&addresses, config.backlog)
+    listen_on_all(&addresses, config)
 }
 
 /// What `host` stands for. The empty host means every IPv4 interface, as in Python's `bind`.
@@ -52,12 +53,12 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
 ///
 /// A name can stand for an address that the machine does not have: `localhost` is `::1` too, also
 /// where IPv6 is switched off. Such an address is skipped as long as another one can be had.
-fn listen_on_all(addresses: &[SocketAddr], backlog: u16) -> Result<Bound, BindError> {
+fn listen_on_all(addresses: &[SocketAddr], config: &Config) -> Result<Bound, BindError> {
     let mut bound = Bound { listeners: Vec::new(), skipped: Vec::new() };
     let mut port = None;
     for &(mut address) in addresses {
         address.set_port(port.unwrap_or(address.port()));
-        let listening = listen(address, backlog)
+        let listening = listen(address, config)
             .and_then(|listener| Ok((listener.local_addr()?.port(), listener)))
             .map_err(|source| BindError::Listen { address, source });
         match listening {
@@ -88,7 +89,7 @@ fn is_missing(error: &BindError) -> bool {
     source.kind() == ErrorKind::AddrNotAvailable
 }
 
-fn listen(address: SocketAddr, backlog: u16) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Lets a restart bind while old connections are still in TIME_WAIT. On Windows the option of
     // this name would let two programs share a port, and is not needed for that.
@@ -98,10 +99,10 @@ fn listen(address: SocketAddr, backlog: u16) -> io::Result<TcpListener> {
         // `::` means every interface, IPv4 too; any other address means itself alone.
         socket.set_only_v6(!ip.is_unspecified())?;
     }
-    // An echo is small and wanted at once. Where a connection has this from its listener, it saves a call.
-    socket.set_tcp_nodelay(true)?;
+    let options = SocketOptions { keepalive: config.keepalive };
+    options.set_on(SockRef::from(&socket))?;
     socket.bind(&address.into())?;
-    socket.listen(backlog.into())?;
+    socket.listen(config.backlog.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }

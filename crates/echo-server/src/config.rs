@@ -31,12 +31,22 @@ pub struct Config {
     /// Connections served at the same time; those beyond are closed at once. `None` for as many as
     /// the system allows.
     pub max_connections: Option<usize>,
-    /// The same for connections from one address.
+    /// The same for connections from one peer: an IPv4 address, or an IPv6 prefix of
+    /// [`peer_prefix_v6`](Self::peer_prefix_v6) bits.
     pub max_per_peer: Option<usize>,
+    /// Leading bits of an IPv6 address that tell peers apart, 1 to 128. A network gets a /64 at least
+    /// (RFC 6177), so any of its hosts can use 2⁶⁴ addresses.
+    pub peer_prefix_v6: u8,
     /// Closes a connection that is silent for this long and owes nothing. More than zero.
     pub idle_timeout: Option<Duration>,
-    /// Closes a connection that takes no byte for this long although it is owed some. More than zero.
+    /// Closes a connection whose peer takes less than 1 KiB in this long although it is owed something. More
+    /// than zero.
     pub write_timeout: Option<Duration>,
+    /// Ends a connection in order when it is this old. More than zero.
+    pub max_lifetime: Option<Duration>,
+    /// Has the system probe a peer that has been silent for this long, so that one that is gone is found
+    /// (RFC 9293, 3.8.4): then every 10 s, 6 times, where the system lets a program choose. In whole seconds.
+    pub keepalive: Option<Duration>,
     /// The unit of echo: whatever arrives, or whole messages only.
     pub framing: Framing,
     /// The longest message, in bytes without what the framing adds. A connection that sends a longer
@@ -97,6 +107,11 @@ impl fmt::Display for UnknownEngine {
 
 impl std::error::Error for UnknownEngine {}
 
+impl Config {
+    /// The longest [`keepalive`](Self::keepalive); a longer one counts as this (Linux's `MAX_TCP_KEEPIDLE`).
+    pub const MAX_KEEPALIVE: Duration = Duration::from_secs(32767);
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -109,8 +124,11 @@ impl Default for Config {
             busy_poll: Duration::ZERO,
             max_connections: None,
             max_per_peer: None,
+            peer_prefix_v6: 64,
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
+            max_lifetime: None,
+            keepalive: Some(Duration::from_secs(60)),
             framing: Framing::Raw,
             max_frame: 1024 * 1024,
             drain_timeout: Duration::from_secs(10),

@@ -75,9 +75,11 @@ pub enum CloseReason {
     Framing,
     /// The peer was silent for [`Config::idle_timeout`](crate::Config::idle_timeout).
     Idle,
-    /// The peer took no byte of what it was owed for
+    /// The peer took next to nothing of what it was owed for
     /// [`Config::write_timeout`](crate::Config::write_timeout).
     Stalled,
+    /// The connection has reached [`Config::max_lifetime`](crate::Config::max_lifetime).
+    Expired,
     /// The server stopped; everything received by then was echoed.
     Stopped,
     /// The server stopped and could not wait any longer: something was owed.
@@ -88,12 +90,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in the order of [`Summary::closed`](crate::Summary::closed).
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Done,
         Self::Lost,
         Self::Framing,
         Self::Idle,
         Self::Stalled,
+        Self::Expired,
         Self::Stopped,
         Self::Aborted,
         Self::Fault,
@@ -108,6 +111,7 @@ impl CloseReason {
             Self::Framing => "framing broken",
             Self::Idle => "idle",
             Self::Stalled => "stalled",
+            Self::Expired => "expired",
             Self::Stopped => "stopped",
             Self::Aborted => "cut",
             Self::Fault => "fault",

@@ -29,10 +29,12 @@ mod error;
 mod events;
 mod faults;
 mod linger;
+mod progress;
 mod server;
 mod service;
 mod session;
 mod shutdown;
+mod socket_options;
 mod stats;
 mod system;
 

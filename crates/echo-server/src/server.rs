@@ -63,7 +63,7 @@ impl Server {
             .map(TcpListener::local_addr)
             .collect::<Result<_, _>>()
             .map_err(BindError::Setup)?;
-        let acceptor = Acceptor::new(listeners, config.backlog);
+        let acceptor = Acceptor::new(listeners, &config);
         let (handle, shutdown) = Handle::new().map_err(BindError::Setup)?;
         let counters = Counters::default();
         Ok(Self { config, choice, addresses, skipped, acceptor, handle, shutdown, counters })

@@ -57,13 +57,13 @@ impl Service<'_> {
     pub(crate) fn closed(
         &self,
         peer: SocketAddr,
-        session: &Session,
+        messages: u64,
         bytes: u64,
         duration: Duration,
         reason: CloseReason,
     ) {
         self.admission.release(peer);
-        self.counters.closed(session.messages(), reason);
+        self.counters.closed(messages, reason);
         (self.observe)(Event::Closed { peer, bytes, duration, reason });
     }
 }

@@ -1,4 +1,4 @@
-//! What one connection owes its peer, without any I/O: bytes in, the echo out, and what comes next.
+//! What one connection owes its peer, without any I/O: bytes in, the echo out, and what it waits for.
 //!
 //! ```text
 //!            received            input is over,         peer's FIN
@@ -8,7 +8,7 @@
 //!                                                 └> Discard ────────┘
 //! ```
 //!
-//! With faults on purpose there is a `Hold` before each `Write`, until that may be; and after a last `Write`
+//! With injected faults there is a `Hold` before each `Write`, until the bytes may go; and after a last `Write`
 //! there can be a `Stall` or a `Reset`.
 
 mod fault_injector;
@@ -29,15 +29,20 @@ use crate::{CloseReason, Config};
 
 /// The state of one connection, driven by an engine.
 ///
-/// An engine gives it what it receives and a way to send that takes as much as there is room for;
-/// [`state`](Self::state) then says what the connection waits for. It is small, because a server holds
-/// one for each connection, and one that owes nothing holds no buffer.
+/// An engine passes in what it receives, and a way to send that takes as much as there is room for;
+/// [`state`](Self::state) then says what the connection waits for. An engine may also pass in what was
+/// received too late to be echoed: on a ring, bytes arrive that the kernel took before it was told to stop.
+/// The session drops them, so no engine has to.
+///
+/// It is small, because a server holds one for each connection, and one that owes nothing holds no buffer.
 pub(crate) struct Session {
-    /// Raw bytes that nobody harms have none.
+    /// Raw bytes without injected faults have none.
     pipeline: Option<Box<Pipeline>>,
     owed: Option<Box<SendBuffer>>,
     input: Input,
     fin_sent: bool,
+    /// While [draining](Input::Draining), how many more bytes are taken from the peer.
+    drain_limit: u32,
 }
 
 /// What a connection waits for.
@@ -49,37 +54,38 @@ pub(crate) enum State {
     Hold,
     /// Room for bytes that are owed. Until then nothing is read.
     Write,
-    /// Nothing, on purpose: it is neither read from nor written to any more.
+    /// Nothing, because of an injected fault: it is neither read from nor written to any more.
     Stall,
-    /// All that it gets is sent: reset the connection, on purpose.
+    /// All of its echo is sent: reset the connection, because of an injected fault.
     Reset,
     /// All is echoed and nothing more will be: send FIN, then call [`Session::fin_sent`].
     Finish,
     /// The peer has our FIN but may still be sending: drop what comes, until its own.
     Discard,
-    /// Both have said goodbye.
+    /// Both sides have sent FIN.
     Close,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
     Open,
-    /// What the peer still sends will not be echoed: the server stops, the framing is broken, or the
-    /// echo ends here on purpose.
+    /// The connection is being ended: bytes up to the drain limit are still echoed.
+    Draining,
+    /// What the peer still sends is not echoed: the connection was drained, the framing is broken, or
+    /// an injected fault ends the echo here.
     Refused,
-    /// What the peer still sends will not even be taken, on purpose.
+    /// What the peer still sends is not even read, because of an injected fault.
     Stalled,
-    /// The connection is to be reset, on purpose.
+    /// The connection is to be reset, because of an injected fault.
     Reset,
     /// The peer has sent FIN.
     Ended,
 }
 
-/// What stands between the bytes that come and those that go back.
+/// What bytes pass through between receiving and sending.
 struct Pipeline {
-    /// With framing, what finds the messages; raw bytes need nobody to understand them.
+    /// With framing, what finds the messages.
     framed: Option<Framed>,
-    /// With faults on purpose, what does them.
     injector: Option<Box<FaultInjector>>,
 }
 
@@ -91,7 +97,8 @@ impl Session {
             config.faults.as_ref().map(|faults| Box::new(FaultInjector::new(faults, number)));
         let is_plain = framed.is_none() && injector.is_none();
         let pipeline = (!is_plain).then(|| Box::new(Pipeline { framed, injector }));
-        let mut session = Self { pipeline, owed: None, input: Input::Open, fin_sent: false };
+        let mut session =
+            Self { pipeline, owed: None, input: Input::Open, fin_sent: false, drain_limit: 0 };
         session.inject_termination();
         session
     }
@@ -102,7 +109,7 @@ impl Session {
                 Some(injector) if injector.released() == 0 => State::Hold,
                 _ => State::Write,
             },
-            (Input::Open, _) => State::Read,
+            (Input::Open | Input::Draining, _) => State::Read,
             (Input::Stalled, _) => State::Stall,
             (Input::Reset, _) => State::Reset,
             (Input::Refused | Input::Ended, false) => State::Finish,
@@ -111,62 +118,79 @@ impl Session {
         }
     }
 
-    /// Takes what the peer has sent and gives the echo of it to `send`, which returns how many bytes
-    /// it took; the rest is owed. With framing that is the messages which are whole now. Returns how
-    /// many bytes were sent.
+    /// Takes what the peer has sent and passes the echo of it to `send`, which returns how many bytes
+    /// it took; the rest is owed. With framing the echo consists of the messages that are complete now.
+    /// Returns how many bytes were sent.
+    ///
+    /// Nothing is echoed once input has been refused, and nothing beyond the drain limit.
     ///
     /// # Errors
     ///
     /// Those of `send`: the connection is broken.
     pub(crate) fn received(
         &mut self,
-        mut piece: &[u8],
+        bytes: &[u8],
         mut send: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let Some(pipeline) = &mut self.pipeline else {
-            return SendBuffer::send_or_keep(&mut self.owed, piece, send);
+        let mut piece = match self.input {
+            Input::Open => bytes,
+            Input::Draining => &bytes[..bytes.len().min(self.drain_limit as usize)],
+            Input::Refused | Input::Stalled | Input::Reset | Input::Ended => return Ok(0),
         };
+        let taken = piece.len();
         let mut sent = 0;
-        let mut pass = |bytes: &[u8]| match &mut pipeline.injector {
-            None => SendBuffer::send_or_keep(&mut self.owed, bytes, &mut send)
-                .map(|count| sent += count),
-            Some(injector) => {
-                injector.take(bytes, &mut self.owed);
-                Ok(())
-            }
-        };
-        match &mut pipeline.framed {
-            None => pass(piece)?,
-            Some(framed) => {
-                while let Some(bytes) = framed.next_echo(&mut piece) {
-                    pass(bytes)?;
+        match &mut self.pipeline {
+            None => sent = SendBuffer::send_or_keep(&mut self.owed, piece, send)?,
+            Some(pipeline) => {
+                let mut pass = |bytes: &[u8]| match &mut pipeline.injector {
+                    None => SendBuffer::send_or_keep(&mut self.owed, bytes, &mut send)
+                        .map(|count| sent += count),
+                    Some(injector) => {
+                        injector.take(bytes, &mut self.owed);
+                        Ok(())
+                    }
+                };
+                match &mut pipeline.framed {
+                    None => pass(piece)?,
+                    Some(framed) => {
+                        while let Some(bytes) = framed.next_echo(&mut piece) {
+                            pass(bytes)?;
+                        }
+                    }
+                }
+                self.inject_termination();
+                if self.broken().is_some() {
+                    self.refuse_input();
                 }
             }
         }
-        self.inject_termination();
-        if self.broken().is_some() && self.input == Input::Open {
-            self.refuse_input();
+        if self.input == Input::Draining {
+            // It is no more than the limit, which has 32 bits.
+            self.drain_limit -= taken as u32;
+            if self.drain_limit == 0 {
+                self.refuse_input();
+            }
         }
         Ok(sent)
+    }
+
+    /// Takes bytes back that were [passed through](Self::is_passthrough) and that there was no room for.
+    /// They are owed whatever has become of the input meanwhile: they were accepted before.
+    pub(crate) fn unsent(&mut self, bytes: &[u8]) {
+        debug_assert!(self.pipeline.is_none(), "nothing passes it by");
+        self.owed.get_or_insert_default().push(bytes);
     }
 
     /// Decides whether the next bytes that are [held back](State::Hold) may go now. Returns whether they may;
     /// if not, [`due`](Self::due) says when.
     pub(crate) fn release(&mut self, now: Instant) -> bool {
-        let owed = self.owed.as_ref().map_or(0, |owed| owed.rest().len());
+        let owed = self.owed();
         self.injector_mut().is_none_or(|injector| injector.release(owed, now))
     }
 
     /// When the next bytes that are held back may go, if that is decided.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.injector()?.due()
-    }
-
-    /// Holds nothing back from now on.
-    pub(crate) fn release_all(&mut self) {
-        if let Some(injector) = self.injector_mut() {
-            injector.release_all();
-        }
     }
 
     /// Sends what is owed, as far as there is room. Returns how many bytes were sent.
@@ -181,8 +205,8 @@ impl Session {
         let Some(owed) = &mut self.owed else { return Ok(0) };
         let injector = self.pipeline.as_mut().and_then(|pipeline| pipeline.injector.as_mut());
         let rest = owed.rest();
-        let sent =
-            send(&rest[..injector.as_ref().map_or(rest.len(), |injector| injector.released())])?;
+        let released = injector.as_ref().map_or(rest.len(), |injector| injector.released());
+        let sent = send(&rest[..released])?;
         owed.sent(sent);
         if let Some(injector) = injector {
             injector.sent(sent);
@@ -193,31 +217,59 @@ impl Session {
         Ok(sent)
     }
 
-    /// The peer has sent FIN.
+    /// The peer has sent FIN. A fault that holds the connection open, or is about to reset it, comes first.
     pub(crate) fn peer_ended(&mut self) {
-        if self.input == Input::Open
+        if matches!(self.input, Input::Open | Input::Draining)
             && let Some(framed) =
                 self.pipeline.as_mut().and_then(|pipeline| pipeline.framed.as_mut())
         {
             framed.finish();
         }
-        self.input = Input::Ended;
+        if !matches!(self.input, Input::Stalled | Input::Reset) {
+            self.input = Input::Ended;
+        }
+    }
+
+    /// The connection is to be ended: no more than `limit` bytes from the peer are still echoed, and nothing
+    /// is held back any longer. A connection that is being ended already is not affected.
+    pub(crate) fn start_draining(&mut self, limit: u32) {
+        if let Some(injector) = self.injector_mut() {
+            injector.release_all();
+        }
+        match self.input {
+            // Its receive queue would not have been read either.
+            Input::Stalled => self.refuse_input(),
+            Input::Open => {
+                (self.input, self.drain_limit) = (Input::Draining, limit);
+                if limit == 0 {
+                    self.refuse_input();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How many more bytes may be received, if the connection is being drained.
+    pub(crate) fn drain_limit(&self) -> Option<usize> {
+        (self.input == Input::Draining).then_some(self.drain_limit as usize)
     }
 
     /// Echo nothing more than what was received by now.
     pub(crate) fn refuse_input(&mut self) {
-        if matches!(self.input, Input::Open | Input::Stalled) {
+        if matches!(self.input, Input::Open | Input::Draining | Input::Stalled) {
             self.input = Input::Refused;
         }
     }
 
-    /// Ends the echo where it is to end on purpose.
+    /// Ends the echo where an injected fault ends it.
     fn inject_termination(&mut self) {
         let termination = self.injector().and_then(FaultInjector::termination);
-        if let (Input::Open, Some(termination)) = (self.input, termination) {
+        if let (Input::Open | Input::Draining, Some(termination)) = (self.input, termination) {
             self.input = match termination {
                 Termination::Reset => Input::Reset,
                 Termination::Close => Input::Refused,
+                // There is nothing to wait for in a connection that is being ended.
+                Termination::Stall if self.input == Input::Draining => Input::Refused,
                 Termination::Stall => Input::Stalled,
             };
         }
@@ -228,14 +280,14 @@ impl Session {
         self.fin_sent = true;
     }
 
-    /// Whether what the peer sends next goes back byte for byte, behind nothing that is owed.
+    /// Whether what the peer sends next goes back byte for byte, and nothing is owed before it.
     pub(crate) fn is_passthrough(&self) -> bool {
-        self.pipeline.is_none() && self.state() == State::Read
+        self.pipeline.is_none() && self.owed.is_none() && self.input == Input::Open
     }
 
-    /// Whether bytes were taken from the peer that could not be sent back yet.
-    pub(crate) fn owes(&self) -> bool {
-        self.owed.is_some()
+    /// Bytes that were taken from the peer and have not been sent back yet.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed.as_ref().map_or(0, |owed| owed.rest().len())
     }
 
     /// How the peer broke the framing, if it did: nothing it sends from there on can be echoed.
@@ -243,7 +295,7 @@ impl Session {
         self.framed()?.broken
     }
 
-    /// Whole messages taken so far; none without framing.
+    /// Complete messages taken so far; none without framing.
     pub(crate) fn messages(&self) -> u64 {
         self.framed().map_or(0, |framed| framed.messages)
     }

@@ -12,6 +12,20 @@ pub(crate) fn unacknowledged(stream: &impl std::os::fd::AsRawFd) -> usize {
     if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
+/// Bytes in the receive queue (`FIONREAD`, tcp(7)).
+#[cfg(unix)]
+pub(crate) fn received(stream: &impl std::os::fd::AsFd) -> usize {
+    // It fails only on a connection that is broken.
+    rustix::io::ioctl_fionread(stream)
+        .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// The most that there can be in the receive queue: the size of its buffer.
+#[cfg(windows)]
+pub(crate) fn received(stream: &impl std::os::windows::io::AsSocket) -> usize {
+    socket2::SockRef::from(stream).recv_buffer_size().unwrap_or(0)
+}
+
 /// Where the system does not tell, a silent peer is taken for one that has everything.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn unacknowledged<S>(_: &S) -> usize {

@@ -84,6 +84,11 @@ pub fn refusing(call: &str, error: &str, program: impl AsRef<OsStr>) -> Command 
     tracer
 }
 
+/// The same from the `n`-th `call` of each thread on, counted from 1.
+pub fn failing_from(n: usize, call: &str, error: &str, program: impl AsRef<OsStr>) -> Command {
+    refusing(call, &format!("{error}:when={n}+"), program)
+}
+
 /// Says on the terminal, past the test harness's capture, that a check was skipped and why.
 pub fn skipped(check: &str, why: &str) {
     // Not `eprintln!`, which the harness captures. If stderr is closed, nobody wants to know.
@@ -305,6 +310,32 @@ impl Process {
         let ticks =
             fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
         Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
+    /// How often one of its threads has blocked and been woken (`voluntary_ctxt_switches`, proc_pid_status(5)).
+    /// The main thread has the number of the process.
+    ///
+    /// # Panics
+    ///
+    /// There is no such thread.
+    #[cfg(target_os = "linux")]
+    pub fn context_switches(&self, thread: u32) -> u64 {
+        let path = format!("/proc/{}/task/{thread}/status", self.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse().unwrap()
+    }
+
+    /// The numbers of its threads.
+    ///
+    /// # Panics
+    ///
+    /// It is gone.
+    #[cfg(target_os = "linux")]
+    pub fn threads(&self) -> Vec<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        tasks.map(|task| task.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
     }
 
     /// Sends SIGTERM.

@@ -1,8 +1,7 @@
-//! An event loop a worker: the system says which sockets are ready (epoll, kqueue, IOCP; through mio),
-//! and nobody waits for one of them.
+//! Event loops on readiness: the system reports which sockets are ready (epoll, kqueue or IOCP, through mio).
 //!
 //! A connection is registered once, for reading and writing, and reported only when something has
-//! *changed* (edge-triggered). So whoever stops before a socket is empty must come back by itself; see
+//! *changed* (edge-triggered). So a connection that stops before its socket is empty must requeue itself; see
 //! [`event_loop`], which has all the rest of this engine.
 
 use std::collections::VecDeque;
@@ -21,7 +20,7 @@ use crate::shutdown::ShutdownListener;
 
 /// The token of the waker; connections have their place in the worker's table.
 const WAKER: Token = Token(usize::MAX);
-/// The token of every listener: whoever hears of one looks at all of them.
+/// The token of every listener: an event of one is a reason to check all of them.
 const LISTENER: Token = Token(usize::MAX - 1);
 /// Sockets reported at once.
 const EVENTS: usize = 1024;
@@ -57,8 +56,8 @@ struct Readiness {
 }
 
 impl Poller for Readiness {
-    /// Whoever has a socket that is ready receives by itself.
-    type Piece = Infallible;
+    /// A connection whose socket is ready receives by itself.
+    type Buf = Infallible;
 
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
         let registry = self.poll.registry();
@@ -72,11 +71,11 @@ impl Poller for Readiness {
         }
     }
 
-    fn watch(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()> {
+    fn register(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()> {
         self.poll.registry().register(stream, Token(key), interest())
     }
 
-    fn forget(&mut self, _: usize, mut stream: TcpStream) {
+    fn deregister(&mut self, _: usize, mut stream: TcpStream) {
         // Closing takes it out of epoll, but not out of every other system's selector.
         let _ = self.poll.registry().deregister(&mut stream);
     }
@@ -98,21 +97,25 @@ impl Poller for Readiness {
         self.pending.pop_front()
     }
 
-    fn bytes<'a>(&'a self, piece: &'a Infallible) -> &'a [u8] {
-        match *piece {}
+    fn bytes<'a>(&'a self, buf: &'a Infallible) -> &'a [u8] {
+        match *buf {}
     }
 
-    fn give_back(&mut self, piece: Infallible) {
-        match piece {}
+    fn recycle(&mut self, buf: Infallible) {
+        match buf {}
     }
 
-    fn send_back(&mut self, _: usize, piece: Infallible) {
-        match piece {}
+    fn send(&mut self, _: usize, buf: Infallible) {
+        match buf {}
+    }
+
+    fn defer(&mut self, _: usize, buf: Infallible) {
+        match buf {}
     }
 }
 
-/// Everything that can happen to a connection. Urgent data (RFC 6093) is not echoed, but a `recv` stops
-/// where it stands in the stream.
+/// Everything that can happen to a connection. Urgent bytes are data like any other (SO_OOBINLINE), but a
+/// `recv` stops where they stand in the stream.
 fn interest() -> Interest {
     let both = Interest::READABLE | Interest::WRITABLE;
     #[cfg(target_os = "linux")]

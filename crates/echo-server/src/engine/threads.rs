@@ -1,11 +1,12 @@
-//! The seed's loop, a thread for each connection: `recv`, `sendall`, until the peer has no more.
+//! The tutorial's loop, with a thread for each connection: `recv`, `sendall`, until the peer has no more.
 //!
-//! Blocking calls make this the engine to read first. What they make hard is to stop: a thread
-//! asleep in `recv` sees no flag. So each sleeps for [`TICK`] at most, which costs a running echo
-//! nothing and an idle connection five wake-ups a second, and [`abort`](crate::Handle::abort) shuts the
-//! sockets down underneath the sleepers.
+//! Blocking calls make this the engine to read first. What they make hard is to stop: a thread that is blocked
+//! in `recv` sees no flag. So each blocks for [`TICK`] at most, which costs a running echo nothing and an idle
+//! connection five wake-ups a second, and [`abort`](crate::Handle::abort) shuts down the sockets of threads that
+//! are blocked.
 
-mod faltering;
+mod buffer;
+mod faults;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,23 +16,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use self::buffer::{Buffer, Heap};
 
 use crate::accept::{Acceptor, Incoming};
 use crate::linger;
+use crate::progress::{Millis, SendProgress};
 use crate::service::Service;
 use crate::session::{Session, State};
 use crate::shutdown::{Phase, ShutdownListener};
-use crate::system::unacknowledged;
+use crate::system::{received, unacknowledged};
 use crate::{CloseReason, Config};
 
 /// The longest that a silent connection takes to notice a stop.
 const TICK: Duration = Duration::from_millis(200);
 /// How long, when draining, more bytes may take to come up from the receive queue.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
-/// What one `recv` takes at most.
-const BUFFER: usize = 64 * 1024;
-/// A connection's thread calls little and keeps its buffer on the heap.
+/// A connection's thread calls little, and keeps a large buffer on the heap.
 const STACK: usize = 128 * 1024;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once).
@@ -40,7 +40,7 @@ pub(crate) fn run(
     mut shutdown: ShutdownListener,
     service: &Service<'_>,
 ) -> io::Result<()> {
-    let engine = Engine { service, open: Mutex::default() };
+    let engine = Engine { service, open: Mutex::default(), heap: Heap::new() };
     thread::scope(|scope| {
         // The scope waits for every connection: if the observer panics, they must not go on.
         let _guard = AbortOnPanic(&engine);
@@ -61,6 +61,7 @@ pub(crate) fn run(
 struct Engine<'a> {
     service: &'a Service<'a>,
     open: Mutex<Open>,
+    heap: Heap,
 }
 
 /// The connections being served, to cut them.
@@ -87,7 +88,7 @@ impl Engine<'_> {
             let _registration = Registration { engine: self, number };
             self.service.connected(peer);
             let session = Session::new(self.service.config, number);
-            Connection::new(self.service, &stream, peer, session).run();
+            Connection::new(self, &stream, peer, session).run();
         });
         if let Err(error) = started {
             self.open().streams.remove(&number);
@@ -96,20 +97,20 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Interest until every connection has ended; once stopping, for the drain timeout at most.
+    /// Waits until every connection has ended; once stopping, for the drain timeout at most.
     fn wait_for_the_last(&self, shutdown: &mut ShutdownListener) {
         let mut draining_since = None;
         while !self.open().streams.is_empty() {
-            let mut backoff = None;
+            let mut left = None;
             if self.service.phase() > Phase::Running {
                 let since = *draining_since.get_or_insert_with(Instant::now);
-                backoff = Some(self.service.config.drain_timeout.saturating_sub(since.elapsed()));
+                left = Some(self.service.config.drain_timeout.saturating_sub(since.elapsed()));
             }
-            if backoff == Some(Duration::ZERO) || self.service.phase() == Phase::Aborting {
+            if left == Some(Duration::ZERO) || self.service.phase() == Phase::Aborting {
                 return self.abort();
             }
-            if shutdown.sleep(backoff).is_err() {
-                thread::sleep(TICK);
+            if shutdown.sleep(left).is_err() {
+                thread::sleep(left.map_or(TICK, |left| left.min(TICK)));
             }
         }
     }
@@ -123,7 +124,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Locks the table of connections. Nobody panics while holding it.
+    /// Locks the table of connections. Nothing panics while holding it.
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,8 +151,10 @@ impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let mut open = self.engine.open();
         open.streams.remove(&self.number);
-        if open.streams.is_empty() {
-            self.engine.service.handle.wake();
+        // The thread that waits for the last connection does so when no more are accepted.
+        let service = self.engine.service;
+        if open.streams.is_empty() && (service.config.once || service.phase() > Phase::Running) {
+            service.handle.wake();
         }
     }
 }
@@ -159,6 +162,7 @@ impl Drop for Registration<'_> {
 /// A connection, as its thread sees it.
 struct Connection<'a> {
     service: &'a Service<'a>,
+    heap: &'a Heap,
     stream: &'a TcpStream,
     peer: SocketAddr,
     session: Session,
@@ -171,16 +175,18 @@ struct Connection<'a> {
 
 impl<'a> Connection<'a> {
     fn new(
-        service: &'a Service<'a>,
+        engine: &'a Engine<'a>,
         stream: &'a TcpStream,
         peer: SocketAddr,
         session: Session,
     ) -> Self {
-        Self { service, stream, peer, session, started: Instant::now(), echoed: 0, owing: false }
+        let Engine { service, heap, .. } = engine;
+        let started = Instant::now();
+        Self { service, heap, stream, peer, session, started, echoed: 0, owing: false }
     }
 
     fn run(mut self) {
-        // A connection that breaks ends, and that is all: nobody else is concerned.
+        // A connection that breaks ends, and no other is affected.
         let reason = match self.serve() {
             _ if self.owing && self.service.phase() == Phase::Aborting => CloseReason::Aborted,
             Ok(CloseReason::Done) => self.session.reason(),
@@ -188,68 +194,89 @@ impl<'a> Connection<'a> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => CloseReason::Stalled,
             Err(_) => CloseReason::Lost,
         };
-        self.service.closed(self.peer, &self.session, self.echoed, self.started.elapsed(), reason);
+        let (messages, duration) = (self.session.messages(), self.started.elapsed());
+        self.service.closed(self.peer, messages, self.echoed, duration, reason);
     }
 
-    /// Echoes until the peer has sent all it wants to, or the server is told to stop.
+    /// Echoes until the peer has sent all it wants to, or the connection is to be ended.
     fn serve(&mut self) -> io::Result<CloseReason> {
         let config = self.service.config;
         // Shorter than the deadline: see `send_all`.
         self.stream.set_write_timeout(config.write_timeout.map(|timeout| timeout / 4))?;
         let tick = config.idle_timeout.map_or(TICK, |idle| TICK.min(idle / 4));
         self.stream.set_read_timeout(Some(tick))?;
-        let mut buffer = vec![0; BUFFER];
-        let mut silent_since = Instant::now();
+        let mut buffer = Buffer::new();
+        let mut active = self.now();
         while matches!(self.session.state(), State::Read | State::Stall) {
             if self.service.phase() > Phase::Running {
-                return self.drain(&mut buffer);
+                return self.drain(&mut buffer, CloseReason::Stopped);
             }
+            // Before the call, which finds what has arrived by then, however long the process was suspended.
+            let asked = self.now();
             let received = match self.session.state() {
                 State::Stall => self.pause(tick).map(|()| None),
-                _ => self.echo_once(&mut buffer),
+                _ => self.echo_once(&mut buffer, None),
             };
+            let elapsed = |since| Duration::from_millis(asked - since);
             if received?.is_some() {
-                silent_since = Instant::now();
-            } else if config.idle_timeout.is_some_and(|idle| silent_since.elapsed() >= idle) {
+                active = self.now();
+            } else if config.idle_timeout.is_some_and(|idle| elapsed(active) >= idle) {
                 self.session.refuse_input();
                 return self.linger(&mut buffer, CloseReason::Idle);
+            }
+            if config.max_lifetime.is_some_and(|lifetime| elapsed(0) >= lifetime) {
+                return self.drain(&mut buffer, CloseReason::Expired);
             }
         }
         self.linger(&mut buffer, CloseReason::Done)
     }
 
-    /// Echoes what had been received when the stop came, and takes leave.
-    fn drain(&mut self, buffer: &mut [u8]) -> io::Result<CloseReason> {
+    /// Echoes what had been received when the end of the connection was decided, and ends it.
+    fn drain(&mut self, buffer: &mut Buffer, reason: CloseReason) -> io::Result<CloseReason> {
         self.stream.set_read_timeout(Some(DRAIN_TICK))?;
-        // The receive queue cannot have held more than this; what comes later is not ours to echo,
-        // and a peer that never pauses must not keep the server from stopping.
-        let mut owed = SockRef::from(self.stream).recv_buffer_size()?;
-        while owed > 0 && self.session.state() == State::Read {
-            let limit = buffer.len().min(owed);
-            let Some(count) = self.echo_once(&mut buffer[..limit])? else { break };
-            owed -= count;
+        self.start_draining();
+        while self.session.state() == State::Read {
+            if self.echo_once(buffer, self.session.drain_limit())?.is_none() {
+                self.session.refuse_input();
+            }
         }
-        self.session.refuse_input();
-        self.linger(buffer, CloseReason::Stopped)
+        self.linger(buffer, reason)
     }
 
-    /// One `recv` and one `sendall`. A peer that does not read blocks it, and so is not read from.
-    /// Returns how many bytes came, or `None` if nothing did in time.
-    fn echo_once(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let received = receive(self.stream, buffer)?;
-        match received {
+    /// What is in the receive queue is still echoed. What comes later need not be, and a peer that never pauses
+    /// must not keep the server from stopping.
+    fn start_draining(&mut self) {
+        self.session.start_draining(u32::try_from(received(self.stream)).unwrap_or(u32::MAX));
+    }
+
+    /// One `recv`, of up to `limit` bytes, and one `sendall`. A peer that does not read blocks it, and so is
+    /// not read from. Returns how many bytes came, or `None` if there were none in time.
+    fn echo_once(
+        &mut self,
+        buffer: &mut Buffer,
+        limit: Option<usize>,
+    ) -> io::Result<Option<usize>> {
+        buffer.grow();
+        let room = buffer.room();
+        let most = limit.unwrap_or(room.len()).min(room.len());
+        let count = receive(self.stream, &mut room[..most])?;
+        match count {
             Some(0) => self.session.peer_ended(),
             Some(count) => {
                 self.owing = true;
                 let all = |bytes: &[u8]| send_all(self.stream, bytes, self.service.config);
-                let sent = self.session.received(&buffer[..count], all)?;
+                let sent = self.session.received(&room[..count], all)?;
+                buffer.received = count;
                 self.count(sent);
                 self.send_held_back()?;
                 self.owing = false;
             }
-            None => {}
+            None => {
+                buffer.shrink(self.heap);
+                self.heap.trim();
+            }
         }
-        Ok(received)
+        Ok(count)
     }
 
     /// So many bytes were sent back.
@@ -258,8 +285,14 @@ impl<'a> Connection<'a> {
         self.service.counters.echoed(sent as u64);
     }
 
-    /// Sends FIN, and listens to a peer that may still be sending until it can be closed without harm.
-    fn linger(&mut self, buffer: &mut [u8], reason: CloseReason) -> io::Result<CloseReason> {
+    /// Milliseconds since the connection was accepted.
+    fn now(&self) -> Millis {
+        self.started.elapsed().as_millis() as Millis
+    }
+
+    /// Sends FIN, and reads from a peer that may still be sending until the connection can be closed without
+    /// harm.
+    fn linger(&mut self, buffer: &mut Buffer, reason: CloseReason) -> io::Result<CloseReason> {
         if self.session.state() == State::Reset {
             return self.reset();
         }
@@ -267,34 +300,39 @@ impl<'a> Connection<'a> {
         self.stream.shutdown(Shutdown::Write)?;
         self.session.fin_sent();
         self.stream.set_read_timeout(Some(linger::LINGER_TIMEOUT))?;
-        let (mut taken_at, mut unacked) = (Instant::now(), 0);
+        let mut progress = SendProgress::start(0, self.now());
         while self.session.state() == State::Discard {
-            let received = receive(self.stream, buffer)?;
-            let unacknowledged = unacknowledged(self.stream);
-            self.owing = unacknowledged > 0;
-            if self.owing && unacknowledged != std::mem::replace(&mut unacked, unacknowledged) {
-                taken_at = Instant::now();
-            }
-            if self.owing
-                && self
-                    .service
-                    .config
-                    .write_timeout
-                    .is_some_and(|limit| taken_at.elapsed() >= limit)
-            {
-                return Err(ErrorKind::WouldBlock.into());
-            }
+            let received = receive(self.stream, buffer.room())?;
             if received == Some(0) {
                 self.session.peer_ended();
             }
+            let (unacked, since_taken) = self.observe(&mut progress);
+            self.fail_if_stalled(since_taken)?;
             let silent = if received.is_none() { linger::LINGER_TIMEOUT } else { Duration::ZERO };
             if self.service.phase() == Phase::Aborting
-                || linger::is_over(unacknowledged, silent, taken_at.elapsed())
+                || linger::is_over(unacked, silent, since_taken)
             {
                 break;
             }
         }
         Ok(reason)
+    }
+
+    /// How much the peer's system has not acknowledged, and for how long it has made no progress.
+    fn observe(&mut self, progress: &mut SendProgress) -> (usize, Duration) {
+        let (unacked, now) = (unacknowledged(self.stream), self.now());
+        progress.observe(unacked, now);
+        self.owing = unacked > 0;
+        (unacked, Duration::from_millis(progress.stalled_for(now)))
+    }
+
+    /// Fails like a `send` that has timed out if the peer has taken nothing for too long.
+    fn fail_if_stalled(&self, since_taken: Duration) -> io::Result<()> {
+        let limit = self.service.config.write_timeout;
+        match limit.is_some_and(|limit| self.owing && since_taken >= limit) {
+            true => Err(ErrorKind::WouldBlock.into()),
+            false => Ok(()),
+        }
     }
 }
 
@@ -310,30 +348,36 @@ fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize
     }
 }
 
-/// Python's `sendall`, which gives up (`WouldBlock`) on a peer that takes no byte for the write timeout.
+/// Python's `sendall`, which gives up (`WouldBlock`) on a peer that takes too little for the write timeout.
 ///
 /// The system wakes a blocked send when a third of the send buffer is free. A slow peer may take longer
 /// for that, so now and then another try shows whether it has taken anything at all.
 fn send_all(mut stream: &TcpStream, bytes: &[u8], config: &Config) -> io::Result<usize> {
-    let mut sent = 0;
-    let mut last_progress = Instant::now();
+    let (mut sent, started) = (0, Instant::now());
+    let now = || started.elapsed().as_millis() as Millis;
+    let mut progress = SendProgress::start(bytes.len(), 0);
     while sent < bytes.len() {
+        // Before the call, which takes what there is room for by then.
+        let asked = now();
         match stream.write(&bytes[sent..]) {
-            Ok(count) => (sent, last_progress) = (sent + count, Instant::now()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if is_timeout(&error) => {
-                if config.write_timeout.is_some_and(|limit| last_progress.elapsed() >= limit) {
-                    return Err(ErrorKind::WouldBlock.into());
-                }
+            Ok(count) => {
+                sent += count;
+                progress.observe(bytes.len() - sent, now());
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
+        }
+        let stalled = Duration::from_millis(progress.stalled_for(asked));
+        if sent < bytes.len() && config.write_timeout.is_some_and(|limit| stalled >= limit) {
+            return Err(ErrorKind::WouldBlock.into());
         }
     }
     Ok(sent)
 }
 
-/// Whether a socket's read or write timeout has passed. Windows says so in other words; elsewhere
-/// those mean a peer that is gone.
+/// Whether a socket's read or write timeout has passed. Windows reports that as another error; elsewhere
+/// that one means a peer that is gone.
 fn is_timeout(error: &io::Error) -> bool {
     let kind = error.kind();
     kind == ErrorKind::WouldBlock || cfg!(windows) && kind == ErrorKind::TimedOut

@@ -53,8 +53,10 @@ fn run_with(
         loops.push(((Parts::set_up(sizes)?, wake_fd), wake));
     }
     event_loop::serve(acceptor, shutdown, service, loops, |(mut parts, wake_fd), context| {
-        let ring = Ring::start(&mut parts).expect("it takes no more than to enable it");
-        context.work(Sockets::new(ring, wake_fd, sizes.crowd));
+        match Ring::start(&mut parts) {
+            Ok(ring) => context.work(Sockets::new(ring, wake_fd, sizes.crowd)),
+            Err(error) => context.fail(error),
+        }
     })
 }
 

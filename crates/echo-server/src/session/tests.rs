@@ -3,6 +3,7 @@
 mod faults;
 
 use super::*;
+use crate::Faults;
 use echo_proto::Framing;
 
 /// What can happen to a session, with how much room there is for sending.
@@ -11,9 +12,11 @@ enum Does {
     HasRoom(usize),
     Ends,
     IsRefused,
+    /// The server stops; this many bytes may still be echoed.
+    Drains(u32),
     GetsFin,
 }
-use Does::{Ends, GetsFin, HasRoom, IsRefused, Sends};
+use Does::{Drains, Ends, GetsFin, HasRoom, IsRefused, Sends};
 
 /// Runs a table of events, what is sent because of each, and what the session then waits for.
 fn run(framing: Framing, table: &[(Does, &str, State)]) -> Session {
@@ -24,7 +27,7 @@ fn run(framing: Framing, table: &[(Does, &str, State)]) -> Session {
         let mut sent = Vec::new();
         let mut room = match event {
             Sends(_, room) | HasRoom(room) => *room,
-            Ends | IsRefused | GetsFin => 0,
+            Ends | IsRefused | Drains(_) | GetsFin => 0,
         };
         let mut send = |bytes: &[u8]| {
             let count = bytes.len().min(room);
@@ -37,6 +40,7 @@ fn run(framing: Framing, table: &[(Does, &str, State)]) -> Session {
             HasRoom(_) => session.flush(&mut send).unwrap(),
             Ends => (session.peer_ended(), 0).1,
             IsRefused => (session.refuse_input(), 0).1,
+            Drains(limit) => (session.start_draining(*limit), 0).1,
             GetsFin => (session.fin_sent(), 0).1,
         };
         assert_eq!(str::from_utf8(&sent).unwrap(), *echo, "row {row}");
@@ -55,7 +59,7 @@ fn bytes_go_back_as_they_come_until_both_have_said_goodbye() {
             (GetsFin, "", State::Close),
         ],
     );
-    assert_eq!((session.broken(), session.messages(), session.owes()), (None, 0, false));
+    assert_eq!((session.broken(), session.messages(), session.owed()), (None, 0, 0));
 }
 
 #[test]
@@ -71,7 +75,7 @@ fn what_there_is_no_room_for_is_owed_and_nothing_is_read_meanwhile() {
             (HasRoom(5), "again", State::Read),
         ],
     );
-    assert!(run(Framing::Raw, &[(Sends("Hello", 2), "He", State::Write)]).owes());
+    assert_eq!(run(Framing::Raw, &[(Sends("Hello", 2), "He", State::Write)]).owed(), 3);
 }
 
 #[test]
@@ -156,4 +160,93 @@ fn an_end_inside_a_message_breaks_the_framing_and_a_stop_there_does_not() {
         ],
     );
     assert_eq!(stopped.broken(), None);
+}
+
+#[test]
+fn after_a_broken_message_nothing_is_echoed_even_while_bytes_are_owed() {
+    // On a ring, what the kernel had received already is delivered after the framing broke.
+    run(
+        Framing::Line,
+        &[
+            (Sends("ab\nab", 1), "a", State::Write),
+            (Sends("cdefg", 9), "", State::Write),
+            (Sends("x\n", 9), "", State::Write),
+            (HasRoom(9), "b\n", State::Finish),
+            (Sends("y\n", 9), "", State::Finish),
+            (GetsFin, "", State::Discard),
+            (Sends("z\n", 9), "", State::Discard),
+        ],
+    );
+}
+
+#[test]
+fn after_input_was_refused_nothing_is_echoed_even_while_bytes_are_owed() {
+    run(
+        Framing::Raw,
+        &[
+            (Sends("Hello", 1), "H", State::Write),
+            (IsRefused, "", State::Write),
+            (Sends("late", 9), "", State::Write),
+            (HasRoom(9), "ello", State::Finish),
+        ],
+    );
+}
+
+#[test]
+fn a_drain_echoes_up_to_its_limit_and_nothing_behind_it() {
+    run(
+        Framing::Raw,
+        &[
+            (Sends("Hello", 1), "H", State::Write),
+            (Drains(3), "", State::Write),
+            (Sends("abcd", 9), "", State::Write),
+            (Sends("e", 9), "", State::Write),
+            (HasRoom(9), "elloabc", State::Finish),
+        ],
+    );
+}
+
+#[test]
+fn a_drain_echoes_no_message_that_its_limit_cuts() {
+    run(
+        Framing::Line,
+        &[
+            (Sends("a", 9), "", State::Read),
+            (Drains(4), "", State::Read),
+            (Sends("\nb\ncd\n", 9), "a\nb\n", State::Finish),
+        ],
+    );
+}
+
+#[test]
+fn a_drain_ends_when_nothing_more_is_queued() {
+    run(
+        Framing::Raw,
+        &[
+            (Drains(9), "", State::Read),
+            (Sends("ab", 9), "ab", State::Read),
+            (IsRefused, "", State::Finish),
+        ],
+    );
+    run(Framing::Raw, &[(Drains(0), "", State::Finish)]);
+}
+
+#[test]
+fn bytes_that_a_send_gave_back_are_owed_even_after_input_was_refused() {
+    let mut session = Session::new(&Config::default(), 0);
+    session.refuse_input();
+    session.unsent(b"taken before");
+    assert_eq!((session.state(), session.owed()), (State::Write, 12));
+}
+
+#[test]
+fn an_end_on_purpose_is_not_undone_by_the_peers_fin() {
+    for (faults, state) in [
+        (Faults { reset_after: Some(0), ..Faults::default() }, State::Reset),
+        (Faults { stall_after: Some(0), ..Faults::default() }, State::Stall),
+    ] {
+        let mut session = Session::new(&Config { faults: Some(faults), ..Config::default() }, 0);
+        session.peer_ended();
+        assert_eq!(session.state(), state);
+    }
 }

@@ -89,20 +89,45 @@ pub(crate) struct Cli {
     #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     max_connections: Option<u32>,
 
-    /// The same for connections from one address [default: no limit]
+    /// The same for connections from one peer: an IPv4 address or an IPv6 network [default: no limit]
     #[arg(long, env = "ECHO_MAX_PER_PEER", value_name = "N")]
     #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     max_per_peer: Option<u32>,
+
+    /// Leading bits of an IPv6 address that count as one peer with --max-per-peer, 1 to 128
+    ///
+    /// Every host of a network can use all its addresses, and the smallest network is usually a /64.
+    #[arg(long, env = "ECHO_PEER_PREFIX_V6", value_name = "BITS", default_value_t = 64)]
+    #[arg(value_parser = value_parser!(u8).range(1..=128), allow_negative_numbers = true)]
+    peer_prefix_v6: u8,
 
     /// Close a connection that is silent for this long; 0s for never
     #[arg(long, env = "ECHO_IDLE_TIMEOUT", value_name = "DURATION", default_value = "0s")]
     #[arg(value_parser = humantime::parse_duration)]
     idle_timeout: Duration,
 
-    /// Close a connection that accepts no byte for this long while it is owed some; 0s for never
+    /// Close a connection that takes less than 1 KiB in this long while more is owed; 0s for never
+    ///
+    /// What is left of an echo counts as well, however small it is.
     #[arg(long, env = "ECHO_WRITE_TIMEOUT", value_name = "DURATION", default_value = "60s")]
     #[arg(value_parser = humantime::parse_duration)]
     write_timeout: Duration,
+
+    /// End a connection in order when it is this old; 0s for never
+    ///
+    /// What it has sent by then is echoed. Clients connect again, so that after a change of a load
+    /// balancer's configuration, or of the servers behind it, they find the new one.
+    #[arg(long, env = "ECHO_MAX_LIFETIME", value_name = "DURATION", default_value = "0s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    max_lifetime: Duration,
+
+    /// Probe a silent peer after this long, then every 10s, and give it up after 6 probes; 0s for never
+    ///
+    /// Finds peers that are gone without a FIN: a machine without power, a cable, a firewall that has
+    /// forgotten the connection. A peer that is only silent answers by itself and is not closed.
+    #[arg(long, env = "ECHO_KEEPALIVE", value_name = "DURATION", default_value = "60s")]
+    #[arg(value_parser = keepalive)]
+    keepalive: Duration,
 
     /// After Ctrl-C or SIGTERM, how long the peers may take to accept what is owed to them
     #[arg(long, env = "ECHO_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "10s")]
@@ -159,6 +184,15 @@ fn size(text: &str) -> Result<u64, String> {
     sizes.parse_size(text).map_err(|error| format!("{error}; write 64, 4k or 1MiB"))
 }
 
+/// How long a peer may be silent before it is probed.
+fn keepalive(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match time <= Config::MAX_KEEPALIVE {
+        true => Ok(time),
+        false => Err("it can be 9h at most (32767s), or 0s for never".to_owned()),
+    }
+}
+
 impl Cli {
     pub(crate) fn threads(&self) -> usize {
         self.threads.map_or(Config::default().threads, usize::from)
@@ -174,7 +208,10 @@ impl Cli {
             max_connections: self.max_connections.map(|max| max as usize).or(max_connections),
             max_per_peer: self.max_per_peer.map(|max| max as usize),
             idle_timeout: unless_zero(self.idle_timeout),
+            peer_prefix_v6: self.peer_prefix_v6,
             write_timeout: unless_zero(self.write_timeout),
+            max_lifetime: unless_zero(self.max_lifetime),
+            keepalive: unless_zero(self.keepalive),
             host: self.host.clone(),
             port: self.port,
             backlog: self.backlog,

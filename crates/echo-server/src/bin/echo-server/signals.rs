@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM stop the server, a second one cuts what is left; SIGUSR1 prints the counters.
+//! SIGINT, SIGTERM and SIGHUP stop the server, a second one aborts what is left; SIGUSR1 prints the counters.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::thread;
 
 use echo_server::{Counters, Handle, Server};
 #[cfg(unix)]
-use signal_hook::consts::SIGUSR1;
+use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::diagnostics::Diagnostics;
@@ -39,7 +39,6 @@ impl Reaction {
         if signal == SIGUSR1 {
             return self.diagnostics.counters(&self.counters.read());
         }
-        debug_assert!(matches!(signal, SIGINT | SIGTERM));
         if self.signalled.swap(true, Ordering::Relaxed) {
             self.handle.abort();
         } else {
@@ -52,10 +51,28 @@ impl Reaction {
 /// Calls `act` for every signal, on a thread of its own.
 #[cfg(unix)]
 fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    let mut watched = vec![SIGINT, SIGTERM, SIGUSR1];
+    if !is_ignored(SIGHUP) {
+        watched.push(SIGHUP);
+    }
+    let mut signals = signal_hook::iterator::Signals::new(watched)?;
     let wait = move || signals.forever().for_each(&mut act);
     thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
     Ok(())
+}
+
+/// Whether the process was started with a signal ignored, as by nohup(1): then it stays so.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action, sigaction(2) only writes the present one to its last argument, which is
+    // valid for that and whose every bit pattern is a value.
+    #[allow(unsafe_code, reason = "std and signal-hook have no such query")]
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
 }
 
 /// Where signals cannot be waited for, looks for them ten times a second.

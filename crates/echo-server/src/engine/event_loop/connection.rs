@@ -1,4 +1,4 @@
-//! One connection of an event loop: what it does in its turn, and when its time is up.
+//! One connection of an event loop: what it does when it is run, and when its time is up.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -11,22 +11,23 @@ use super::compact_addr::CompactAddr;
 use crate::CloseReason;
 use crate::accept::Incoming;
 use crate::linger;
+use crate::progress::{Millis, SendProgress};
 use crate::service::Service;
 use crate::session::{Session, State};
-use crate::system::unacknowledged;
+use crate::system::{received, unacknowledged};
 
 /// On Windows mio reports a socket again only after a call on it would have blocked, so there every
 /// socket is read and written until it does.
 const REARMS_ON_BLOCK: bool = cfg!(windows);
 
-/// Pieces of an echo that is held back which may go in one turn, so that the others have theirs.
-const PIECES: usize = 64;
+/// Pieces of an echo that is held back which may be sent in one run, so that other connections are not delayed.
+const PIECES_PER_RUN: usize = 64;
 
-/// Milliseconds since the worker's epoch: half the size of an `Instant`, and a deadline needs no more.
-/// It wraps around after 49 days, so only differences mean something.
-pub(super) type Millis = u32;
+/// The most that a connection may owe before what is received for it is left with the poller.
+pub(super) const MAX_OWED: usize = 64 * 1024;
 
-/// A connection. There may be ten thousand of them, and most owe nothing: it is kept small.
+/// A connection. There may be ten thousand of them, and most owe nothing: it is kept small. All times are
+/// counted from the worker's epoch.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) peer: CompactAddr,
@@ -35,34 +36,19 @@ pub(super) struct Connection {
     pub(super) accepted: Millis,
     /// When bytes last moved, either way.
     pub(super) active: Millis,
-    /// When the peer last took something of what it was owed, after our FIN.
-    pub(super) fin: Millis,
-    /// What it had not taken by then.
-    pub(super) unacked: u32,
-    /// When stopping, bytes that may have been received by then and were not read yet.
-    pub(super) left_to_drain: u32,
+    /// While something is owed, or sent and not acknowledged: whether the peer takes it.
+    pub(super) progress: SendProgress,
     /// The system has reported an end of the stream, an error or an urgent byte, so that a `recv` that
     /// leaves room says nothing: there is more until there is an error or the end.
     pub(super) ended: bool,
-    /// In the queue of those with more to read.
+    /// It has a timer that has not expired.
+    pub(super) timer_set: bool,
+    /// In the run queue.
     pub(super) queued: bool,
-    /// Counted among the backpressured.
+    /// Counted among those that have a deadline whatever the settings.
     pub(super) backpressured: bool,
     /// Why it will be closed, if that is not the peer's doing.
     pub(super) reason: Option<CloseReason>,
-}
-
-/// How a connection's turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// It waits for an event.
-    Interest,
-    /// It waits for a time as well.
-    Until(Instant),
-    /// There may be more to do.
-    More,
-    /// It can be closed.
-    Over,
 }
 
 impl Connection {
@@ -74,113 +60,106 @@ impl Connection {
             echoed: 0,
             accepted: now,
             active: now,
-            fin: now,
-            unacked: 0,
-            left_to_drain: 0,
+            progress: SendProgress::start(0, now),
             ended: false,
+            timer_set: false,
             queued: false,
             backpressured: false,
             reason: None,
         }
     }
 
-    /// Does what can be done without waiting, one `recv` at the most.
-    pub(super) fn turn(
+    /// Does what can be done without waiting, with one `recv` at most. Returns whether there may be more to do
+    /// although no event will say so.
+    ///
+    /// # Errors
+    ///
+    /// The connection is broken.
+    pub(super) fn run(
         &mut self,
         service: &Service<'_>,
         buffer: &mut [u8],
         readable: bool,
         now: Millis,
-    ) -> io::Result<Turn> {
-        let turn = match self.session.state() {
+    ) -> io::Result<bool> {
+        let more = match self.session.state() {
             State::Write | State::Hold => {
                 self.flush(now)?;
                 // While something was owed nothing was read.
-                Turn::More
+                true
             }
             State::Read if readable => self.echo(buffer, now)?,
             State::Discard if readable => self.discard(buffer, now)?,
-            _ => Turn::Interest,
+            _ => false,
         };
-        self.conclude(service, turn, now)
+        self.after_run(service, more, now)
     }
 
-    /// The same with what was received for it.
+    /// The same with bytes that the poller has received for it.
     pub(super) fn take(
         &mut self,
         service: &Service<'_>,
-        piece: &[u8],
+        bytes: &[u8],
         now: Millis,
-    ) -> io::Result<Turn> {
-        let turn = match self.session.state() {
-            State::Read | State::Hold | State::Write => {
-                let limit = self.limit(piece.len());
-                self.echo_back(&piece[..limit], now)?;
-                Turn::Interest
-            }
-            _ => {
-                self.active = now;
-                Turn::Interest
-            }
-        };
-        self.conclude(service, turn, now)
+    ) -> io::Result<bool> {
+        self.echo_back(bytes, now)?;
+        self.after_run(service, false, now)
     }
 
-    /// Whether what is received for it goes back as it is and at once.
-    pub(super) fn is_passthrough(&self) -> bool {
-        self.session.is_passthrough() && self.left_to_drain == 0
-    }
-
-    /// Bytes that went back [as they were](Self::is_passthrough) did not: there was no room for them.
-    pub(super) fn take_back(&mut self, bytes: &[u8]) -> io::Result<Turn> {
+    /// Bytes that were [passed through](Session::is_passthrough) were not sent: there was no room for them.
+    pub(super) fn unsent(&mut self, bytes: &[u8]) {
         self.echoed -= bytes.len() as u64;
-        self.session.received(bytes, |_| Ok(0))?;
-        Ok(Turn::Interest)
+        self.session.unsent(bytes);
     }
 
-    fn conclude(&mut self, service: &Service<'_>, turn: Turn, now: Millis) -> io::Result<Turn> {
-        let mut turn = turn;
-        if self.left_to_drain > 0 && self.session.state() == State::Stall {
-            // What is in its receive queue would not have been taken either.
-            self.stop_draining();
+    /// Whether it owes so much that it can take no more than what one `recv` brings.
+    pub(super) fn is_full(&self, received: usize) -> bool {
+        self.session.owed() + received > MAX_OWED
+    }
+
+    /// When it wants to be run although nothing happens to it.
+    pub(super) fn timer(&self) -> Option<Instant> {
+        match self.session.state() {
+            State::Hold => self.session.due(),
+            State::Reset => Some(Instant::now() + linger::RESET_POLL),
+            _ => None,
         }
+    }
+
+    fn after_run(&mut self, service: &Service<'_>, more: bool, now: Millis) -> io::Result<bool> {
         if self.session.state() == State::Finish {
             service.finishing(self.peer.address(), &self.session);
             self.session.fin_sent();
-            // Where the peer has ended too, the close that comes next sends the FIN.
+            // If the peer has ended too, the close that comes next sends the FIN.
             if self.session.state() != State::Close {
                 self.stream.shutdown(Shutdown::Write)?;
             }
-            self.fin = now;
-            turn = Turn::More;
+            self.progress = SendProgress::start(0, now);
+            return Ok(true);
         }
-        Ok(match self.session.state() {
-            State::Close => Turn::Over,
-            State::Write => Turn::Interest,
-            State::Hold | State::Stall | State::Reset => self.falter()?,
-            _ if self.ended => Turn::More,
-            _ => turn,
-        })
+        match self.session.state() {
+            State::Write => Ok(false),
+            State::Hold | State::Stall | State::Reset => self.run_fault(),
+            _ => Ok(more || self.ended),
+        }
     }
 
-    /// What a connection waits for that is in the middle of a fault.
-    fn falter(&mut self) -> io::Result<Turn> {
-        // It is not read, which is how other connections learn that they are broken.
+    /// Moves an injected fault on, as far as it depends on more than the echo.
+    fn run_fault(&mut self) -> io::Result<bool> {
+        // It is not read, which is how other connections find out that they are broken.
         if self.ended
             && let Some(error) = self.stream.take_error()?
         {
             return Err(error);
         }
         match self.session.state() {
-            State::Hold => Ok(self.session.due().map_or(Turn::More, Turn::Until)),
-            State::Reset if unacknowledged(&self.stream) > 0 => {
-                Ok(Turn::Until(Instant::now() + linger::RESET_POLL))
-            }
-            State::Reset => {
+            State::Hold => Ok(self.session.due().is_none()),
+            State::Reset if unacknowledged(&self.stream) == 0 => {
                 linger::reset_when_closed(SockRef::from(&self.stream))?;
-                Ok(Turn::Over)
+                self.session.fin_sent();
+                Ok(false)
             }
-            _ => Ok(Turn::Interest),
+            _ => Ok(false),
         }
     }
 
@@ -189,12 +168,13 @@ impl Connection {
         let mut pieces = 0;
         loop {
             if self.session.state() == State::Hold
-                && pieces < PIECES
+                && pieces < PIECES_PER_RUN
                 && self.session.release(Instant::now())
             {
                 pieces += 1;
                 // Until now it was not the peer that had to take something.
                 self.active = now;
+                self.progress = SendProgress::start(self.session.owed(), now);
             }
             if self.session.state() != State::Write {
                 return Ok(());
@@ -202,6 +182,7 @@ impl Connection {
             let stream = &self.stream;
             let sent = self.session.flush(|bytes| send(stream, bytes))?;
             self.sent(sent, now);
+            self.progress.observe(self.session.owed(), now);
             if sent == 0 {
                 return Ok(());
             }
@@ -209,30 +190,26 @@ impl Connection {
     }
 
     /// One `recv` and its echo.
-    fn echo(&mut self, buffer: &mut [u8], now: Millis) -> io::Result<Turn> {
-        let limit = self.limit(buffer.len());
-        let Some(count) = receive(&self.stream, &mut buffer[..limit])? else {
+    fn echo(&mut self, buffer: &mut [u8], now: Millis) -> io::Result<bool> {
+        let limit = self.session.drain_limit();
+        let room = limit.unwrap_or(buffer.len()).min(buffer.len());
+        let Some(count) = receive(&self.stream, &mut buffer[..room])? else {
             self.ended = false;
-            if self.left_to_drain > 0 {
-                self.stop_draining();
+            if limit.is_some() {
+                // All that had been received is echoed.
+                self.session.refuse_input();
             }
-            return Ok(Turn::Interest);
+            return Ok(false);
         };
         if count == 0 {
             self.session.peer_ended();
-            return Ok(Turn::Interest);
+            return Ok(false);
         }
-        let draining = self.left_to_drain > 0;
         self.echo_back(&buffer[..count], now)?;
         if REARMS_ON_BLOCK {
             self.flush(now)?;
         }
-        Ok(if draining || count == limit || REARMS_ON_BLOCK { Turn::More } else { Turn::Interest })
-    }
-
-    /// How much of `room` may be received.
-    fn limit(&self, room: usize) -> usize {
-        if self.left_to_drain > 0 { room.min(self.left_to_drain as usize) } else { room }
+        Ok(limit.is_some() || count == room || REARMS_ON_BLOCK)
     }
 
     /// Sends back what was received, as far as there is room.
@@ -243,12 +220,6 @@ impl Connection {
         self.active = now;
         if self.session.state() == State::Hold {
             self.flush(now)?;
-        }
-        if self.left_to_drain > 0 {
-            self.left_to_drain = self.left_to_drain.saturating_sub(bytes.len() as u32);
-            if self.left_to_drain == 0 {
-                self.stop_draining();
-            }
         }
         Ok(())
     }
@@ -261,71 +232,69 @@ impl Connection {
         }
     }
 
-    /// Takes what a peer sends that has our FIN, and drops it.
-    fn discard(&mut self, buffer: &mut [u8], now: Millis) -> io::Result<Turn> {
+    /// Reads what a peer sends that has our FIN, and drops it.
+    fn discard(&mut self, buffer: &mut [u8], now: Millis) -> io::Result<bool> {
         match receive(&self.stream, buffer)? {
             None => {
                 self.ended = false;
-                Ok(Turn::Interest)
+                Ok(false)
             }
             Some(0) => {
                 self.session.peer_ended();
-                Ok(Turn::Interest)
+                Ok(false)
             }
             Some(_) => {
                 self.active = now;
-                Ok(Turn::More)
+                Ok(true)
             }
         }
     }
 
-    /// The server stops: what may have been received by now is still echoed.
-    pub(super) fn start_draining(&mut self) {
-        match self.session.state() {
-            State::Read | State::Hold | State::Write | State::Stall => self.session.release_all(),
-            _ => return, // it is leaving already, for another reason
+    /// Ends the connection in order: what may have been received by now is still echoed, then FIN. The poller
+    /// has received up to `ahead` bytes that it has not reported yet.
+    pub(super) fn start_draining(&mut self, reason: CloseReason, ahead: usize) {
+        if !matches!(self.session.state(), State::Read | State::Hold | State::Write | State::Stall)
+        {
+            return; // it is being ended already, for another reason
         }
-        self.reason = Some(CloseReason::Stopped);
-        // The receive queue cannot hold more than this; what comes later is not ours to echo, and a
-        // peer that never pauses must not keep the server from stopping.
-        let size = SockRef::from(&self.stream).recv_buffer_size().unwrap_or(0);
-        self.left_to_drain = u32::try_from(size).unwrap_or(u32::MAX);
-        if self.left_to_drain == 0 {
-            self.stop_draining();
-        }
-    }
-
-    fn stop_draining(&mut self) {
-        self.left_to_drain = 0;
-        self.session.refuse_input();
+        self.reason.get_or_insert(reason);
+        // What comes later need not be echoed, and a peer that never pauses must not keep the server from
+        // stopping.
+        let limit = received(&self.stream) + ahead;
+        self.session.start_draining(u32::try_from(limit).unwrap_or(u32::MAX));
     }
 
     /// Whether its time is up, and for what reason.
     pub(super) fn overdue(&mut self, service: &Service<'_>, now: Millis) -> Option<CloseReason> {
-        let since = |tick: Millis| Duration::from_millis(now.wrapping_sub(tick).into());
-        let silent = since(self.active);
-        let passed =
-            |deadline: Option<Duration>| deadline.is_some_and(|deadline| silent >= deadline);
-        match self.session.state() {
-            State::Read | State::Stall if passed(service.config.idle_timeout) => {
-                Some(CloseReason::Idle)
+        let config = service.config;
+        let has_passed = |deadline: Option<Duration>, elapsed: Millis| {
+            deadline.is_some_and(|deadline| Duration::from_millis(elapsed) >= deadline)
+        };
+        let silent = now.saturating_sub(self.active);
+        let state = self.session.state();
+        match state {
+            State::Write if has_passed(config.write_timeout, self.progress.stalled_for(now)) => {
+                return Some(CloseReason::Stalled);
             }
-            State::Write if passed(service.config.write_timeout) => Some(CloseReason::Stalled),
-            next @ (State::Discard | State::Reset) => {
-                let unacked = u32::try_from(unacknowledged(&self.stream)).unwrap_or(u32::MAX);
-                if next == State::Discard
-                    && linger::is_over(unacked as usize, silent, since(self.fin))
-                {
+            State::Discard | State::Reset => {
+                let unacked = unacknowledged(&self.stream);
+                self.progress.observe(unacked, now);
+                let stalled = self.progress.stalled_for(now);
+                let [silent, since_taken] = [silent, stalled].map(Duration::from_millis);
+                if state == State::Discard && linger::is_over(unacked, silent, since_taken) {
                     return Some(self.reason.unwrap_or(self.session.reason()));
                 }
-                if unacked != std::mem::replace(&mut self.unacked, unacked) {
-                    self.fin = now;
-                }
-                let limit = service.config.write_timeout;
-                limit.is_some_and(|limit| since(self.fin) >= limit).then_some(CloseReason::Stalled)
+                return has_passed(config.write_timeout, stalled).then_some(CloseReason::Stalled);
             }
-            _ => None,
+            State::Finish | State::Close => return None,
+            State::Read | State::Stall if has_passed(config.idle_timeout, silent) => {
+                return Some(CloseReason::Idle);
+            }
+            _ => {}
         }
+        let age = now.saturating_sub(self.accepted);
+        (self.reason.is_none() && has_passed(config.max_lifetime, age))
+            .then_some(CloseReason::Expired)
     }
 }
 
@@ -357,7 +326,7 @@ mod tests {
 
     /// A flood that a worker cannot get ahead of: there is more to read before each turn.
     #[test]
-    fn of_a_flood_at_the_stop_no_more_is_echoed_than_the_receive_buffer_can_have_held() {
+    fn of_a_flood_at_the_stop_no_more_is_echoed_than_was_received_by_then() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let flood = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, peer) = listener.accept().unwrap();
@@ -366,16 +335,17 @@ mod tests {
 
         Service::for_test(&Config::default(), |service, _| {
             let mut connection = Connection::new(service, Incoming { stream, peer, number: 0 }, 0);
-            connection.start_draining();
-            let most = u64::from(connection.left_to_drain);
+            let _ = (&flood).write(&[1; 64 * 1024]);
+            connection.start_draining(CloseReason::Stopped, 0);
+            let most = connection.session.drain_limit().unwrap() as u64;
             let mut buffer = vec![0; 4096];
             for _ in 0..10_000 {
                 // As much as there is room for, and the echo is taken.
                 let _ = (&flood).write(&[1; 64 * 1024]);
                 let _ = (&flood).read(&mut [0; 64 * 1024]);
-                connection.turn(service, &mut buffer, true, 0).unwrap();
+                connection.run(service, &mut buffer, true, 0).unwrap();
             }
-            assert!((1..=most).contains(&connection.echoed), "{} of {most}", connection.echoed);
+            assert_eq!((connection.echoed, most), (64 * 1024, 64 * 1024));
             assert_eq!(connection.session.state(), State::Discard);
         });
     }

@@ -1,27 +1,32 @@
-//! The workers, how connections get to them, and the thread that has nothing to do but to see to their end.
+//! The workers, how connections get to them, and the thread that supervises shutdown.
 
 use std::io;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::CloseReason;
 use crate::accept::{Acceptor, Incoming};
 use crate::service::Service;
 use crate::shutdown::{Phase, ShutdownListener};
 
-/// How often to look whether the last connection has ended: the workers do not call when they are through.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often to check what is waited for, if waiting itself fails.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Makes a source report [`Event::Wake`](super::Event::Wake), from any thread.
+/// Makes a poller report [`Event::Wake`](super::Event::Wake), from any thread.
 pub(in crate::engine) type Waker = Box<dyn Fn() + Send + Sync>;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
 /// every connection has ended.
 ///
-/// There is a worker for each of the `loops`: what it takes to make its source, and the waker of that.
-/// `work` makes the source on the worker's thread and gives it to the function that it is called with.
+/// There is a worker for each of the `loops`: what its poller is made from, and the waker of that.
+/// `work` makes the poller on the worker's thread and passes it to [`WorkerContext::work`].
+///
+/// # Errors
+///
+/// The listener or a poller has failed for good, or a thread cannot be started.
 pub(in crate::engine) fn serve<L: Send>(
     acceptor: Acceptor,
     mut shutdown: ShutdownListener,
@@ -30,12 +35,10 @@ pub(in crate::engine) fn serve<L: Send>(
     work: impl Fn(L, WorkerContext<'_>) + Sync,
 ) -> io::Result<()> {
     let (loops, wakers): (Vec<_>, Vec<_>) = loops.into_iter().unzip();
-    let workers = wakers.into_iter().map(WorkerHandle::new).collect();
-    let (accepting, broken) = (AtomicBool::new(true), OnceLock::new());
-    let pool = WorkerPool { service, workers, accepting, broken };
+    let pool = WorkerPool::new(service, wakers);
     let mut acceptor = Some(acceptor);
     thread::scope(|scope| {
-        // The scope waits for the workers: whatever happens here, they must not go on for ever.
+        // The scope waits for the workers: whatever happens here, they must end.
         let _guard = AbortOnExit(&pool);
         // The first one comes last: when it accepts, all of them are there.
         for (index, (own, handle)) in loops.into_iter().zip(&pool.workers).enumerate().rev() {
@@ -50,29 +53,61 @@ pub(in crate::engine) fn serve<L: Send>(
         pool.wait_for_the_last(&mut shutdown);
         Ok::<_, io::Error>(())
     })?;
-    pool.broken.into_inner().map_or(Ok(()), Err)
+    pool.failure.into_inner().map_or(Ok(()), Err)
 }
 
 /// A worker's place in the pool.
 pub(in crate::engine) struct WorkerContext<'a> {
     pub(super) pool: &'a WorkerPool<'a>,
     pub(super) handle: &'a WorkerHandle,
-    /// At the first, who accepts for all.
+    /// Only the first worker has one: it accepts for all.
     pub(super) acceptor: Option<Acceptor>,
+}
+
+impl WorkerContext<'_> {
+    /// The worker cannot go on: stops the server, which reports `error`. The other workers still echo what they
+    /// have received. Connections that are dispatched to this one until accepting has ended are closed.
+    pub(in crate::engine) fn fail(mut self, error: io::Error) {
+        if self.acceptor.take().is_some() {
+            self.pool.accept_finished(Some(error));
+        } else {
+            self.pool.stop_with(error);
+        }
+        loop {
+            // Read before the inbox: past `Running`, everything was dispatched already.
+            let phase = self.pool.phase();
+            for Incoming { stream, peer, .. } in self.handle.take_inbox() {
+                drop(stream);
+                self.pool.service.closed(peer, 0, 0, Duration::ZERO, CloseReason::Aborted);
+                self.pool.ended(self.handle);
+            }
+            if phase > Phase::Running {
+                return;
+            }
+            // Its poller cannot wake it any more.
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
 }
 
 /// The workers, as they see each other.
 pub(in crate::engine) struct WorkerPool<'a> {
     pub(super) service: &'a Service<'a>,
     workers: Vec<WorkerHandle>,
-    /// Connections may still be handed in, so no worker leaves.
+    /// Connections may still be dispatched, so no worker may end.
     accepting: AtomicBool,
-    /// What ended the accepting, if it was not a stop.
-    broken: OnceLock<io::Error>,
+    /// What ended the server, if it was not told to stop.
+    failure: OnceLock<io::Error>,
 }
 
-impl WorkerPool<'_> {
-    /// Hands a connection to the worker with the fewest. The one at `own` handle gets it back instead.
+impl<'a> WorkerPool<'a> {
+    fn new(service: &'a Service<'a>, wakers: Vec<Waker>) -> Self {
+        let workers = wakers.into_iter().map(WorkerHandle::new).collect();
+        Self { service, workers, accepting: AtomicBool::new(true), failure: OnceLock::new() }
+    }
+
+    /// Dispatches a connection to the worker with the fewest. If that is the one with the handle `own`, the
+    /// connection is returned instead.
     pub(super) fn dispatch(&self, incoming: Incoming, own: &WorkerHandle) -> Option<Incoming> {
         let handle =
             self.workers.iter().min_by_key(|handle| handle.open.load(Relaxed)).unwrap_or(own);
@@ -84,42 +119,56 @@ impl WorkerPool<'_> {
         None
     }
 
-    /// No more connections will be handed in, as it should be or because the listener `broke`.
-    pub(super) fn accept_finished(&self, broke: Option<io::Error>) {
-        if let Some(error) = broke {
-            let _ = self.broken.set(error); // nobody else does
-            // Those who are connected still get what is owed to them.
-            self.service.handle.stop();
+    /// No more connections will be dispatched, as intended or because of an `error`.
+    pub(super) fn accept_finished(&self, error: Option<io::Error>) {
+        if let Some(error) = error {
+            self.stop_with(error);
         }
         self.release();
         self.service.handle.wake();
     }
 
+    /// Stops the server because of an error. If there are several, the first is reported.
+    fn stop_with(&self, error: io::Error) {
+        let _ = self.failure.set(error);
+        // Those who are connected still get what is owed to them.
+        self.service.handle.stop();
+    }
+
+    /// Counts a connection of the worker with this handle as ended, and wakes the thread that waits for the last.
+    pub(super) fn ended(&self, handle: &WorkerHandle) {
+        // That thread clears `accepting` and then reads `open`, this one the other way round: with a single
+        // order of all four (SeqCst), at least one of them sees what the other has written.
+        if handle.open.fetch_sub(1, SeqCst) == 1 && !self.accepting.load(SeqCst) {
+            self.service.handle.wake();
+        }
+    }
+
     /// Connections that have not ended.
     fn open(&self) -> usize {
-        self.workers.iter().map(|handle| handle.open.load(Relaxed)).sum()
+        self.workers.iter().map(|handle| handle.open.load(SeqCst)).sum()
     }
 
-    /// How far the workers have to be: they go on as long as connections may be handed in.
+    /// How far the workers may have come: while connections may be dispatched, they have to stay.
     pub(super) fn phase(&self) -> Phase {
-        if self.accepting.load(Acquire) { Phase::Running } else { self.service.phase() }
+        if self.accepting.load(SeqCst) { Phase::Running } else { self.service.phase() }
     }
 
-    /// Interest until every connection has ended; once stopping, for the drain timeout at most.
+    /// Waits until every connection has ended; once stopping, for the drain timeout at most.
     fn wait_for_the_last(&self, shutdown: &mut ShutdownListener) {
-        let mut sleep = |time| {
+        let mut sleep = |time: Option<Duration>| {
             if shutdown.sleep(time).is_err() {
-                thread::sleep(LOOK);
+                thread::sleep(time.map_or(POLL_INTERVAL, |time| time.min(POLL_INTERVAL)));
             }
         };
-        while self.accepting.load(Acquire) {
+        while self.accepting.load(SeqCst) {
             sleep(None);
-            // If that was a stop, whoever accepts is to hear of it.
+            // If that was a stop, the worker that accepts has to see it.
             self.workers.iter().for_each(WorkerHandle::wake);
         }
         // With `once` it is not stopping yet: the connection takes the time it takes.
         while self.service.phase() == Phase::Running && self.open() > 0 {
-            sleep(Some(LOOK));
+            sleep(None);
         }
         self.service.handle.stop();
         self.release();
@@ -129,18 +178,18 @@ impl WorkerPool<'_> {
             if left.is_zero() {
                 break;
             }
-            sleep(Some(left.min(LOOK)));
+            sleep(Some(left));
         }
     }
 
-    /// Lets the workers see what phase it is.
+    /// Lets the workers see the phase.
     fn release(&self) {
-        self.accepting.store(false, Release);
+        self.accepting.store(false, SeqCst);
         self.workers.iter().for_each(WorkerHandle::wake);
     }
 }
 
-/// Cuts what is left when the thread that sees to the end is through, or panics.
+/// Aborts what is left when the supervising thread is through, or panics.
 struct AbortOnExit<'a>(&'a WorkerPool<'a>);
 
 impl Drop for AbortOnExit<'_> {
@@ -150,24 +199,24 @@ impl Drop for AbortOnExit<'_> {
     }
 }
 
-/// A worker that panics would leave its connections to nobody: the server ends.
+/// A worker that panics would leave its connections unserved: the server ends.
 struct AbortOnPanic<'a>(&'a WorkerPool<'a>);
 
 impl Drop for AbortOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.service.handle.abort();
-            // If it was the one who accepts, nobody else says so.
+            // It may have been the worker that accepts.
             self.0.accept_finished(None);
         }
     }
 }
 
-/// Where connections are handed to a worker.
+/// Where connections are dispatched to a worker.
 pub(in crate::engine) struct WorkerHandle {
     waker: Waker,
     inbox: Mutex<Vec<Incoming>>,
-    /// Connections handed in that have not ended.
+    /// Connections dispatched that have not ended.
     open: AtomicUsize,
 }
 
@@ -180,25 +229,20 @@ impl WorkerHandle {
         let mut inbox = self.inbox();
         inbox.push(incoming);
         if inbox.len() == 1 {
-            // For those before, the worker has been called and has not come yet.
+            // For those before, the worker has been woken and has not come yet.
             drop(inbox);
             self.wake();
         }
     }
 
-    /// Makes the worker look at its inbox, and at the phase.
+    /// Makes the worker check its inbox and the phase.
     fn wake(&self) {
         (self.waker)();
     }
 
-    /// The connections that the worker has not taken in yet.
-    pub(super) fn arrivals(&self) -> Vec<Incoming> {
+    /// Takes the connections that were dispatched to the worker.
+    pub(super) fn take_inbox(&self) -> Vec<Incoming> {
         std::mem::take(&mut *self.inbox())
-    }
-
-    /// One of them has ended.
-    pub(super) fn ended(&self) {
-        self.open.fetch_sub(1, Relaxed);
     }
 
     fn inbox(&self) -> MutexGuard<'_, Vec<Incoming>> {
@@ -218,15 +262,14 @@ mod tests {
         let peer = listener.local_addr().unwrap();
         let incoming = || Incoming { stream: TcpStream::connect(peer).unwrap(), peer, number: 0 };
         Service::for_test(&Config::default(), |service, _| {
-            let workers = (0..3).map(|_| WorkerHandle::new(Box::new(|| {}))).collect();
-            let (accepting, broken) = (AtomicBool::new(true), OnceLock::new());
-            let pool = WorkerPool { service, workers, accepting, broken };
+            let wakers = (0..3).map(|_| Box::new(|| {}) as Waker).collect();
+            let pool = WorkerPool::new(service, wakers);
             let own = &pool.workers[0];
             let kept = (0..6).filter(|_| pool.dispatch(incoming(), own).is_some()).count();
             let in_inboxes =
-                || [0, 1, 2].map(|handle: usize| pool.workers[handle].arrivals().len());
+                || [0, 1, 2].map(|handle: usize| pool.workers[handle].take_inbox().len());
             assert_eq!((kept, in_inboxes(), pool.open()), (2, [0, 2, 2], 6));
-            pool.workers[2].ended();
+            pool.ended(&pool.workers[2]);
             assert!(pool.dispatch(incoming(), own).is_none());
             assert_eq!(in_inboxes(), [0, 0, 1]);
         });

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 
-use self::slot::{Slot, Way};
+use self::slot::{Slot, Unread, Way};
 use super::ring::{Completion, PIECE, Piece, Ring};
 use super::token::{SLOTS, Token};
 use crate::engine::event_loop::{Event, Interest, Poller};
@@ -69,6 +69,9 @@ pub(super) struct Sockets<'r> {
     completed: VecDeque<Completion>,
     /// Completions that have to wait for a send.
     held: Vec<Completion>,
+    /// What was received for connections that have no room for it, in order: key, generation, buffer. No more
+    /// than the pool has, whatever the peers do; while it is out of buffers, connections receive by themselves.
+    unread: VecDeque<(usize, u32, Piece)>,
     /// Counts how often everything was submitted, modulo 2¹⁶.
     turn: u16,
     /// To be closed when all is submitted.
@@ -89,6 +92,7 @@ impl<'r> Sockets<'r> {
             news: VecDeque::new(),
             completed: VecDeque::new(),
             held: Vec::new(),
+            unread: VecDeque::new(),
             turn: 0,
             closing: Vec::new(),
         };
@@ -144,14 +148,17 @@ impl<'r> Sockets<'r> {
         }
         if self.ring.has_submitted_all() {
             // Whatever has not failed by now has been sent.
-            for (key, generation, piece) in self.sending.drain(..) {
+            let mut sending = std::mem::take(&mut self.sending);
+            for (key, generation, piece) in sending.drain(..) {
                 self.ring.give_back(piece);
-                if let Some(slot) = self.slots.get_mut(key)
-                    && slot.generation == generation
-                {
-                    slot.sending = false;
+                if self.is_there(key, generation) {
+                    self.slots[key].sending = false;
+                    if self.slots[key].unread != Unread::None && !self.redeliver(key) {
+                        self.want(key, Way::Look);
+                    }
                 }
             }
+            self.sending = sending;
             self.closing.clear();
             self.turn = self.turn.wrapping_add(1);
         }
@@ -169,9 +176,13 @@ impl<'r> Sockets<'r> {
         };
         let place =
             self.sending.iter().position(|(to, whose, _)| (*to, *whose) == (key, generation));
-        let (_, _, piece) = self.sending.swap_remove(place.expect("it is kept until it is sent"));
+        let Some(place) = place else {
+            // A send that completes twice: what became of its bytes cannot be known.
+            return self.news.push_back(Event::Lost { key });
+        };
+        let (_, _, piece) = self.sending.swap_remove(place);
         self.slots[key].sending = false;
-        self.news.push_back(Event::ShortWrite { key, piece, sent });
+        self.news.push_back(Event::ShortWrite { key, buf: piece, sent });
     }
 
     fn news(&mut self, completion: Completion) -> Option<Event<Piece>> {
@@ -251,11 +262,47 @@ impl<'r> Sockets<'r> {
             self.news.push_back(look);
         }
         slot.streak = if piece.length() == PIECE { slot.streak + 1 } else { 0 };
+        let unread = slot.unread != Unread::None;
         if slot.streak == FULL_PIECES || self.watched < self.crowd {
             slot.streak = 0;
             self.want(key, Way::Look);
         }
-        Some(Event::Received { key, piece })
+        if unread {
+            self.unread.push_back((key, self.slots[key].generation, piece));
+            return None;
+        }
+        Some(Event::Received { key, buf: piece })
+    }
+
+    /// Reports the next of the buffers again that the connection at `key` had no room for. Returns whether
+    /// there was one.
+    fn redeliver(&mut self, key: usize) -> bool {
+        let next = self.unread.iter().position(|(whose, ..)| *whose == key);
+        let Some((_, _, buf)) = next.and_then(|next| self.unread.remove(next)) else {
+            self.slots[key].unread = Unread::None;
+            return false;
+        };
+        self.slots[key].unread = Unread::Redelivered;
+        self.news.push_back(Event::Received { key, buf });
+        true
+    }
+
+    /// Drops what a connection had no room for.
+    fn discard_unread(&mut self, key: usize) {
+        let (news, unread) = (std::mem::take(&mut self.news), std::mem::take(&mut self.unread));
+        for event in news {
+            match event {
+                Event::Received { key: whose, buf } if whose == key => self.ring.give_back(buf),
+                event => self.news.push_back(event),
+            }
+        }
+        for (whose, generation, buf) in unread {
+            if whose == key {
+                self.ring.give_back(buf);
+            } else {
+                self.unread.push_back((whose, generation, buf));
+            }
+        }
     }
 
     /// How a connection is to be watched that waits for its peer, after it has echoed so many bytes.
@@ -263,6 +310,11 @@ impl<'r> Sockets<'r> {
         let slot = &mut self.slots[key];
         if slot.wanted == Some(Way::Receive) {
             return Way::Receive;
+        }
+        if self.unread.len() >= self.ring.buffers() / 2 {
+            // Peers that do not read hold most of the pool.
+            slot.streak = 0;
+            return Way::Look;
         }
         if echoed > 0 {
             let little = echoed < PIECE as u64 && self.watched >= self.crowd;
@@ -277,7 +329,7 @@ impl<'r> Sockets<'r> {
 }
 
 impl Poller for Sockets<'_> {
-    type Piece = Piece;
+    type Buf = Piece;
 
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
         self.listeners = listeners.iter().map(AsRawFd::as_raw_fd).collect();
@@ -299,7 +351,7 @@ impl Poller for Sockets<'_> {
         }
     }
 
-    fn watch(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()> {
+    fn register(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()> {
         if key >= SLOTS {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
@@ -314,10 +366,13 @@ impl Poller for Sockets<'_> {
         Ok(())
     }
 
-    fn forget(&mut self, key: usize, stream: TcpStream) {
+    fn deregister(&mut self, key: usize, stream: TcpStream) {
         let watched = self.slots.get_mut(key).filter(|slot| slot.descriptor >= 0);
         let Some(slot) = watched else { return };
         let slot = std::mem::replace(slot, Slot::VACANT);
+        if slot.unread != Unread::None {
+            self.discard_unread(key);
+        }
         if slot.pushed_in == self.turn {
             self.closing.push(std::net::TcpStream::from(stream).into());
         }
@@ -362,39 +417,57 @@ impl Poller for Sockets<'_> {
     }
 
     fn receives(&self, key: usize) -> bool {
-        self.slots[key].armed == Some(Way::Receive) || self.slots[key].sending
+        self.slots[key].armed == Some(Way::Receive) || self.slots[key].unread != Unread::None
     }
 
     fn sends(&self, key: usize) -> bool {
-        self.slots[key].sending
+        self.slots[key].sending || self.slots[key].unread != Unread::None
     }
 
-    fn set_interest(&mut self, key: usize, waits: Interest, echoed: u64) {
-        match waits {
-            Interest::Peer => {
+    fn received_ahead(&self) -> usize {
+        self.ring.buffers() * PIECE
+    }
+
+    fn set_interest(&mut self, key: usize, interest: Interest, echoed: u64) {
+        let reads = matches!(interest, Interest::Receive | Interest::Readable);
+        if reads && self.slots[key].unread != Unread::None && self.redeliver(key) {
+            return;
+        }
+        match interest {
+            Interest::Receive => {
                 let way = self.way_to_receive(key, echoed);
                 self.want(key, way);
             }
-            Interest::Leave => self.want(key, Way::Look),
-            Interest::Room => self.want(key, Way::Room),
-            Interest::Nothing => {}
+            Interest::Readable => self.want(key, Way::Look),
+            Interest::Writable => self.want(key, Way::Room),
+            Interest::Unchanged => {}
         }
     }
 
-    fn bytes<'a>(&'a self, piece: &'a Piece) -> &'a [u8] {
-        self.ring.bytes(piece)
+    fn bytes<'a>(&'a self, buf: &'a Piece) -> &'a [u8] {
+        self.ring.bytes(buf)
     }
 
-    fn give_back(&mut self, piece: Piece) {
-        self.ring.give_back(piece);
+    fn recycle(&mut self, buf: Piece) {
+        self.ring.give_back(buf);
     }
 
-    fn send_back(&mut self, key: usize, piece: Piece) {
+    fn send(&mut self, key: usize, buf: Piece) {
         let slot = &mut self.slots[key];
         slot.sending = true;
         slot.pushed_in = self.turn;
         let token = Token::Send { generation: slot.generation, slot: key };
-        self.ring.send(slot.descriptor, &piece, token.pack());
-        self.sending.push((key, slot.generation, piece));
+        self.ring.send(slot.descriptor, &buf, token.pack());
+        self.sending.push((key, slot.generation, buf));
+    }
+
+    fn defer(&mut self, key: usize, buf: Piece) {
+        let slot = &mut self.slots[key];
+        let entry = (key, slot.generation, buf);
+        // What was reported again and could not be taken is still the first of its connection.
+        match std::mem::replace(&mut slot.unread, Unread::Waiting) {
+            Unread::Redelivered => self.unread.push_front(entry),
+            Unread::None | Unread::Waiting => self.unread.push_back(entry),
+        }
     }
 }

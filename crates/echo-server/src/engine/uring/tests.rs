@@ -31,7 +31,7 @@ fn serve(sizes: Sizes, test: impl FnOnce(SocketAddr)) -> crate::Summary {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let acceptor = Acceptor::new(vec![listener], config.backlog);
+    let acceptor = Acceptor::new(vec![listener], &config);
     Service::for_test(&config, |service, shutdown| {
         std::thread::scope(|scope| {
             let server = scope.spawn(|| run_with(sizes, acceptor, shutdown, service).unwrap());
@@ -124,7 +124,7 @@ fn with_sockets(sizes: Sizes, test: impl FnOnce(Sockets<'_>)) {
 /// Interest until the connection at 0 is received for, or is not any more.
 fn wait_until_it_receives(sockets: &mut Sockets<'_>, receives: bool) {
     while sockets.receives(0) != receives {
-        sockets.set_interest(0, if receives { Interest::Peer } else { Interest::Leave }, 1);
+        sockets.set_interest(0, if receives { Interest::Receive } else { Interest::Readable }, 1);
         sockets.wait(Some(Duration::from_millis(1))).unwrap();
         while let Some(news) = sockets.next() {
             assert!(matches!(news, Event::Ready { key: 0, .. }), "{news:?}");
@@ -140,7 +140,7 @@ fn a_send_that_stops_half_way_says_where() {
     with_sockets(TINY, |mut sockets| {
         let (mut ours, mut theirs) = pair();
         SockRef::from(&ours).set_send_buffer_size(4096).unwrap();
-        sockets.watch(0, &mut ours).unwrap();
+        sockets.register(0, &mut ours).unwrap();
         wait_until_it_receives(&mut sockets, true);
         let (pattern, mut received, mut unsent) = (Pattern::new(1), 0, 0);
         while unsent == 0 {
@@ -150,14 +150,14 @@ fn a_send_that_stops_half_way_says_where() {
             sockets.wait(Some(Duration::from_secs(1))).unwrap();
             while let Some(news) = sockets.next() {
                 match news {
-                    Event::Received { key: 0, piece } if unsent == 0 => {
+                    Event::Received { key: 0, buf: piece } if unsent == 0 => {
                         received += piece.length();
-                        sockets.send_back(0, piece);
+                        sockets.send(0, piece);
                     }
-                    Event::Received { key: 0, piece } => sockets.give_back(piece),
-                    Event::ShortWrite { key: 0, piece, sent } => {
+                    Event::Received { key: 0, buf: piece } => sockets.recycle(piece),
+                    Event::ShortWrite { key: 0, buf: piece, sent } => {
                         unsent = piece.length() - sent;
-                        sockets.give_back(piece);
+                        sockets.recycle(piece);
                     }
                     news => assert!(matches!(news, Event::Ready { key: 0, .. }), "{news:?}"),
                 }
@@ -169,7 +169,7 @@ fn a_send_that_stops_half_way_says_where() {
         let end = theirs.read_to_end(&mut echo).unwrap_err();
         assert_eq!((end.kind(), echo.len()), (ErrorKind::WouldBlock, went_back));
         pattern.check(0, &echo).unwrap();
-        sockets.forget(0, ours);
+        sockets.deregister(0, ours);
     });
 }
 
@@ -181,20 +181,20 @@ fn what_comes_for_a_connection_that_has_left_is_not_its_successors() {
     with_sockets(TINY, |mut sockets| {
         for _ in 0..100 {
             let ((mut first, mut old_peer), (mut second, mut new_peer)) = (pair(), pair());
-            sockets.watch(0, &mut first).unwrap();
+            sockets.register(0, &mut first).unwrap();
             wait_until_it_receives(&mut sockets, true);
             old_peer.write_all(b"old").unwrap();
-            sockets.forget(0, first);
-            sockets.watch(0, &mut second).unwrap();
+            sockets.deregister(0, first);
+            sockets.register(0, &mut second).unwrap();
             wait_until_it_receives(&mut sockets, true);
             new_peer.write_all(b"new").unwrap();
             sockets.wait(Some(Duration::from_secs(1))).unwrap();
-            let Some(Event::Received { key: 0, piece }) = sockets.next() else {
+            let Some(Event::Received { key: 0, buf: piece }) = sockets.next() else {
                 panic!("nothing was received")
             };
             assert_eq!(sockets.bytes(&piece), b"new");
-            sockets.give_back(piece);
-            sockets.forget(0, second);
+            sockets.recycle(piece);
+            sockets.deregister(0, second);
         }
     });
 }
@@ -206,14 +206,14 @@ fn only_a_crowd_is_received_for() {
     }
     with_sockets(Sizes { crowd: 2, ..TINY }, |mut sockets| {
         let ((mut first, mut peer), (mut second, _other)) = (pair(), pair());
-        sockets.watch(0, &mut first).unwrap();
+        sockets.register(0, &mut first).unwrap();
         for _ in 0..100 {
-            sockets.set_interest(0, Interest::Peer, 1);
+            sockets.set_interest(0, Interest::Receive, 1);
         }
         assert!(!sockets.receives(0), "one is no crowd");
-        sockets.watch(1, &mut second).unwrap();
+        sockets.register(1, &mut second).unwrap();
         wait_until_it_receives(&mut sockets, true);
-        sockets.forget(1, second);
+        sockets.deregister(1, second);
         peer.write_all(b"?").unwrap();
         while sockets.receives(0) {
             assert!(
@@ -221,12 +221,12 @@ fn only_a_crowd_is_received_for() {
                 "it is received for alone"
             );
             while let Some(news) = sockets.next() {
-                if let Event::Received { piece, .. } = news {
-                    sockets.give_back(piece);
+                if let Event::Received { buf: piece, .. } = news {
+                    sockets.recycle(piece);
                 }
             }
         }
-        sockets.forget(0, first);
+        sockets.deregister(0, first);
     });
 }
 
@@ -240,18 +240,18 @@ fn a_debt_to_a_peer_that_has_ended_waits_for_room_and_nothing_else() {
         SockRef::from(&ours).set_send_buffer_size(4096).unwrap();
         while ours.write(&[0; 1024]).is_ok() {}
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
-        sockets.watch(0, &mut ours).unwrap();
+        sockets.register(0, &mut ours).unwrap();
         let mut waits = 0;
         while sockets.wait(Some(Duration::from_millis(50))).unwrap() {
             waits += 1;
             assert!(waits < 10, "it is woken again and again");
             while let Some(news) = sockets.next() {
                 assert!(matches!(news, Event::Ready { key: 0, .. }), "{news:?}");
-                sockets.set_interest(0, Interest::Room, 0);
+                sockets.set_interest(0, Interest::Writable, 0);
             }
         }
         theirs.read_exact(&mut [0; 4096]).unwrap();
         assert!(sockets.wait(Some(Duration::from_secs(1))).unwrap(), "there is room");
-        sockets.forget(0, ours);
+        sockets.deregister(0, ours);
     });
 }

@@ -167,7 +167,7 @@ fn jitter_spreads_the_delay_around_its_mean_and_by_the_offset() {
 fn a_stop_lets_go_what_is_held_back() {
     let mut peer = Peer::of(delaying(3600 * 1000 * MS, Duration::ZERO));
     assert_eq!(peer.sends(b"Hello"), State::Hold);
-    peer.session.release_all();
+    peer.session.start_draining(0);
     peer.session.refuse_input();
     assert_eq!((peer.takes(), &*peer.echo), (State::Finish, &b"Hello"[..]));
 }
@@ -294,7 +294,7 @@ fn the_echo_ends_at_its_byte_in_the_way_that_was_asked_for() {
         assert_eq!(peer.sends(b"He"), State::Read, "{faults:?}");
         assert_eq!(peer.session.reason(), CloseReason::Done);
         assert_eq!((peer.sends(b"llo"), &*peer.echo), (next, &b"Hel"[..]), "{faults:?}");
-        assert_eq!((peer.session.reason(), peer.session.owes()), (reason, false), "{faults:?}");
+        assert_eq!((peer.session.reason(), peer.session.owed()), (reason, 0), "{faults:?}");
     }
 }
 

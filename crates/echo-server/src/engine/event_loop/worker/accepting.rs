@@ -1,5 +1,5 @@
-//! What the first worker does besides: it accepts for all of them. A thread of its own would have to be woken
-//! up for each connection, and then wake up the worker.
+//! Accepting, which the first worker does for all of them. A thread of its own would have to be woken for each
+//! connection, and then wake the worker.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -8,7 +8,6 @@ use std::time::Instant;
 use super::Worker;
 use crate::accept::AcceptState;
 use crate::engine::event_loop::Poller;
-use crate::engine::event_loop::connection::Millis;
 
 impl<P: Poller> Worker<'_, P> {
     pub(super) fn listen(&mut self) {
@@ -19,13 +18,13 @@ impl<P: Poller> Worker<'_, P> {
         }
     }
 
-    /// Takes in those who have come to the listeners, if it is the one who does.
+    /// Accepts the connections that have arrived, if this is the worker that does.
     pub(super) fn accept(&mut self) {
         let Some(mut acceptor) = self.context.acceptor.take() else { return };
-        self.now = self.epoch.elapsed().as_millis() as Millis;
+        self.update_now();
         let service = self.service;
-        let outlook = acceptor.accept_ready(service, |incoming| {
-            // Before it is handed in: it may be over before that call returns.
+        let state = acceptor.accept_ready(service, |incoming| {
+            // Before it is dispatched: it may be over before that call returns.
             service.connected(incoming.peer);
             if let Some(incoming) = self.context.pool.dispatch(incoming, self.context.handle) {
                 self.register(incoming);
@@ -34,7 +33,7 @@ impl<P: Poller> Worker<'_, P> {
             Ok(if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
         self.context.acceptor = Some(acceptor);
-        match outlook {
+        match state {
             Ok(AcceptState::Wait(backoff)) => {
                 self.accept_at = backoff.map(|backoff| Instant::now() + backoff);
             }

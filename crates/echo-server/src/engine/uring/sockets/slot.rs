@@ -20,6 +20,17 @@ pub(super) struct Slot {
     pub(super) sending: bool,
     /// Turns or buffers one behind the other that speak for the other way to receive.
     pub(super) streak: u8,
+    pub(super) unread: Unread,
+}
+
+/// Whether something was received for a connection that it had no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    None,
+    /// It waits until the connection wants to read. What is received meanwhile waits behind it.
+    Waiting,
+    /// The first was reported again; others may wait.
+    Redelivered,
 }
 
 /// How the ring is told to watch a connection.
@@ -42,6 +53,7 @@ impl Slot {
         wanted: None,
         sending: false,
         streak: 0,
+        unread: Unread::None,
     };
 
     /// What the operation of a connection is submitted with.

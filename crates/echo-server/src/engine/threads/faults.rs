@@ -1,7 +1,7 @@
-//! What a connection's thread does where there are faults on purpose: it sleeps, a moment at a time, so that
-//! it notices a stop and a peer that is gone.
+//! What a connection's thread does for injected faults: it sleeps, briefly at a time, so that it notices a stop
+//! and a peer that is gone.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use socket2::SockRef;
 use super::{Connection, TICK, send_all};
 use crate::CloseReason;
 use crate::linger::{RESET_POLL, reset_when_closed};
+use crate::progress::SendProgress;
 use crate::session::State;
 use crate::shutdown::Phase;
 use crate::system::unacknowledged;
@@ -24,38 +25,34 @@ impl Connection<'_> {
                 self.count(sent);
             } else if let Some(due) = self.session.due() {
                 self.pause(due.saturating_duration_since(Instant::now()))?;
+                if self.service.phase() > Phase::Running {
+                    // After a stop nothing is held back.
+                    self.start_draining();
+                }
             }
         }
         Ok(())
     }
 
-    /// Sleeps for this long or a little less. A stop ends the holding back.
+    /// Sleeps for this long or a little less.
     pub(super) fn pause(&mut self, time: Duration) -> io::Result<()> {
         thread::sleep(time.min(TICK));
-        if self.service.phase() > Phase::Running {
-            self.session.release_all();
-        }
         self.stream.take_error()?.map_or(Ok(()), Err)
     }
 
     /// Resets the connection when the peer's system has all of the echo.
     pub(super) fn reset(&mut self) -> io::Result<CloseReason> {
-        let (mut taken_at, mut unacked) = (Instant::now(), unacknowledged(self.stream));
-        self.owing = unacked > 0;
-        while self.owing {
+        let mut progress = SendProgress::start(unacknowledged(self.stream), self.now());
+        loop {
+            let (_, since_taken) = self.observe(&mut progress);
+            if !self.owing {
+                break;
+            }
             if self.service.phase() == Phase::Aborting {
                 return Ok(CloseReason::Aborted);
             }
-            let limit = self.service.config.write_timeout;
-            if limit.is_some_and(|limit| taken_at.elapsed() >= limit) {
-                return Err(ErrorKind::WouldBlock.into());
-            }
+            self.fail_if_stalled(since_taken)?;
             self.pause(RESET_POLL)?;
-            let unacknowledged = unacknowledged(self.stream);
-            if std::mem::replace(&mut unacked, unacknowledged) != unacknowledged {
-                taken_at = Instant::now();
-            }
-            self.owing = unacked > 0;
         }
         reset_when_closed(SockRef::from(self.stream))?;
         Ok(CloseReason::Fault)

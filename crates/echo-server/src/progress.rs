@@ -1,0 +1,82 @@
+//! Whether a peer takes what it is owed.
+//!
+//! A deadline that any progress renews can be put off for ever: a peer that takes one byte a minute would
+//! hold its 64 KiB for six weeks. So only a [step](STEP) renews it, or the end of the debt. At the default
+//! `--write-timeout` of a minute that is 17 bytes a second, below the slowest modem.
+
+/// Milliseconds since an epoch of the caller's choice. It does not wrap within the life of a machine.
+pub(crate) type Millis = u64;
+
+/// Bytes that a peer has to take to renew its deadline.
+const STEP: u32 = 1024;
+
+/// How much a peer has still to take, and since when it has not taken a step of it.
+///
+/// What is outstanding is counted by the caller, always in the same way: bytes that the program has not been
+/// able to send, or bytes that the peer's system has not acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SendProgress {
+    outstanding: u32,
+    since: Millis,
+}
+
+impl SendProgress {
+    /// Begins to wait for a peer that has `outstanding` bytes to take.
+    pub(crate) fn start(outstanding: usize, now: Millis) -> Self {
+        Self { outstanding: saturate(outstanding), since: now }
+    }
+
+    /// Takes note of what is outstanding now.
+    pub(crate) fn observe(&mut self, outstanding: usize, now: Millis) {
+        let outstanding = saturate(outstanding);
+        let taken = self.outstanding.saturating_sub(outstanding);
+        if taken >= STEP || outstanding == 0 && taken > 0 {
+            *self = Self { outstanding, since: now };
+        }
+        // More than before: what was sent meanwhile has to be taken too.
+        self.outstanding = self.outstanding.max(outstanding);
+    }
+
+    /// Milliseconds since the peer last took a step.
+    pub(crate) fn stalled_for(&self, now: Millis) -> Millis {
+        now.saturating_sub(self.since)
+    }
+}
+
+fn saturate(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_bytes_do_not_renew_the_deadline_and_steps_do() {
+        let mut progress = SendProgress::start(64 * 1024, 0);
+        for taken in 1..STEP as usize {
+            progress.observe(64 * 1024 - taken, taken as Millis);
+        }
+        assert_eq!(progress.stalled_for(1023), 1023);
+        progress.observe(64 * 1024 - STEP as usize, 1024);
+        assert_eq!(progress.stalled_for(1024), 0);
+        progress.observe(0, 1030);
+        assert_eq!((progress.stalled_for(1030), progress.stalled_for(1040)), (0, 10));
+    }
+
+    #[test]
+    fn a_peer_with_nothing_to_take_makes_no_progress() {
+        let mut progress = SendProgress::start(0, 5);
+        progress.observe(0, 10);
+        assert_eq!(progress.stalled_for(10), 5);
+        progress.observe(10, 20);
+        progress.observe(0, 30);
+        assert_eq!(progress.stalled_for(31), 1);
+    }
+
+    #[test]
+    fn fifty_days_are_fifty_days() {
+        let day = 24 * 60 * 60 * 1000;
+        assert_eq!(SendProgress::start(1, 0).stalled_for(50 * day), 50 * day);
+    }
+}

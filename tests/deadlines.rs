@@ -1,0 +1,126 @@
+//! Deadlines of connections, and what they cost while none can pass.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use echo_test_support::{Server, connect, exchange, on_every_engine, read_to_end};
+
+on_every_engine! {
+    an_old_connection_is_ended_in_order,
+    a_young_connection_is_not_ended,
+    an_idle_timeout_wakes_no_worker_without_connections,
+    keepalive_is_on_unless_it_is_switched_off,
+    idle_connections_hold_no_buffer,
+}
+
+fn start(engine: &str, arguments: &[&str]) -> Server {
+    let arguments = [&["--engine", engine], arguments].concat();
+    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
+}
+
+fn an_old_connection_is_ended_in_order(engine: &str) {
+    let server = start(engine, &["--max-lifetime", "1s", "-v"]);
+    let (busy, silent) = (connect(server.address), connect(server.address));
+    let started = Instant::now();
+    // What was sent before the peer's system had the FIN is echoed or discarded, but never reset: the echo is a
+    // prefix of it.
+    let mut echoed = 0;
+    while (&busy).write_all(b"again").is_ok() {
+        let mut echo = [0; 5];
+        match (&busy).read(&mut echo).unwrap() {
+            0 => break,
+            count => echoed += count,
+        }
+    }
+    let lived = started.elapsed();
+    assert!((1..4).contains(&lived.as_secs()), "{lived:?}");
+    assert_eq!(read_to_end(&silent), b"");
+    drop((busy, silent));
+    for bytes in [0, echoed] {
+        server.process.wait_for_stderr(&format!(" ms, {bytes} bytes echoed: expired")).unwrap();
+    }
+}
+
+fn a_young_connection_is_not_ended(engine: &str) {
+    let server = start(engine, &["--max-lifetime", "5m"]);
+    let stream = connect(server.address);
+    for _ in 0..15 {
+        exchange(&stream, b"young");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn an_idle_timeout_wakes_no_worker_without_connections(engine: &str) {
+    let server = start(engine, &["--idle-timeout", "1s", "--threads", "2"]);
+    drop(connect(server.address));
+    let wakeups = || -> u64 {
+        let threads = server.process.threads();
+        threads.iter().map(|thread| server.process.context_switches(*thread)).sum()
+    };
+    // The connection's end is seen, and its memory given back.
+    std::thread::sleep(Duration::from_millis(1500));
+    let before = wakeups();
+    std::thread::sleep(Duration::from_secs(1));
+    let woken = wakeups() - before;
+    assert!(woken <= 2, "its threads were woken {woken} times in a second");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn an_idle_timeout_wakes_no_worker_without_connections(_: &str) {
+    echo_test_support::skipped("wake-ups without connections", "it takes /proc of Linux");
+}
+
+/// The timer of the server's end of a connection: the field `tr` of `/proc/net/tcp`, 2 for keepalive.
+#[cfg(target_os = "linux")]
+fn timer(stream: &TcpStream) -> String {
+    let port = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let (peer, server) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let row = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|fields| fields[1].ends_with(&port(server)) && fields[2].ends_with(&port(peer)));
+    row.expect("the connection is established")[5][..2].to_owned()
+}
+
+#[cfg(target_os = "linux")]
+fn keepalive_is_on_unless_it_is_switched_off(engine: &str) {
+    for (arguments, expected) in [
+        (&[][..], "02"),
+        (&["--keepalive", "5m"], "02"),
+        (&["--keepalive", "1ms"], "02"),
+        (&["--keepalive", "0s"], "00"),
+    ] {
+        let server = start(engine, arguments);
+        let stream = connect(server.address);
+        exchange(&stream, b"a timer is started when the connection is");
+        echo_test_support::eventually("the echo is acknowledged", || timer(&stream) == expected);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keepalive_is_on_unless_it_is_switched_off(_: &str) {
+    echo_test_support::skipped("keepalive", "it takes /proc of Linux");
+}
+
+#[cfg(target_os = "linux")]
+fn idle_connections_hold_no_buffer(engine: &str) {
+    const PEERS: u64 = 200;
+    // A thread has a stack, with the buffer for small messages on it.
+    let most = if engine == "threads" { 24 } else { 1 };
+    let server = start(engine, &["--quiet", "--threads", "1"]);
+    let first = connect(server.address);
+    (0..20).for_each(|_| exchange(&first, &[1; 64 * 1024]));
+    let before = echo_test_support::Held::by(&server).memory_kib;
+    let peers: Vec<_> = (0..PEERS).map(|_| connect(server.address)).collect();
+    peers.iter().for_each(|peer| exchange(peer, &[1; 64 * 1024]));
+    let held = || echo_test_support::Held::by(&server).memory_kib.saturating_sub(before) / PEERS;
+    echo_test_support::eventually("idle connections hold little", || held() <= most);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn idle_connections_hold_no_buffer(_: &str) {
+    echo_test_support::skipped("the memory of idle connections", "it takes /proc of Linux");
+}
