@@ -34,7 +34,7 @@ fn an_old_connection_is_ended_in_order(engine: &str) {
         }
     }
     let lived = started.elapsed();
-    assert!((1..4).contains(&lived.as_secs()), "{lived:?}");
+    assert!((900..4000).contains(&lived.as_millis()), "{lived:?}");
     assert_eq!(read_to_end(&silent), b"");
     drop((busy, silent));
     for bytes in [0, echoed] {
@@ -109,7 +109,7 @@ fn keepalive_is_on_unless_it_is_switched_off(_: &str) {
 fn idle_connections_hold_no_buffer(engine: &str) {
     const PEERS: u64 = 200;
     // A thread has a stack, with the buffer for small messages on it.
-    let most = if engine == "threads" { 24 } else { 1 };
+    let most = if engine == "threads" { 32 } else { 1 };
     let server = start(engine, &["--quiet", "--threads", "1"]);
     let first = connect(server.address);
     (0..20).for_each(|_| exchange(&first, &[1; 64 * 1024]));
