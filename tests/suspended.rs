@@ -53,7 +53,7 @@ fn peers_that_send_a_burst_while_it_is_suspended_hold_little(_: &str) {
 
 #[cfg(target_os = "linux")]
 fn peers_that_send_a_burst_while_it_is_suspended_hold_little(engine: &str) {
-    const PEERS: u64 = 20;
+    const PEERS: u64 = 6;
     // With the stack of its thread, for the engine that has one for each connection.
     let most = if engine == "threads" { 128 } else { 64 + 8 };
     let server = start(engine, &["--quiet"]);
