@@ -179,6 +179,8 @@ impl<'r> Ring<'r> {
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.push_waiting();
         self.submissions.sync();
+        // The kernel does not wait while it sees completions that were not taken.
+        self.completions.sync();
         let result =
             if timeout == Some(Duration::ZERO) { self.look() } else { self.enter(1, timeout) };
         self.submissions.sync();
@@ -209,6 +211,7 @@ impl<'r> Ring<'r> {
     /// Submits what was asked for.
     pub(super) fn submit(&mut self) -> io::Result<()> {
         self.submissions.sync();
+        self.completions.sync();
         let result = self.submitter.submit();
         self.submissions.sync();
         self.completions.sync();
