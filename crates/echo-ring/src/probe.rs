@@ -1,0 +1,106 @@
+//! Whether the system has everything that is used here, found by using it. Neither the version of a kernel
+//! tells, which distributions change, nor its list of operations, which sandboxes do not know of.
+
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::{Completion, Ring, RingSetup, UserData};
+
+const POLL: u8 = 0;
+const RECV: u8 = 1;
+const SEND: u8 = 2;
+const CANCEL: u8 = 3;
+
+/// A Unix socket holds some 200 KiB by default.
+const SEND_SIZE: usize = 64 * 1024;
+const SENDS: usize = 64;
+
+/// How long the kernel has for a completion that is due at once.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+impl RingSetup {
+    /// Builds a ring with these queues, but few buffers, and does once what a ring is for: polls, receives,
+    /// sends until there is no room, and cancels. Takes less than a millisecond where it succeeds.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build`](Self::build); that of the operation that failed; or
+    /// [`Unsupported`](ErrorKind::Unsupported) where one does not do what it should.
+    pub fn probe(&self) -> io::Result<()> {
+        let few = Self { buffers: 2, buffer_size: 64, arena_size: SEND_SIZE, ..*self };
+        let mut ring = few.build()?;
+        ring.enable()?;
+        let (ours, theirs) = UnixStream::pair()?;
+        receives(&mut ring, &ours, &theirs)?;
+        sends(&mut ring, &ours)?;
+        cancels(&mut ring)
+    }
+}
+
+fn receives(ring: &mut Ring, ours: &UnixStream, mut theirs: &UnixStream) -> io::Result<()> {
+    theirs.write_all(b"?")?;
+    ring.poll_multishot(ours.as_raw_fd(), libc::POLLIN as u32, user_data(POLL));
+    ring.recv_multishot(ours.as_raw_fd(), user_data(RECV));
+    for _ in 0..2 {
+        let Completion { buf, more, .. } = succeeded(next(ring)?)?;
+        let is_right = buf.as_ref().is_none_or(|buf| ring.bytes(buf) == b"?");
+        buf.into_iter().for_each(|buf| ring.recycle(buf));
+        supported(more && is_right)?;
+    }
+    Ok(())
+}
+
+fn sends(ring: &mut Ring, ours: &UnixStream) -> io::Result<()> {
+    for _ in 0..SENDS {
+        ring.send_arena(ours.as_raw_fd(), 0..SEND_SIZE, user_data(SEND));
+        ring.submit()?;
+        while let Some(completion) = ring.next_completion() {
+            if completion.user_data.op() == SEND {
+                let Completion { result, .. } = completion;
+                let is_short = (0..SEND_SIZE as i32).contains(&result);
+                return if result == -libc::EAGAIN { Ok(()) } else { supported(is_short) };
+            }
+        }
+    }
+    Err(ErrorKind::Unsupported.into())
+}
+
+fn cancels(ring: &mut Ring) -> io::Result<()> {
+    ring.cancel(user_data(RECV), user_data(CANCEL));
+    loop {
+        let Completion { user_data, result, more, .. } = next(ring)?;
+        match user_data.op() {
+            RECV => return supported(result == -libc::ECANCELED && !more),
+            CANCEL => return Err(io::Error::from_raw_os_error(-result)),
+            // Room comes and goes.
+            _ => {}
+        }
+    }
+}
+
+fn user_data(op: u8) -> UserData {
+    UserData::new(op, 0, 0)
+}
+
+fn next(ring: &mut Ring) -> io::Result<Completion> {
+    match ring.next_completion() {
+        Some(completion) => Ok(completion),
+        None => {
+            ring.wait(Some(TIMEOUT))?;
+            ring.next_completion().ok_or_else(|| ErrorKind::Unsupported.into())
+        }
+    }
+}
+
+fn succeeded(completion: Completion) -> io::Result<Completion> {
+    match completion.result {
+        0.. => Ok(completion),
+        code => Err(io::Error::from_raw_os_error(-code)),
+    }
+}
+
+fn supported(is_as_it_should_be: bool) -> io::Result<()> {
+    is_as_it_should_be.then_some(()).ok_or_else(|| ErrorKind::Unsupported.into())
+}
