@@ -3,31 +3,59 @@
 //!
 //! Small messages are received and sent that way, many with a call; for large ones, whose cost is the
 //! copying, the ring only says that they are there. [`sockets`] has both, and when a connection changes
-//! from one to the other; [`ring`] is what the kernel understands, in safe words. All the rest of this
+//! from one to the other; [`echo_ring`] is what the kernel understands, in safe words. All the rest of this
 //! engine is in [`event_loop`].
 //!
 //! With `--busy-poll` a look for news is no system call either: there is a flag in the shared memory.
 
-mod ring;
+mod operation;
 mod sockets;
 #[cfg(test)]
 mod tests;
-mod token;
 
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
+use echo_ring::RingSetup;
 use rustix::event::{EventfdFlags, eventfd};
 
-use self::ring::{Completion, Parts, Ring, SIZES, Sizes};
 use self::sockets::Sockets;
 use super::event_loop;
 use crate::accept::Acceptor;
 use crate::service::Service;
 use crate::shutdown::ShutdownListener;
+
+/// How large the parts of a ring are.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// Entries of the two queues.
+    submissions: u32,
+    completions: u32,
+    /// Buffers to receive into; a power of two.
+    buffers: u16,
+    /// With fewer connections than this, none is received for: there is too little to do with a call.
+    crowd: usize,
+}
+
+/// With [`PIECE`], 2.2 MiB for each worker.
+const SIZES: Sizes = Sizes { submissions: 512, completions: 4096, buffers: 512, crowd: 4 };
+/// Bytes of a buffer; messages that are larger are cheaper to receive with a call. A cache line more than
+/// 4 KiB, so that a message of 4 KiB leaves room, by which it is known to be whole.
+const PIECE: usize = 4096 + 64;
+
+impl Sizes {
+    fn setup(self) -> RingSetup {
+        RingSetup {
+            entries: self.submissions,
+            cq_entries: self.completions,
+            buffers: self.buffers,
+            buffer_size: PIECE,
+            arena_size: 0,
+            no_sqarray: true,
+        }
+    }
+}
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
 /// every connection has ended.
@@ -50,13 +78,13 @@ fn run_with(
         let wake_fd = Arc::new(wake_fd()?);
         let waker_fd = Arc::clone(&wake_fd);
         let wake: event_loop::Waker = Box::new(move || wake(&*waker_fd));
-        loops.push(((Parts::set_up(sizes)?, wake_fd), wake));
+        loops.push(((sizes.setup().build()?, wake_fd), wake));
     }
-    event_loop::serve(acceptor, shutdown, service, loops, |(mut parts, wake_fd), context| {
-        match Ring::start(&mut parts) {
-            Ok(ring) => context.work(Sockets::new(ring, wake_fd, sizes.crowd)),
-            Err(error) => context.fail(error),
-        }
+    event_loop::serve(acceptor, shutdown, service, loops, |(mut ring, wake_fd), context| match ring
+        .enable()
+    {
+        Ok(()) => context.work(Sockets::new(ring, wake_fd, sizes.crowd)),
+        Err(error) => context.fail(error),
     })
 }
 
@@ -66,25 +94,7 @@ fn run_with(
 ///
 /// It does not.
 pub(crate) fn probe() -> io::Result<()> {
-    // A large pool that is freed would make glibc keep twice as much at the end of each heap from then on
-    // (mallopt(3), M_MMAP_THRESHOLD).
-    let mut parts = Parts::set_up(Sizes { buffers: 16, ..SIZES })?;
-    let mut ring = Ring::start(&mut parts)?;
-    let (ours, mut theirs) = UnixStream::pair()?;
-    theirs.write_all(b"?")?;
-    ring.poll_on(ours.as_raw_fd(), libc::POLLIN as u32, 0);
-    ring.receive(ours.as_raw_fd(), 0);
-    for _ in 0..2 {
-        ring.wait(Some(Duration::from_secs(1)))?;
-        match ring.next() {
-            Some(Completion { more: true, .. }) => {}
-            Some(Completion { result: code @ ..0, .. }) => {
-                return Err(io::Error::from_raw_os_error(-code));
-            }
-            _ => return Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-    Ok(())
+    SIZES.setup().probe()
 }
 
 /// What a worker is woken with: a counter that nobody reads, because every count is reported.

@@ -6,7 +6,7 @@
 //!   connection begins with it, and one that stops or found the pool empty comes back to it.
 //! - **Receive**: a multishot receive delivers what comes in small buffers of a pool, and they go back as
 //!   further operations: no system call for a message at all. That is best for small ones on many
-//!   connections; see [`CALM_TURNS`], [`FULL_PIECES`] and [`Sizes::crowd`](super::ring::Sizes::crowd).
+//!   connections; see [`CALM_TURNS`], [`FULL_PIECES`] and [`Sizes::crowd`](super::Sizes::crowd).
 //!
 //! A connection that owes something is not received for in either way, but waits for **Room**. That poll
 //! goes on (multishot) and so reports what *changes*: one that reports what is there would find the end of
@@ -29,11 +29,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use echo_ring::{Completion, RecvBuf, Ring, UserData};
 use mio::net::{TcpListener, TcpStream};
 
 use self::slot::{Slot, Unread, Way};
-use super::ring::{Completion, PIECE, Piece, Ring};
-use super::token::{SLOTS, Token};
+use super::PIECE;
+use super::operation::Operation;
 use crate::engine::event_loop::{Event, Interest, Poller};
 
 /// There is something to read, if only the end of the stream.
@@ -48,8 +49,8 @@ const CALM_TURNS: u8 = 8;
 const FULL_PIECES: u8 = 2;
 
 /// The sockets of a worker.
-pub(super) struct Sockets<'r> {
-    ring: Ring<'r>,
+pub(super) struct Sockets {
+    ring: Ring,
     wake_fd: Arc<OwnedFd>,
     /// By their index. Their polls go on.
     listeners: Vec<RawFd>,
@@ -62,24 +63,24 @@ pub(super) struct Sockets<'r> {
     /// The generation of the connection that came last.
     generation: u32,
     /// Pieces on their way back, and to which connection: its key and its generation.
-    sending: Vec<(usize, u32, Piece)>,
+    sending: Vec<(usize, u32, RecvBuf)>,
     /// What followed from completions that were looked at.
-    news: VecDeque<Event<Piece>>,
+    news: VecDeque<Event<RecvBuf>>,
     /// Completions to be looked at.
     completed: VecDeque<Completion>,
     /// Completions that have to wait for a send.
     held: Vec<Completion>,
     /// What was received for connections that have no room for it, in order: key, generation, buffer. No more
     /// than the pool has, whatever the peers do; while it is out of buffers, connections receive by themselves.
-    unread: VecDeque<(usize, u32, Piece)>,
+    unread: VecDeque<(usize, u32, RecvBuf)>,
     /// Counts how often everything was submitted, modulo 2¹⁶.
     turn: u16,
     /// To be closed when all is submitted.
     closing: Vec<OwnedFd>,
 }
 
-impl<'r> Sockets<'r> {
-    pub(super) fn new(ring: Ring<'r>, wake_fd: Arc<OwnedFd>, crowd: usize) -> Self {
+impl Sockets {
+    pub(super) fn new(ring: Ring, wake_fd: Arc<OwnedFd>, crowd: usize) -> Self {
         let mut sockets = Self {
             ring,
             wake_fd,
@@ -101,12 +102,13 @@ impl<'r> Sockets<'r> {
     }
 
     fn poll_wake_fd(&mut self) {
-        self.ring.poll_on(self.wake_fd.as_raw_fd(), libc::POLLIN as u32, Token::Bell.pack());
+        let wake = Operation::Wake.of(0, 0);
+        self.ring.poll_multishot(self.wake_fd.as_raw_fd(), libc::POLLIN as u32, wake);
     }
 
     fn listen_at(&mut self, index: usize) {
-        let token = Token::Listener { index };
-        self.ring.poll_on(self.listeners[index], libc::POLLIN as u32, token.pack());
+        let accept = Operation::Accept.of(0, index);
+        self.ring.poll_multishot(self.listeners[index], libc::POLLIN as u32, accept);
     }
 
     /// Has a connection watched in this way, and in no other, as soon as what is armed has ended.
@@ -117,8 +119,8 @@ impl<'r> Sockets<'r> {
         match slot.armed {
             None => self.arm(key, way),
             Some(armed) if armed != way && !cancelled => {
-                let armed = slot.token(armed, key);
-                self.ring.cancel(armed, Token::Cancel.pack());
+                let armed = slot.user_data(armed, key);
+                self.ring.cancel(armed, Operation::Cancel.of(0, 0));
             }
             Some(_) => {}
         }
@@ -128,21 +130,20 @@ impl<'r> Sockets<'r> {
         let slot = &mut self.slots[key];
         slot.armed = Some(way);
         slot.pushed_in = self.turn;
-        let (descriptor, token) = (slot.descriptor, slot.token(way, key));
+        let (descriptor, user_data) = (slot.descriptor, slot.user_data(way, key));
         match way {
-            Way::Look => self.ring.poll_once(descriptor, READABLE, token),
-            Way::Room => self.ring.poll_on(descriptor, WRITABLE, token),
-            Way::Receive => self.ring.receive(descriptor, token),
+            Way::Look => self.ring.poll_add(descriptor, READABLE, user_data),
+            Way::Room => self.ring.poll_multishot(descriptor, WRITABLE, user_data),
+            Way::Receive => self.ring.recv_multishot(descriptor, user_data),
         }
     }
 
     /// Takes what has completed off the ring, and draws the conclusions if everything is submitted.
     fn collect(&mut self) {
-        while let Some(completion) = self.ring.next() {
-            match Token::unpack(completion.token) {
-                Token::Send { generation, slot } => {
-                    self.failed(slot, generation, completion.result)
-                }
+        while let Some(completion) = self.ring.next_completion() {
+            let of = completion.user_data;
+            match Operation::with(of) {
+                Operation::Send => self.failed(of.slot(), of.generation(), completion.result),
                 _ => self.completed.push_back(completion),
             }
         }
@@ -150,7 +151,7 @@ impl<'r> Sockets<'r> {
             // Whatever has not failed by now has been sent.
             let mut sending = std::mem::take(&mut self.sending);
             for (key, generation, piece) in sending.drain(..) {
-                self.ring.give_back(piece);
+                self.ring.recycle(piece);
                 if self.is_there(key, generation) {
                     self.slots[key].sending = false;
                     if self.slots[key].unread != Unread::None && !self.redeliver(key) {
@@ -185,24 +186,23 @@ impl<'r> Sockets<'r> {
         self.news.push_back(Event::ShortWrite { key, buf: piece, sent });
     }
 
-    fn news(&mut self, completion: Completion) -> Option<Event<Piece>> {
-        let token = Token::unpack(completion.token);
-        match token {
-            Token::Bell => {
+    fn news(&mut self, completion: Completion) -> Option<Event<RecvBuf>> {
+        let operation = Operation::with(completion.user_data);
+        let (generation, slot) = (completion.user_data.generation(), completion.user_data.slot());
+        match operation {
+            Operation::Wake => {
                 if !completion.more {
                     self.poll_wake_fd();
                 }
                 Some(Event::Wake)
             }
-            Token::Listener { index } => {
-                if !completion.more && index < self.listeners.len() {
-                    self.listen_at(index);
+            Operation::Accept => {
+                if !completion.more && slot < self.listeners.len() {
+                    self.listen_at(slot);
                 }
                 Some(Event::AcceptReady)
             }
-            Token::Look { generation, slot }
-            | Token::Room { generation, slot }
-            | Token::Receive { generation, slot }
+            Operation::PollIn | Operation::PollOut | Operation::RecvMultishot
                 if self.is_there(slot, generation) =>
             {
                 if self.slots[slot].sending {
@@ -212,15 +212,14 @@ impl<'r> Sockets<'r> {
                 if !completion.more {
                     self.slots[slot].armed = None;
                 }
-                if matches!(token, Token::Receive { .. }) {
+                if operation == Operation::RecvMultishot {
                     self.received(slot, completion)
                 } else {
-                    let readable = matches!(token, Token::Look { .. });
-                    self.polled(slot, readable, completion.result)
+                    self.polled(slot, operation == Operation::PollIn, completion.result)
                 }
             }
             _ => {
-                completion.piece.into_iter().for_each(|piece| self.ring.give_back(piece));
+                completion.buf.into_iter().for_each(|piece| self.ring.recycle(piece));
                 None
             }
         }
@@ -232,7 +231,7 @@ impl<'r> Sockets<'r> {
         slot.is_some_and(|slot| slot.generation == generation && slot.descriptor >= 0)
     }
 
-    fn polled(&mut self, key: usize, readable: bool, result: i32) -> Option<Event<Piece>> {
+    fn polled(&mut self, key: usize, readable: bool, result: i32) -> Option<Event<RecvBuf>> {
         match result {
             // What comes next follows from the turn that the connection has now. Who reads in it hears of
             // an error; who does not has to be told.
@@ -248,11 +247,11 @@ impl<'r> Sockets<'r> {
         }
     }
 
-    fn received(&mut self, key: usize, completion: Completion) -> Option<Event<Piece>> {
-        let Completion { result, piece, more, .. } = completion;
+    fn received(&mut self, key: usize, completion: Completion) -> Option<Event<RecvBuf>> {
+        let Completion { result, buf, more, .. } = completion;
         let slot = &mut self.slots[key];
         let look = Event::Ready { key, readable: true, ended: false };
-        let Some(piece) = piece else {
+        let Some(piece) = buf else {
             // The end of the stream, an empty pool or another way: whoever has it looks for itself.
             slot.wanted = None;
             let over = [0, -libc::ENOBUFS, -libc::ECANCELED].contains(&result);
@@ -261,7 +260,7 @@ impl<'r> Sockets<'r> {
         if !more {
             self.news.push_back(look);
         }
-        slot.streak = if piece.length() == PIECE { slot.streak + 1 } else { 0 };
+        slot.streak = if piece.len() == PIECE { slot.streak + 1 } else { 0 };
         let unread = slot.unread != Unread::None;
         if slot.streak == FULL_PIECES || self.watched < self.crowd {
             slot.streak = 0;
@@ -292,13 +291,13 @@ impl<'r> Sockets<'r> {
         let (news, unread) = (std::mem::take(&mut self.news), std::mem::take(&mut self.unread));
         for event in news {
             match event {
-                Event::Received { key: whose, buf } if whose == key => self.ring.give_back(buf),
+                Event::Received { key: whose, buf } if whose == key => self.ring.recycle(buf),
                 event => self.news.push_back(event),
             }
         }
         for (whose, generation, buf) in unread {
             if whose == key {
-                self.ring.give_back(buf);
+                self.ring.recycle(buf);
             } else {
                 self.unread.push_back((whose, generation, buf));
             }
@@ -328,8 +327,8 @@ impl<'r> Sockets<'r> {
     }
 }
 
-impl Poller for Sockets<'_> {
-    type Buf = Piece;
+impl Poller for Sockets {
+    type Buf = RecvBuf;
 
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
         self.listeners = listeners.iter().map(AsRawFd::as_raw_fd).collect();
@@ -340,7 +339,7 @@ impl Poller for Sockets<'_> {
     fn stop_listening(&mut self, listeners: Vec<TcpListener>) {
         self.listeners.clear();
         for index in 0..listeners.len() {
-            self.ring.cancel(Token::Listener { index }.pack(), Token::Cancel.pack());
+            self.ring.cancel(Operation::Accept.of(0, index), Operation::Cancel.of(0, 0));
         }
         // A poll keeps its socket open, and so listening, until the kernel has completed it: that has to be
         // before they are closed. If it fails, so does the next wait, and only a moment is lost.
@@ -352,7 +351,7 @@ impl Poller for Sockets<'_> {
     }
 
     fn register(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()> {
-        if key >= SLOTS {
+        if key >= UserData::SLOTS {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
         if self.slots.len() <= key {
@@ -380,7 +379,7 @@ impl Poller for Sockets<'_> {
             && slot.wanted == slot.armed
         {
             // Without this, what is in flight would keep the socket open after it is closed.
-            self.ring.cancel(slot.token(armed, key), Token::Cancel.pack());
+            self.ring.cancel(slot.user_data(armed, key), Operation::Cancel.of(0, 0));
         }
         self.watched -= 1;
         if self.watched == 0 {
@@ -404,7 +403,7 @@ impl Poller for Sockets<'_> {
         Ok(!self.completed.is_empty() || !self.news.is_empty())
     }
 
-    fn next(&mut self) -> Option<Event<Piece>> {
+    fn next(&mut self) -> Option<Event<RecvBuf>> {
         loop {
             if let Some(news) = self.news.pop_front() {
                 return Some(news);
@@ -444,24 +443,23 @@ impl Poller for Sockets<'_> {
         }
     }
 
-    fn bytes<'a>(&'a self, buf: &'a Piece) -> &'a [u8] {
+    fn bytes<'a>(&'a self, buf: &'a RecvBuf) -> &'a [u8] {
         self.ring.bytes(buf)
     }
 
-    fn recycle(&mut self, buf: Piece) {
-        self.ring.give_back(buf);
+    fn recycle(&mut self, buf: RecvBuf) {
+        self.ring.recycle(buf);
     }
 
-    fn send(&mut self, key: usize, buf: Piece) {
+    fn send(&mut self, key: usize, buf: RecvBuf) {
         let slot = &mut self.slots[key];
         slot.sending = true;
         slot.pushed_in = self.turn;
-        let token = Token::Send { generation: slot.generation, slot: key };
-        self.ring.send(slot.descriptor, &buf, token.pack());
+        self.ring.send(slot.descriptor, &buf, Operation::Send.of(slot.generation, key));
         self.sending.push((key, slot.generation, buf));
     }
 
-    fn defer(&mut self, key: usize, buf: Piece) {
+    fn defer(&mut self, key: usize, buf: RecvBuf) {
         let slot = &mut self.slots[key];
         let entry = (key, slot.generation, buf);
         // What was reported again and could not be taken is still the first of its connection.

@@ -3,13 +3,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Instant;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use echo_proto::Pattern;
 use echo_test_support::{connect, read_to_end, skipped};
 use socket2::SockRef;
 
-use super::ring::PIECE;
 use super::*;
 use crate::engine::event_loop::{Event, Interest, Poller};
 use crate::{CloseReason, Config};
@@ -115,14 +115,14 @@ fn pair() -> (mio::net::TcpStream, UnixStream) {
 }
 
 /// Sockets on a ring, for a test without a worker.
-fn with_sockets(sizes: Sizes, test: impl FnOnce(Sockets<'_>)) {
-    let mut parts = Parts::set_up(sizes).unwrap();
-    let ring = Ring::start(&mut parts).unwrap();
+fn with_sockets(sizes: Sizes, test: impl FnOnce(Sockets)) {
+    let mut ring = sizes.setup().build().unwrap();
+    ring.enable().unwrap();
     test(Sockets::new(ring, Arc::new(wake_fd().unwrap()), sizes.crowd));
 }
 
 /// Interest until the connection at 0 is received for, or is not any more.
-fn wait_until_it_receives(sockets: &mut Sockets<'_>, receives: bool) {
+fn wait_until_it_receives(sockets: &mut Sockets, receives: bool) {
     while sockets.receives(0) != receives {
         sockets.set_interest(0, if receives { Interest::Receive } else { Interest::Readable }, 1);
         sockets.wait(Some(Duration::from_millis(1))).unwrap();
@@ -151,12 +151,12 @@ fn a_send_that_stops_half_way_says_where() {
             while let Some(news) = sockets.next() {
                 match news {
                     Event::Received { key: 0, buf: piece } if unsent == 0 => {
-                        received += piece.length();
+                        received += piece.len();
                         sockets.send(0, piece);
                     }
                     Event::Received { key: 0, buf: piece } => sockets.recycle(piece),
                     Event::ShortWrite { key: 0, buf: piece, sent } => {
-                        unsent = piece.length() - sent;
+                        unsent = piece.len() - sent;
                         sockets.recycle(piece);
                     }
                     news => assert!(matches!(news, Event::Ready { key: 0, .. }), "{news:?}"),

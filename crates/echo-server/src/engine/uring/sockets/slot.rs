@@ -2,7 +2,9 @@
 
 use std::os::fd::RawFd;
 
-use crate::engine::uring::token::Token;
+use echo_ring::UserData;
+
+use crate::engine::uring::operation::Operation;
 
 /// What is in flight for a connection. There may be ten thousand of them, so it is kept small.
 #[derive(Clone, Copy)]
@@ -57,13 +59,12 @@ impl Slot {
     };
 
     /// What the operation of a connection is submitted with.
-    pub(super) fn token(&self, way: Way, slot: usize) -> u64 {
-        let generation = self.generation;
-        let token = match way {
-            Way::Look => Token::Look { generation, slot },
-            Way::Room => Token::Room { generation, slot },
-            Way::Receive => Token::Receive { generation, slot },
+    pub(super) fn user_data(&self, way: Way, slot: usize) -> UserData {
+        let operation = match way {
+            Way::Look => Operation::PollIn,
+            Way::Room => Operation::PollOut,
+            Way::Receive => Operation::RecvMultishot,
         };
-        token.pack()
+        operation.of(self.generation, slot)
     }
 }
