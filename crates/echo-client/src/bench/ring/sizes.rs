@@ -1,5 +1,7 @@
 //! How much memory a ring takes.
 
+use echo_ring::RingSetup;
+
 use super::PIECE;
 
 /// Memory of the buffers, about, unless a few of the longest need more.
@@ -14,7 +16,7 @@ pub(in crate::bench) struct Sizes {
     /// Buffers, a power of two, and how long they are.
     pub(super) buffers: u16,
     pub(super) buffer: usize,
-    pub(super) outbox: usize,
+    pub(super) arena: usize,
 }
 
 impl Sizes {
@@ -27,6 +29,20 @@ impl Sizes {
         let wanted = (2 * slots).next_power_of_two();
         let buffers = wanted.clamp(16, (POOL / buffer).clamp(16, 4096)) as u16;
         let requests = wanted.clamp(64, 1024) as u32;
-        Self { slots, requests, buffers, buffer, outbox: 4 * PIECE }
+        Self { slots, requests, buffers, buffer, arena: 4 * PIECE }
+    }
+
+    pub(super) fn setup(self) -> RingSetup {
+        let Self { slots, requests, buffers, buffer, arena } = self;
+        // Whatever can complete in a turn has a place: the sends, every buffer, and each slot's requests.
+        let completions = requests as usize + usize::from(buffers) + 3 * slots + 16;
+        RingSetup {
+            entries: requests,
+            cq_entries: u32::try_from(completions).unwrap_or(u32::MAX),
+            buffers,
+            buffer_size: buffer,
+            arena_size: arena,
+            no_sqarray: false,
+        }
     }
 }

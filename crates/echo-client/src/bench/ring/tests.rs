@@ -14,7 +14,7 @@ struct Peer {
 
 /// A ring with few of everything, or what it lacks here.
 fn ring(sizes: Sizes) -> Option<(Ring, TcpListener)> {
-    if let Err(error) = probe() {
+    if let Err(error) = sizes.setup().probe() {
         // Past the harness's capture.
         let _ = writeln!(io::stderr(), "SKIPPED the ring of the load: {error}");
         return None;
@@ -25,7 +25,7 @@ fn ring(sizes: Sizes) -> Option<(Ring, TcpListener)> {
     Some((ring, notifier))
 }
 
-const TINY: Sizes = Sizes { slots: 40, requests: 4, buffers: 2, buffer: 512, outbox: 4096 };
+const TINY: Sizes = Sizes { slots: 40, requests: 4, buffers: 2, buffer: 512, arena: 4096 };
 
 /// Both ends of a connection.
 fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
