@@ -7,9 +7,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo::cargo;
 
-/// Which tests run: all of the server's, and of the client's those that come near its ring.
-const TESTS: [&[&str]; 2] =
-    [&["--package", "echo-server"], &["--package", "echo-client", "--lib", "--test", "bench"]];
+/// Which tests run: all of the ring's and the server's, and of the client's those that come near its ring.
+const TESTS: [&[&str]; 3] = [
+    &["--package", "echo-ring"],
+    &["--package", "echo-server"],
+    &["--package", "echo-client", "--lib", "--test", "bench"],
+];
 
 /// What is in the names of tests of how much memory is held: a sanitizer holds on to what was freed, in order
 /// to notice its use.
