@@ -9,7 +9,7 @@ use crate::cargo::cargo;
 
 /// Which tests run: all of the ring's and the server's, and of the client's those that come near its ring.
 const TESTS: [&[&str]; 3] = [
-    &["--package", "echo-ring"],
+    &["--package", "echo-ring", "--lib"],
     &["--package", "echo-server"],
     &["--package", "echo-client", "--lib", "--test", "bench"],
 ];
