@@ -19,16 +19,13 @@
 //! connection owes is kept by a [`Session`](crate::session::Session).
 
 mod event_loop;
-mod readiness;
 mod threads;
-#[cfg(target_os = "linux")]
-mod uring;
 
 use std::io;
 
 use crate::BindError;
-use crate::accept::Acceptor;
 use crate::config::Engine;
+use crate::listen::accept::Acceptor;
 use crate::service::Service;
 use crate::shutdown::ShutdownListener;
 
@@ -65,7 +62,7 @@ pub(crate) fn choose(engine: Engine) -> Result<Choice, BindError> {
 /// Whether a ring works here. Neither the version nor the configuration of a kernel tells.
 fn probe_uring() -> Result<(), BindError> {
     #[cfg(target_os = "linux")]
-    let result = uring::probe();
+    let result = event_loop::uring::probe();
     #[cfg(not(target_os = "linux"))]
     let result = Err(io::ErrorKind::Unsupported.into());
     result.map_err(|source| BindError::Engine { engine: Engine::Uring, source })
@@ -81,7 +78,7 @@ pub(crate) fn run(
     match engine {
         Engine::Threads => threads::run(acceptor, shutdown, service),
         #[cfg(target_os = "linux")]
-        Engine::Uring => uring::run(acceptor, shutdown, service),
-        _ => readiness::run(acceptor, shutdown, service),
+        Engine::Uring => event_loop::uring::run(acceptor, shutdown, service),
+        _ => event_loop::readiness::run(acceptor, shutdown, service),
     }
 }

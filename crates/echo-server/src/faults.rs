@@ -38,7 +38,7 @@ pub struct Faults {
     pub seed: u64,
 }
 
-/// For how long a piece of the echo is held back: a random time, evenly spread around a mean.
+/// For how long a piece of the echo is deferred back: a random time, evenly spread around a mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
     /// The middle of the range, up to a day.
@@ -52,7 +52,7 @@ impl Delay {
     pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 }
 
-/// A probability, or a share of a crowd: 0 to 1.
+/// A probability, or a share of a multishot_threshold: 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Probability(f64);
 

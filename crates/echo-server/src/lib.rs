@@ -20,21 +20,19 @@
 //! program that can speak TCP is a client. The library never prints, never exits the process and
 //! never reads the environment; it tells what happened through [`Event`]s.
 
-mod accept;
 mod admission;
-mod bind;
 mod config;
 mod engine;
 mod error;
 mod events;
 mod faults;
 mod linger;
+mod listen;
 mod progress;
 mod server;
 mod service;
 mod session;
 mod shutdown;
-mod socket_options;
 mod stats;
 mod system;
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use crate::accept::Acceptor;
 use crate::admission::Admission;
-use crate::bind::{Bound, bind};
 use crate::engine;
+use crate::listen::accept::Acceptor;
+use crate::listen::bind::{Bound, bind};
 use crate::service::Service;
 use crate::shutdown::ShutdownListener;
 use crate::{BindError, Config, Counters, Engine, Event, Handle, Summary};

@@ -33,7 +33,7 @@ pub(crate) fn unacknowledged<S>(_: &S) -> usize {
 }
 
 /// Gives memory that this thread has freed back to the system. The allocator of glibc keeps what lies below
-/// anything still in use, which after a crowd of slow readers can be nearly all of it.
+/// anything still in use, which after a multishot_threshold of slow readers can be nearly all of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn release_memory() {
     // SAFETY: malloc_trim(3) takes a number and is safe to call from any thread; the result only says

@@ -7,8 +7,11 @@
 mod compact_addr;
 mod connection;
 mod pool;
+pub(super) mod readiness;
 mod spin;
 mod timers;
+#[cfg(target_os = "linux")]
+pub(super) mod uring;
 mod worker;
 
 use std::io;

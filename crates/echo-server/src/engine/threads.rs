@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use self::buffer::{Buffer, Heap};
 
-use crate::accept::{Acceptor, Incoming};
 use crate::linger;
+use crate::listen::accept::{Acceptor, Incoming};
 use crate::progress::{Millis, SendProgress};
 use crate::service::Service;
 use crate::session::{Session, State};

@@ -29,7 +29,7 @@ pub(super) struct FaultInjector {
     released: usize,
     /// When the next ones may, if that is decided.
     due: Option<Instant>,
-    /// Nothing is held back any more.
+    /// Nothing is deferred back any more.
     released_all: bool,
     termination: Option<(u64, Termination)>,
     corruption: Option<Corruption>,
@@ -131,7 +131,7 @@ impl FaultInjector {
         self.sent += count as u64;
     }
 
-    /// Nothing is held back from now on: the server stops.
+    /// Nothing is deferred back from now on: the server stops.
     pub(super) fn release_all(&mut self) {
         self.released_all = true;
     }
@@ -195,7 +195,7 @@ impl Slices {
     }
 }
 
-/// For how long pieces are held back.
+/// For how long pieces are deferred back.
 struct Delays {
     delay: Delay,
     seed: u64,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Bytes that the peer has no room for yet, or that are held back.
+/// Bytes that the peer has no room for yet, or that are deferred back.
 #[derive(Default)]
 pub(super) struct SendBuffer {
     bytes: Vec<u8>,

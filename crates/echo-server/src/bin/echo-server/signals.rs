@@ -51,11 +51,11 @@ impl Reaction {
 /// Calls `act` for every signal, on a thread of its own.
 #[cfg(unix)]
 fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
-    let mut watched = vec![SIGINT, SIGTERM, SIGUSR1];
+    let mut registered = vec![SIGINT, SIGTERM, SIGUSR1];
     if !is_ignored(SIGHUP) {
-        watched.push(SIGHUP);
+        registered.push(SIGHUP);
     }
-    let mut signals = signal_hook::iterator::Signals::new(watched)?;
+    let mut signals = signal_hook::iterator::Signals::new(registered)?;
     let wait = move || signals.forever().for_each(&mut act);
     thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
     Ok(())

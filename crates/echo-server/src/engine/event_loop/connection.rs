@@ -9,8 +9,8 @@ use socket2::SockRef;
 
 use super::compact_addr::CompactAddr;
 use crate::CloseReason;
-use crate::accept::Incoming;
 use crate::linger;
+use crate::listen::accept::Incoming;
 use crate::progress::{Millis, SendProgress};
 use crate::service::Service;
 use crate::session::{Session, State};
@@ -20,7 +20,7 @@ use crate::system::{received, unacknowledged};
 /// socket is read and written until it does.
 const REARMS_ON_BLOCK: bool = cfg!(windows);
 
-/// Pieces of an echo that is held back which may be sent in one run, so that other connections are not delayed.
+/// Pieces of an echo that is deferred back which may be sent in one run, so that other connections are not delayed.
 const PIECES_PER_RUN: usize = 64;
 
 /// The most that a connection may owe before what is received for it is left with the poller.
@@ -163,7 +163,7 @@ impl Connection {
         }
     }
 
-    /// Sends what is owed until there is no more room, or the rest is held back.
+    /// Sends what is owed until there is no more room, or the rest is deferred back.
     fn flush(&mut self, now: Millis) -> io::Result<()> {
         let mut pieces = 0;
         loop {

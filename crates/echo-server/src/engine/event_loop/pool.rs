@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::CloseReason;
-use crate::accept::{Acceptor, Incoming};
+use crate::listen::accept::{Acceptor, Incoming};
 use crate::service::Service;
 use crate::shutdown::{Phase, ShutdownListener};
 

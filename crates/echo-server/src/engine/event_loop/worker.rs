@@ -8,7 +8,7 @@
 //! have run, which also keeps one fast sender from starving the rest. A `recv` that leaves room in the buffer
 //! has emptied the socket (epoll(7), question 9), but for what `Connection::ended` and `REARMS_ON_BLOCK` say.
 
-mod accepting;
+mod accept;
 mod deadlines;
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ use super::spin::AdaptiveSpin;
 use super::timers::Timers;
 use super::{Event, Interest, Poller};
 use crate::CloseReason;
-use crate::accept::Incoming;
+use crate::listen::accept::Incoming;
 use crate::progress::{Millis, SendProgress};
 use crate::service::Service;
 use crate::session::State;

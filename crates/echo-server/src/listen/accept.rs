@@ -9,9 +9,9 @@ use mio::net::TcpListener;
 use socket2::SockRef;
 
 use crate::linger::reset_when_closed;
+use crate::listen::socket_options::SocketOptions;
 use crate::service::Service;
 use crate::shutdown::{Phase, ShutdownListener};
-use crate::socket_options::SocketOptions;
 use crate::{Config, Event, RefuseReason};
 
 /// How long to leave the queue alone when the system has no room for another connection.
@@ -92,7 +92,7 @@ impl Acceptor {
         &mut self.listeners
     }
 
-    /// For whoever has watched them, to close them.
+    /// For whoever has registered them, to close them.
     pub(crate) fn into_listeners(self) -> Vec<TcpListener> {
         self.listeners
     }

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::Worker;
-use crate::accept::AcceptState;
 use crate::engine::event_loop::Poller;
+use crate::listen::accept::AcceptState;
 
 impl<P: Poller> Worker<'_, P> {
     pub(super) fn listen(&mut self) {

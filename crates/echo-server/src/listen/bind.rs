@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::socket_options::SocketOptions;
+use crate::listen::socket_options::SocketOptions;
 use crate::{BindError, Config};
 
 /// How often to look for one port that is free on every address.
 const FREE_PORT_TRIES: usize = 32;
 
-/// Sockets that listen, and the addresses that this machine set_interest out not to have.
+/// UringPoller that listen, and the addresses that this machine set_interest out not to have.
 pub(crate) struct Bound {
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) skipped: Vec<BindError>,

@@ -2,7 +2,7 @@
 //!
 //! A connection is registered once, for reading and writing, and reported only when something has
 //! *changed* (edge-triggered). So a connection that stops before its socket is empty must requeue itself; see
-//! [`event_loop`], which has all the rest of this engine.
+//! [`event_loop`](super), which has all the rest of this engine.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -13,8 +13,8 @@ use mio::event::Event as MioEvent;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use super::event_loop::{self, Event, Poller};
-use crate::accept::Acceptor;
+use super::{Event, Poller, Waker, serve};
+use crate::listen::accept::Acceptor;
 use crate::service::Service;
 use crate::shutdown::ShutdownListener;
 
@@ -22,7 +22,7 @@ use crate::shutdown::ShutdownListener;
 const WAKER: Token = Token(usize::MAX);
 /// The token of every listener: an event of one is a reason to check all of them.
 const LISTENER: Token = Token(usize::MAX - 1);
-/// Sockets reported at once.
+/// UringPoller reported at once.
 const EVENTS: usize = 1024;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
@@ -36,13 +36,13 @@ pub(crate) fn run(
     for _ in 0..service.config.threads.max(1) {
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
-        let wake: event_loop::Waker = Box::new(move || {
+        let wake: Waker = Box::new(move || {
             // It fails only when the waker is full of wake-ups already.
             let _ = waker.wake();
         });
         loops.push((poll, wake));
     }
-    event_loop::serve(acceptor, shutdown, service, loops, |poll, context| {
+    serve(acceptor, shutdown, service, loops, |poll, context| {
         let (events, pending) = (Events::with_capacity(EVENTS), VecDeque::new());
         context.work(Readiness { poll, events, pending });
     })

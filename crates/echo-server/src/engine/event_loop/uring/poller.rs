@@ -1,27 +1,30 @@
-//! The sockets of a worker, as a ring reports on them, and in which of two ways.
+//! The ring's poller: how a worker's sockets are waited for and received from.
 //!
-//! - **Look**: a poll says, once, that there is something to read, and whoever has the connection receives
-//!   by itself, over one large buffer that stays in the cache. The next poll goes to the kernel with the call
-//!   that waits. It takes no memory meanwhile, and is best for large messages and for few connections. Every
-//!   connection begins with it, and one that stops or found the pool empty comes back to it.
-//! - **Receive**: a multishot receive delivers what comes in small buffers of a pool, and they go back as
-//!   further operations: no system call for a message at all. That is best for small ones on many
-//!   connections; see [`CALM_TURNS`], [`FULL_PIECES`] and [`Sizes::crowd`](super::Sizes::crowd).
+//! A connection that wants to read is waited for in one of two ways:
 //!
-//! A connection that owes something is not received for in either way, but waits for **Room**. That poll
-//! goes on (multishot) and so reports what *changes*: one that reports what is there would find the end of
-//! the peer's stream, which every poll of a ring asks for too, again and again.
+//! - **PollIn**: a one-shot poll reports that there is something to read, and the connection receives by itself,
+//!   into one large buffer that stays in the cache. The next poll is submitted with the call that waits. It
+//!   takes no memory meanwhile, and is best for large messages and for few connections. Every connection begins
+//!   with it, and one that is being ended, or for which the pool had no buffer, comes back to it.
+//! - **RecvMultishot**: the kernel receives what arrives into small buffers of a pool, and they are sent back by
+//!   further operations, without a system call per message. That is best for small messages on many
+//!   connections; see [`PROMOTE_AFTER`], [`DEMOTE_AFTER`] and
+//!   [`Sizes::multishot_threshold`](super::Sizes::multishot_threshold).
+//!
+//! A connection that owes something is not received from, but waits for room with **PollOut**. That poll is
+//! multishot, which reports *changes*: a one-shot poll would find the end of the peer's stream again and again,
+//! because every poll of a ring asks for that too.
 //!
 //! What keeps the bytes in order:
 //!
-//! 1. A connection has one of these operations in flight. To change, that is cancelled, and only its last
+//! 1. A connection has one of these operations in flight. To change it, it is cancelled, and only its last
 //!    completion starts the other.
 //! 2. It has one send in flight at most. That does not wait for room, so it is over when it is submitted;
-//!    what completes for the connection before that is certain is held until after it.
-//! 3. A descriptor is closed only when no entry that names it is still to be submitted: it may be another
-//!    connection's at once.
-
-mod slot;
+//!    completions for the connection are deferred until it is certain that it succeeded.
+//! 3. What was received and cannot be taken waits in [`unread`](super::unread), and what is received after it
+//!    waits behind it.
+//! 4. A descriptor is closed only when no entry that names it is still to be submitted: its number may be
+//!    another connection's at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,9 +35,10 @@ use std::time::Duration;
 use echo_ring::{Completion, RecvBuf, Ring, UserData};
 use mio::net::{TcpListener, TcpStream};
 
-use self::slot::{Slot, Unread, Way};
-use super::PIECE;
+use super::BUF_SIZE;
 use super::operation::Operation;
+use super::slot::{Op, Slot, Unread};
+use super::unread::UnreadQueue;
 use crate::engine::event_loop::{Event, Interest, Poller};
 
 /// There is something to read, if only the end of the stream.
@@ -43,62 +47,60 @@ const READABLE: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
 const WRITABLE: u32 = libc::POLLOUT as u32;
 /// The connection is broken.
 const BROKEN: i32 = (libc::POLLERR | libc::POLLHUP) as i32;
-/// After so many turns with little to echo, a connection of a crowd is received for.
-const CALM_TURNS: u8 = 8;
-/// After so many full buffers one behind the other, it is not any more.
-const FULL_PIECES: u8 = 2;
+/// After so many runs with little to echo, a connection among many changes to RecvMultishot.
+const PROMOTE_AFTER: u8 = 8;
+/// After so many full buffers in a row, it changes back.
+const DEMOTE_AFTER: u8 = 2;
 
 /// The sockets of a worker.
-pub(super) struct Sockets {
+pub(super) struct UringPoller {
     ring: Ring,
     wake_fd: Arc<OwnedFd>,
-    /// By their index. Their polls go on.
+    /// By their index.
     listeners: Vec<RawFd>,
-    /// As many connections as it takes for being received for.
-    crowd: usize,
+    /// See [`Sizes::multishot_threshold`](super::Sizes::multishot_threshold).
+    multishot_threshold: usize,
     /// By the key of the connection.
     slots: Vec<Slot>,
     /// How many of them are in use.
-    watched: usize,
-    /// The generation of the connection that came last.
+    registered: usize,
+    /// The generation of the connection that was registered last.
     generation: u32,
-    /// Pieces on their way back, and to which connection: its key and its generation.
+    /// Buffers on their way back, and to which connection: its key and its generation.
     sending: Vec<(usize, u32, RecvBuf)>,
-    /// What followed from completions that were looked at.
-    news: VecDeque<Event<RecvBuf>>,
-    /// Completions to be looked at.
+    /// Events that follow from completions.
+    events: VecDeque<Event<RecvBuf>>,
+    /// Completions from which the events are still to be derived.
     completed: VecDeque<Completion>,
     /// Completions that have to wait for a send.
-    held: Vec<Completion>,
-    /// What was received for connections that have no room for it, in order: key, generation, buffer. No more
-    /// than the pool has, whatever the peers do; while it is out of buffers, connections receive by themselves.
-    unread: VecDeque<(usize, u32, RecvBuf)>,
+    deferred: Vec<Completion>,
+    unread: UnreadQueue,
     /// Counts how often everything was submitted, modulo 2¹⁶.
-    turn: u16,
+    submission: u16,
     /// To be closed when all is submitted.
     closing: Vec<OwnedFd>,
 }
 
-impl Sockets {
-    pub(super) fn new(ring: Ring, wake_fd: Arc<OwnedFd>, crowd: usize) -> Self {
-        let mut sockets = Self {
+impl UringPoller {
+    pub(super) fn new(ring: Ring, wake_fd: Arc<OwnedFd>, multishot_threshold: usize) -> Self {
+        let mut poller = Self {
             ring,
             wake_fd,
             listeners: Vec::new(),
-            crowd,
+            multishot_threshold,
             slots: Vec::new(),
-            watched: 0,
+            registered: 0,
             generation: 0,
             sending: Vec::new(),
-            news: VecDeque::new(),
+            events: VecDeque::new(),
             completed: VecDeque::new(),
-            held: Vec::new(),
-            unread: VecDeque::new(),
-            turn: 0,
+            deferred: Vec::new(),
+            unread: UnreadQueue::default(),
+            submission: 0,
             closing: Vec::new(),
         };
-        sockets.poll_wake_fd();
-        sockets
+        poller.poll_wake_fd();
+        poller
     }
 
     fn poll_wake_fd(&mut self) {
@@ -106,19 +108,19 @@ impl Sockets {
         self.ring.poll_multishot(self.wake_fd.as_raw_fd(), libc::POLLIN as u32, wake);
     }
 
-    fn listen_at(&mut self, index: usize) {
+    fn poll_listener(&mut self, index: usize) {
         let accept = Operation::Accept.of(0, index);
         self.ring.poll_multishot(self.listeners[index], libc::POLLIN as u32, accept);
     }
 
-    /// Has a connection watched in this way, and in no other, as soon as what is armed has ended.
-    fn want(&mut self, key: usize, way: Way) {
+    /// Waits for a connection with this operation and no other, as soon as the one that is armed has ended.
+    fn want(&mut self, key: usize, op: Op) {
         let slot = &mut self.slots[key];
         let cancelled = slot.armed != slot.wanted;
-        slot.wanted = Some(way);
+        slot.wanted = Some(op);
         match slot.armed {
-            None => self.arm(key, way),
-            Some(armed) if armed != way && !cancelled => {
+            None => self.arm(key, op),
+            Some(armed) if armed != op && !cancelled => {
                 let armed = slot.user_data(armed, key);
                 self.ring.cancel(armed, Operation::Cancel.of(0, 0));
             }
@@ -126,67 +128,68 @@ impl Sockets {
         }
     }
 
-    fn arm(&mut self, key: usize, way: Way) {
+    fn arm(&mut self, key: usize, op: Op) {
         let slot = &mut self.slots[key];
-        slot.armed = Some(way);
-        slot.pushed_in = self.turn;
-        let (descriptor, user_data) = (slot.descriptor, slot.user_data(way, key));
-        match way {
-            Way::Look => self.ring.poll_add(descriptor, READABLE, user_data),
-            Way::Room => self.ring.poll_multishot(descriptor, WRITABLE, user_data),
-            Way::Receive => self.ring.recv_multishot(descriptor, user_data),
+        slot.armed = Some(op);
+        slot.pushed_in = self.submission;
+        let (descriptor, user_data) = (slot.descriptor, slot.user_data(op, key));
+        match op {
+            Op::PollIn => self.ring.poll_add(descriptor, READABLE, user_data),
+            Op::PollOut => self.ring.poll_multishot(descriptor, WRITABLE, user_data),
+            Op::RecvMultishot => self.ring.recv_multishot(descriptor, user_data),
         }
     }
 
-    /// Takes what has completed off the ring, and draws the conclusions if everything is submitted.
+    /// Takes completions off the ring, and concludes what follows if everything is submitted.
     fn collect(&mut self) {
         while let Some(completion) = self.ring.next_completion() {
             let of = completion.user_data;
             match Operation::with(of) {
-                Operation::Send => self.failed(of.slot(), of.generation(), completion.result),
+                Operation::Send => self.send_failed(of.slot(), of.generation(), completion.result),
                 _ => self.completed.push_back(completion),
             }
         }
         if self.ring.has_submitted_all() {
-            // Whatever has not failed by now has been sent.
+            // What has not failed by now has been sent.
             let mut sending = std::mem::take(&mut self.sending);
-            for (key, generation, piece) in sending.drain(..) {
-                self.ring.recycle(piece);
+            for (key, generation, buf) in sending.drain(..) {
+                self.ring.recycle(buf);
                 if self.is_there(key, generation) {
                     self.slots[key].sending = false;
                     if self.slots[key].unread != Unread::None && !self.redeliver(key) {
-                        self.want(key, Way::Look);
+                        self.want(key, Op::PollIn);
                     }
                 }
             }
             self.sending = sending;
             self.closing.clear();
-            self.turn = self.turn.wrapping_add(1);
+            self.submission = self.submission.wrapping_add(1);
         }
     }
 
-    /// A piece was not sent, or not all of it.
-    fn failed(&mut self, key: usize, generation: u32, result: i32) {
+    /// A buffer was not sent, or not all of it.
+    fn send_failed(&mut self, key: usize, generation: u32, result: i32) {
         if !self.is_there(key, generation) {
             return;
         }
         let sent = match result {
             sent @ 0.. => sent as usize,
             error if error == -libc::EAGAIN => 0,
-            _ => return self.news.push_back(Event::Lost { key }),
+            _ => return self.events.push_back(Event::Lost { key }),
         };
         let place =
             self.sending.iter().position(|(to, whose, _)| (*to, *whose) == (key, generation));
         let Some(place) = place else {
             // A send that completes twice: what became of its bytes cannot be known.
-            return self.news.push_back(Event::Lost { key });
+            return self.events.push_back(Event::Lost { key });
         };
-        let (_, _, piece) = self.sending.swap_remove(place);
+        let (_, _, buf) = self.sending.swap_remove(place);
         self.slots[key].sending = false;
-        self.news.push_back(Event::ShortWrite { key, buf: piece, sent });
+        self.events.push_back(Event::ShortWrite { key, buf, sent });
     }
 
-    fn news(&mut self, completion: Completion) -> Option<Event<RecvBuf>> {
+    /// The event that follows from a completion, if any does.
+    fn event(&mut self, completion: Completion) -> Option<Event<RecvBuf>> {
         let operation = Operation::with(completion.user_data);
         let (generation, slot) = (completion.user_data.generation(), completion.user_data.slot());
         match operation {
@@ -198,7 +201,7 @@ impl Sockets {
             }
             Operation::Accept => {
                 if !completion.more && slot < self.listeners.len() {
-                    self.listen_at(slot);
+                    self.poll_listener(slot);
                 }
                 Some(Event::AcceptReady)
             }
@@ -206,7 +209,7 @@ impl Sockets {
                 if self.is_there(slot, generation) =>
             {
                 if self.slots[slot].sending {
-                    self.held.push(completion);
+                    self.deferred.push(completion);
                     return None;
                 }
                 if !completion.more {
@@ -219,7 +222,7 @@ impl Sockets {
                 }
             }
             _ => {
-                completion.buf.into_iter().for_each(|piece| self.ring.recycle(piece));
+                completion.buf.into_iter().for_each(|buf| self.ring.recycle(buf));
                 None
             }
         }
@@ -233,14 +236,14 @@ impl Sockets {
 
     fn polled(&mut self, key: usize, readable: bool, result: i32) -> Option<Event<RecvBuf>> {
         match result {
-            // What comes next follows from the turn that the connection has now. Who reads in it hears of
-            // an error; who does not has to be told.
+            // What is waited for next is set after the connection has run. One that reads finds an error
+            // itself; one that does not read has to be told.
             events @ 0.. => {
                 Some(Event::Ready { key, readable, ended: !readable && events & BROKEN != 0 })
             }
             error if error == -libc::ECANCELED => {
                 let wanted = self.slots[key].wanted;
-                self.want(key, wanted.unwrap_or(Way::Look));
+                self.want(key, wanted.unwrap_or(Op::PollIn));
                 None
             }
             _ => Some(Event::Lost { key }),
@@ -250,89 +253,82 @@ impl Sockets {
     fn received(&mut self, key: usize, completion: Completion) -> Option<Event<RecvBuf>> {
         let Completion { result, buf, more, .. } = completion;
         let slot = &mut self.slots[key];
-        let look = Event::Ready { key, readable: true, ended: false };
-        let Some(piece) = buf else {
-            // The end of the stream, an empty pool or another way: whoever has it looks for itself.
+        let readable = Event::Ready { key, readable: true, ended: false };
+        let Some(buf) = buf else {
+            // The end of the stream, an empty pool, or a cancellation: the connection reads by itself.
             slot.wanted = None;
-            let over = [0, -libc::ENOBUFS, -libc::ECANCELED].contains(&result);
-            return Some(if over { look } else { Event::Lost { key } });
+            let ended = [0, -libc::ENOBUFS, -libc::ECANCELED].contains(&result);
+            return Some(if ended { readable } else { Event::Lost { key } });
         };
         if !more {
-            self.news.push_back(look);
+            self.events.push_back(readable);
         }
-        slot.streak = if piece.len() == PIECE { slot.streak + 1 } else { 0 };
-        let unread = slot.unread != Unread::None;
-        if slot.streak == FULL_PIECES || self.watched < self.crowd {
-            slot.streak = 0;
-            self.want(key, Way::Look);
-        }
-        if unread {
-            self.unread.push_back((key, self.slots[key].generation, piece));
+        if slot.unread != Unread::None {
+            self.unread.push_back(key, buf);
             return None;
         }
-        Some(Event::Received { key, buf: piece })
+        slot.votes = if buf.len() == BUF_SIZE { slot.votes + 1 } else { 0 };
+        if slot.votes == DEMOTE_AFTER || self.registered < self.multishot_threshold {
+            slot.votes = 0;
+            self.want(key, Op::PollIn);
+        }
+        Some(Event::Received { key, buf })
     }
 
     /// Reports the next of the buffers again that the connection at `key` had no room for. Returns whether
     /// there was one.
     fn redeliver(&mut self, key: usize) -> bool {
-        let next = self.unread.iter().position(|(whose, ..)| *whose == key);
-        let Some((_, _, buf)) = next.and_then(|next| self.unread.remove(next)) else {
+        let Some(buf) = self.unread.pop(key) else {
             self.slots[key].unread = Unread::None;
             return false;
         };
         self.slots[key].unread = Unread::Redelivered;
-        self.news.push_back(Event::Received { key, buf });
+        self.events.push_back(Event::Received { key, buf });
         true
     }
 
     /// Drops what a connection had no room for.
-    fn discard_unread(&mut self, key: usize) {
-        let (news, unread) = (std::mem::take(&mut self.news), std::mem::take(&mut self.unread));
-        for event in news {
-            match event {
-                Event::Received { key: whose, buf } if whose == key => self.ring.recycle(buf),
-                event => self.news.push_back(event),
-            }
+    fn drop_unread(&mut self, key: usize) {
+        while let Some(buf) = self.unread.pop(key) {
+            self.ring.recycle(buf);
         }
-        for (whose, generation, buf) in unread {
-            if whose == key {
-                self.ring.recycle(buf);
-            } else {
-                self.unread.push_back((whose, generation, buf));
+        for event in std::mem::take(&mut self.events) {
+            match event {
+                Event::Received { key: receiver, buf } if receiver == key => self.ring.recycle(buf),
+                event => self.events.push_back(event),
             }
         }
     }
 
-    /// How a connection is to be watched that waits for its peer, after it has echoed so many bytes.
-    fn way_to_receive(&mut self, key: usize, echoed: u64) -> Way {
+    /// How to wait for a connection that wants to read, after it has echoed so many bytes.
+    fn choose_op(&mut self, key: usize, echoed: u64) -> Op {
         let slot = &mut self.slots[key];
-        if slot.wanted == Some(Way::Receive) {
-            return Way::Receive;
+        if slot.wanted == Some(Op::RecvMultishot) {
+            return Op::RecvMultishot;
         }
         if self.unread.len() >= self.ring.buffers() / 2 {
             // Peers that do not read hold most of the pool.
-            slot.streak = 0;
-            return Way::Look;
+            slot.votes = 0;
+            return Op::PollIn;
         }
         if echoed > 0 {
-            let little = echoed < PIECE as u64 && self.watched >= self.crowd;
-            slot.streak = if little { slot.streak + 1 } else { 0 };
+            let little = echoed < BUF_SIZE as u64 && self.registered >= self.multishot_threshold;
+            slot.votes = if little { slot.votes + 1 } else { 0 };
         }
-        if slot.streak < CALM_TURNS {
-            return Way::Look;
+        if slot.votes < PROMOTE_AFTER {
+            return Op::PollIn;
         }
-        slot.streak = 0;
-        Way::Receive
+        slot.votes = 0;
+        Op::RecvMultishot
     }
 }
 
-impl Poller for Sockets {
+impl Poller for UringPoller {
     type Buf = RecvBuf;
 
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
         self.listeners = listeners.iter().map(AsRawFd::as_raw_fd).collect();
-        (0..listeners.len()).for_each(|index| self.listen_at(index));
+        (0..listeners.len()).for_each(|index| self.poll_listener(index));
         Ok(())
     }
 
@@ -341,8 +337,8 @@ impl Poller for Sockets {
         for index in 0..listeners.len() {
             self.ring.cancel(Operation::Accept.of(0, index), Operation::Cancel.of(0, 0));
         }
-        // A poll keeps its socket open, and so listening, until the kernel has completed it: that has to be
-        // before they are closed. If it fails, so does the next wait, and only a moment is lost.
+        // A poll keeps its socket open, and so listening, until the kernel has completed it, so that has to
+        // happen before they are closed. If it fails, so does the next wait.
         let _ = self.ring.wait(Some(Duration::ZERO));
         if !self.ring.has_submitted_all() {
             let descriptors = listeners.into_iter().map(std::net::TcpListener::from);
@@ -360,63 +356,63 @@ impl Poller for Sockets {
         self.generation = self.generation.wrapping_add(1);
         let (descriptor, generation) = (stream.as_raw_fd(), self.generation);
         self.slots[key] = Slot { descriptor, generation, ..Slot::VACANT };
-        self.watched += 1;
-        self.want(key, Way::Look);
+        self.registered += 1;
+        self.want(key, Op::PollIn);
         Ok(())
     }
 
     fn deregister(&mut self, key: usize, stream: TcpStream) {
-        let watched = self.slots.get_mut(key).filter(|slot| slot.descriptor >= 0);
-        let Some(slot) = watched else { return };
+        let registered = self.slots.get_mut(key).filter(|slot| slot.descriptor >= 0);
+        let Some(slot) = registered else { return };
         let slot = std::mem::replace(slot, Slot::VACANT);
         if slot.unread != Unread::None {
-            self.discard_unread(key);
+            self.drop_unread(key);
         }
-        if slot.pushed_in == self.turn {
+        if slot.pushed_in == self.submission {
             self.closing.push(std::net::TcpStream::from(stream).into());
         }
         if let Some(armed) = slot.armed
             && slot.wanted == slot.armed
         {
-            // Without this, what is in flight would keep the socket open after it is closed.
+            // What is in flight would keep the socket open.
             self.ring.cancel(slot.user_data(armed, key), Operation::Cancel.of(0, 0));
         }
-        self.watched -= 1;
-        if self.watched == 0 {
+        self.registered -= 1;
+        if self.registered == 0 {
             // Ten thousand connections leave a large table behind.
             self.slots = Vec::new();
         }
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
-        self.completed.extend(self.held.drain(..));
+        self.completed.extend(self.deferred.drain(..));
         if self.sending.len() >= self.ring.buffers() / 2 || !self.closing.is_empty() {
-            // Those who go on sending meanwhile would find the pool empty; those who were closed are not
-            // to wait for other news. If it fails, so does the wait.
+            // Otherwise peers that go on sending would find the pool empty, and closed connections would stay
+            // open until the next event. If it fails, so does the wait.
             let _ = self.ring.submit();
             self.collect();
         }
-        let nothing = self.completed.is_empty() && self.news.is_empty();
+        let nothing = self.completed.is_empty() && self.events.is_empty();
         let result = self.ring.wait(if nothing { timeout } else { Some(Duration::ZERO) });
         self.collect();
         result?;
-        Ok(!self.completed.is_empty() || !self.news.is_empty())
+        Ok(!self.completed.is_empty() || !self.events.is_empty())
     }
 
     fn next(&mut self) -> Option<Event<RecvBuf>> {
         loop {
-            if let Some(news) = self.news.pop_front() {
-                return Some(news);
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
             }
             let completion = self.completed.pop_front()?;
-            if let Some(news) = self.news(completion) {
-                return Some(news);
+            if let Some(event) = self.event(completion) {
+                return Some(event);
             }
         }
     }
 
     fn receives(&self, key: usize) -> bool {
-        self.slots[key].armed == Some(Way::Receive) || self.slots[key].unread != Unread::None
+        self.slots[key].armed == Some(Op::RecvMultishot) || self.slots[key].unread != Unread::None
     }
 
     fn sends(&self, key: usize) -> bool {
@@ -424,7 +420,7 @@ impl Poller for Sockets {
     }
 
     fn received_ahead(&self) -> usize {
-        self.ring.buffers() * PIECE
+        self.ring.buffers() * BUF_SIZE
     }
 
     fn set_interest(&mut self, key: usize, interest: Interest, echoed: u64) {
@@ -434,11 +430,11 @@ impl Poller for Sockets {
         }
         match interest {
             Interest::Receive => {
-                let way = self.way_to_receive(key, echoed);
-                self.want(key, way);
+                let op = self.choose_op(key, echoed);
+                self.want(key, op);
             }
-            Interest::Readable => self.want(key, Way::Look),
-            Interest::Writable => self.want(key, Way::Room),
+            Interest::Readable => self.want(key, Op::PollIn),
+            Interest::Writable => self.want(key, Op::PollOut),
             Interest::Unchanged => {}
         }
     }
@@ -454,18 +450,17 @@ impl Poller for Sockets {
     fn send(&mut self, key: usize, buf: RecvBuf) {
         let slot = &mut self.slots[key];
         slot.sending = true;
-        slot.pushed_in = self.turn;
+        slot.pushed_in = self.submission;
         self.ring.send(slot.descriptor, &buf, Operation::Send.of(slot.generation, key));
         self.sending.push((key, slot.generation, buf));
     }
 
     fn defer(&mut self, key: usize, buf: RecvBuf) {
         let slot = &mut self.slots[key];
-        let entry = (key, slot.generation, buf);
         // What was reported again and could not be taken is still the first of its connection.
         match std::mem::replace(&mut slot.unread, Unread::Waiting) {
-            Unread::Redelivered => self.unread.push_front(entry),
-            Unread::None | Unread::Waiting => self.unread.push_back(entry),
+            Unread::Redelivered => self.unread.push_front(key, buf),
+            Unread::None | Unread::Waiting => self.unread.push_back(key, buf),
         }
     }
 }
