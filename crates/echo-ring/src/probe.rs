@@ -21,7 +21,7 @@ const SENDS: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 impl RingSetup {
-    /// Builds a ring with these queues, but few buffers, and does once what a ring is for: polls, receives,
+    /// Builds a ring like this one with little memory, and does once what a ring is for: polls, receives,
     /// sends until there is no room, and cancels. Takes less than a millisecond where it succeeds.
     ///
     /// # Errors
@@ -29,8 +29,16 @@ impl RingSetup {
     /// Those of [`build`](Self::build); that of the operation that failed; or
     /// [`Unsupported`](ErrorKind::Unsupported) where one does not do what it should.
     pub fn probe(&self) -> io::Result<()> {
-        let few = Self { buffers: 2, buffer_size: 64, arena_size: SEND_SIZE, ..*self };
-        let mut ring = few.build()?;
+        // In a queue that is too small a multishot operation ends. Large memories would be in vain.
+        let setup = Self {
+            entries: self.entries.max(8),
+            cq_entries: self.cq_entries.max(16),
+            buffers: 2,
+            buffer_size: 64,
+            arena_size: SEND_SIZE,
+            ..*self
+        };
+        let mut ring = setup.build()?;
         ring.enable()?;
         let (ours, theirs) = UnixStream::pair()?;
         receives(&mut ring, &ours, &theirs)?;

@@ -88,8 +88,9 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// It has been enabled already.
+    /// `EBADFD` if it has been enabled already, `EEXIST` if that was by another thread.
     pub fn enable(&mut self) -> io::Result<()> {
+        self.check_thread()?;
         self.submitter.register_enable_rings()?;
         self.owner = Some(thread::current().id());
         // It saves looking up the descriptor in every call. Without it, everything works as well.
@@ -351,4 +352,30 @@ fn send(fd: RawFd, bytes: &[u8]) -> Entry {
     let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
     let send = opcode::Send::new(Fd(fd), bytes.as_ptr(), bytes.len() as u32);
     send.flags(flags).build().flags(Flags::SKIP_SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::RingSetup;
+
+    #[test]
+    fn a_ring_that_is_dropped_leaves_no_descriptor_registered() {
+        let setup = RingSetup {
+            entries: 1,
+            cq_entries: 1,
+            buffers: 1,
+            buffer_size: 1,
+            arena_size: 0,
+            no_sqarray: false,
+        };
+        if let Err(error) = setup.build() {
+            return echo_test_support::skipped("registered descriptors", &error.to_string());
+        }
+        // A thread has room for 16.
+        for _ in 0..40 {
+            let mut ring = setup.build().unwrap();
+            ring.enable().unwrap();
+            assert!(ring.has_registered_fd);
+        }
+    }
 }
