@@ -71,14 +71,15 @@
 //!    names it. From then on there is exactly one [`RecvBuf`] for it, until [`Ring::recycle`] consumes
 //!    that and publishes the buffer again. A `RecvBuf` carries the number of its ring, which no other
 //!    ring of the process has or will have, and another ring refuses it.
-//! 4. **Registered memory.** The buffers and their ring are freed only after they were unregistered. If
-//!    that fails, they are leaked. A multishot receive holds no buffer between two completions: it
+//! 4. **Registered memory.** The buffers and their ring are freed only if they could not be registered or
+//!    have been unregistered. If unregistering fails, they are leaked. A multishot receive holds no buffer between two completions: it
 //!    selects one, fills it and reports it, or returns it, under the ring's lock.
 //! 5. **Views.** The views of the queues borrow the `IoUring`, which lives in an allocation of its own
 //!    that nothing else refers to, and is dropped after them.
 //! 6. **Threads.** The descriptor of an enabled ring is registered with the thread that enabled it: in
-//!    another thread the same index may mean another ring. So every system call on behalf of an enabled
-//!    ring is preceded by a check, and fails with `EEXIST` elsewhere.
+//!    another thread the same index may mean another ring. So every use of the index is preceded by a
+//!    check, and fails with `EEXIST` elsewhere. Unregistering the buffers goes by the descriptor itself,
+//!    for which the kernel has the same check.
 //!
 //! What is *not* promised: descriptors are plain numbers here, as in mio's `SourceFd`. Nothing here closes
 //! one. An entry acts on what its number means at the time it is submitted, so the caller keeps a

@@ -1,11 +1,11 @@
 //! The data path over io_uring(7): what a worker's connections send and receive, with one system call for
-//! all that is ready.
+//! everything that is ready. [`echo_ring`] does it; here is what the load generator makes of it.
 //!
-//! A connection has a slot. It is received from by one multishot request, into buffers that all of them
-//! share. What it sends is written to the [`SendArena`] and handed over with the next wait, as a request
-//! that the kernel carries out at once, as far as there is room, or not at all (`MSG_DONTWAIT`); so the
-//! memory is free when the call returns, and nothing a peer does can hold it. `MSG_WAITALL` makes less than
-//! all of it a failure, which alone has a completion. What was not sent is told, and when there is room.
+//! Each connection has a slot. One multishot receive per connection delivers what arrives, in buffers that
+//! all connections share. What a connection sends is written to the [`SendArena`] and submitted with the
+//! next wait. The kernel sends it at once, as far as there is room; so the memory is free when the call
+//! returns, whatever the peer does. A short send is reported as [`Completion::Unsent`], and
+//! [`Completion::Writable`] follows when there is room again.
 
 mod operation;
 mod send_arena;

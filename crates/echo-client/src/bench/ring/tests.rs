@@ -71,7 +71,7 @@ fn with_few_buffers_and_many_connections_nothing_is_lost_and_nothing_stalls() {
     for (slot, peer) in peers.iter_mut().enumerate() {
         send_on(&mut ring, slot, peer);
     }
-    // Nobody has read anything up to now.
+    // Nothing has been read up to now.
     let _streams: Vec<_> = pairs
         .into_iter()
         .map(|(stream, theirs)| (stream, std::thread::spawn(move || echo(theirs))))
@@ -97,7 +97,7 @@ fn with_few_buffers_and_many_connections_nothing_is_lost_and_nothing_stalls() {
 }
 
 #[test]
-fn a_slot_hears_nothing_of_the_connection_that_it_had_before() {
+fn a_slot_reports_nothing_of_its_previous_connection() {
     let Some((mut ring, _notifier)) = ring(TINY) else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for round in 0..10 {
@@ -131,7 +131,7 @@ fn a_slot_hears_nothing_of_the_connection_that_it_had_before() {
 }
 
 #[test]
-fn ends_and_resets_and_notices_are_told() {
+fn ends_resets_and_wake_ups_are_reported() {
     let Some((mut ring, notifier)) = ring(TINY) else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (ended, theirs) = pair(&listener);
