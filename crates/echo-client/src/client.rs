@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::Config;
 use crate::error::{ConnectFailure, Error};
-use crate::exchange::{self, Ending, Flight};
-use crate::lane::leads_to_itself;
+use crate::exchange::{self, EndCondition, InFlight};
+use crate::verified_stream::is_self_connect;
 
 /// A connection to an echo server.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Connection {
     stream: Arc<TcpStream>,
     peer: SocketAddr,
     /// What was sent on the connection and what came back.
-    flight: Arc<Flight>,
+    in_flight: Arc<InFlight>,
     timeout: Duration,
 }
 
@@ -28,8 +28,8 @@ impl Connection {
     /// [`Error::Resolve`], or [`Error::Connect`] with what each address said.
     pub fn open(config: &Config) -> Result<Self, Error> {
         let (stream, peer) = connect(config)?;
-        let (stream, flight) = (Arc::new(stream), Arc::default());
-        Ok(Self { stream, peer, flight, timeout: config.timeout })
+        let (stream, in_flight) = (Arc::new(stream), Arc::default());
+        Ok(Self { stream, peer, in_flight, timeout: config.timeout })
     }
 
     /// Sends all of `input`, reads it back at the same time, checks it against what was sent and
@@ -49,16 +49,16 @@ impl Connection {
         input: impl Read + Send + 'static,
         output: impl Write,
     ) -> Result<u64, Error> {
-        self.exchange(input, output, Ending::Counted)
+        self.exchange(input, output, EndCondition::EchoComplete)
     }
 
     pub(crate) fn exchange(
         &mut self,
         input: impl Read + Send + 'static,
         output: impl Write,
-        ending: Ending,
+        end: EndCondition,
     ) -> Result<u64, Error> {
-        exchange::run(&self.stream, &self.flight, input, output, self.timeout, ending)
+        exchange::run(&self.stream, &self.in_flight, input, output, self.timeout, end)
     }
 
     /// The address of the server.
@@ -83,7 +83,7 @@ pub(crate) fn connect(config: &Config) -> Result<(TcpStream, SocketAddr), Error>
 
 fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, timeout)?;
-    if leads_to_itself(stream.local_addr(), address) {
+    if is_self_connect(stream.local_addr(), address) {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     // A message goes out when it is written, not when there is more (RFC 896).

@@ -32,7 +32,7 @@ pub enum Error {
         /// The fact.
         fault: ReplyError,
         /// How the answer began, where it was wrong from its first piece on.
-        beginning: Option<Vec<u8>>,
+        excerpt: Option<Vec<u8>>,
     },
     /// The server ended the connection between messages: all sent so far came back, but the input
     /// was not at its end.
@@ -59,14 +59,14 @@ pub enum Error {
         sent: u64,
     },
     /// All came back, but the server does not end the connection although we have.
-    Unclosed {
+    CloseTimeout {
         /// The timeout.
         after: Duration,
         /// Bytes sent and received.
         bytes: u64,
     },
     /// The input ends in the middle of a message.
-    CutInput {
+    TruncatedInput {
         /// How messages are told apart in it.
         framing: Framing,
         /// Bytes of the last message that are there.
@@ -92,9 +92,9 @@ pub enum Error {
 }
 
 /// Bytes at the beginning of an answer that are the same as those sent by no accident: it is an echo.
-const TELLING: u64 = 4;
-const CHANGES: &str = "the server, or something on the way, changes what it passes on";
-const DROPPED: &str = "the server took the connection and dropped it: was it stopped, has it as many as it allows, or does it expect another --framing?";
+const MIN_ECHO_PREFIX: u64 = 4;
+const HINT_CHANGED: &str = "the server, or something on the way, changes what it passes on";
+const HINT_DROPPED: &str = "the server took the connection and dropped it: was it stopped, has it as many as it allows, or does it expect another --framing?";
 
 /// Why one address could not be connected to.
 #[derive(Debug)]
@@ -117,33 +117,33 @@ impl Error {
             Self::Connect { failures, .. } => return failures.first()?.hint(),
             Self::Reply { fault: ReplyError::Short { received: 0, .. }, .. }
             | Self::Lost { received: 0, .. }
-            | Self::Closed { bytes: 0 } => DROPPED,
+            | Self::Closed { bytes: 0 } => HINT_DROPPED,
             Self::Reply { fault: ReplyError::Short { .. }, .. } | Self::Lost { .. } => {
                 "was the server stopped meanwhile, or does it limit what it echoes?"
             }
             Self::Reply { fault: ReplyError::Differs(mismatch), .. }
-                if mismatch.offset >= TELLING =>
+                if mismatch.offset >= MIN_ECHO_PREFIX =>
             {
-                CHANGES
+                HINT_CHANGED
             }
-            Self::Reply { beginning: Some(beginning), .. } => {
-                let beginning = repr(beginning);
-                return Some(format!("is an echo server there? the answer began {beginning}"));
+            Self::Reply { excerpt: Some(excerpt), .. } => {
+                let excerpt = repr(excerpt);
+                return Some(format!("is an echo server there? the answer began {excerpt}"));
             }
-            Self::Reply { .. } => CHANGES,
+            Self::Reply { .. } => HINT_CHANGED,
             Self::Closed { .. } => "does the server serve each connection for a limited time?",
             Self::Timeout { received: 0, .. } => {
                 "is an echo server there? it took the connection, but does not answer; --timeout \
                  waits longer"
             }
             Self::Timeout { .. } => "the echo stopped on its way; --timeout waits longer",
-            Self::Unclosed { .. } => {
+            Self::CloseTimeout { .. } => {
                 "the server does not answer a half-close (shutdown(2)); echo-client - does without"
             }
-            Self::CutInput { framing: Framing::Line, .. } => {
+            Self::TruncatedInput { framing: Framing::Line, .. } => {
                 "a server with --framing line echoes whole lines only; --framing raw sends any bytes"
             }
-            Self::CutInput { .. } => {
+            Self::TruncatedInput { .. } => {
                 "each message is a 4-byte big-endian count and as many bytes; --framing raw sends \
                  any bytes"
             }
@@ -177,7 +177,7 @@ impl ConnectFailure {
             ErrorKind::ConnectionRefused => {
                 "is echo-server running there? check the port, and that no firewall is in the way"
             }
-            ErrorKind::ConnectionReset => DROPPED,
+            ErrorKind::ConnectionReset => HINT_DROPPED,
             ErrorKind::TimedOut => {
                 "nobody answered: check the address, and that no firewall drops what comes in for \
                  that port; --connect-timeout waits longer"
@@ -234,16 +234,16 @@ impl fmt::Display for Error {
             Self::Timeout { after, received, sent } => {
                 write!(f, "timed out: no byte for {after:?}; {received} of {sent} bytes came back")
             }
-            Self::Unclosed { after, bytes } => write!(
+            Self::CloseTimeout { after, bytes } => write!(
                 f,
                 "timed out: all {bytes} bytes came back, but the server did not close the connection \
                  for {after:?}"
             ),
-            Self::CutInput { framing: Framing::Line, received, .. } => write!(
+            Self::TruncatedInput { framing: Framing::Line, received, .. } => write!(
                 f,
                 "the last line of the input is cut off: no line break at its end (length {received})"
             ),
-            Self::CutInput { received, missing, .. } => write!(
+            Self::TruncatedInput { received, missing, .. } => write!(
                 f,
                 "the input ends in the middle of a message: {received} of at least {} bytes are \
                  there",
@@ -332,12 +332,12 @@ mod tests {
                 "the server closed the connection before anything was sent",
             ),
             (
-                Error::Reply { fault: short, beginning: None },
+                Error::Reply { fault: short, excerpt: None },
                 "the reply was cut short: 0 of 12 bytes came back",
             ),
         ] {
             let (shown, hint) = (error.to_string(), error.hint());
-            assert_eq!((shown.as_str(), hint.as_deref()), (message, Some(DROPPED)));
+            assert_eq!((shown.as_str(), hint.as_deref()), (message, Some(HINT_DROPPED)));
         }
     }
 
@@ -345,9 +345,9 @@ mod tests {
     fn an_answer_that_began_as_an_echo_was_changed_on_the_way() {
         let hint = |offset| {
             let fault = ReplyError::Differs(Mismatch { offset, expected: b'x', found: b'y' });
-            Error::Reply { fault, beginning: Some(b"Hellp".to_vec()) }.hint().unwrap()
+            Error::Reply { fault, excerpt: Some(b"Hellp".to_vec()) }.hint().unwrap()
         };
-        assert_eq!(hint(4), CHANGES);
+        assert_eq!(hint(4), HINT_CHANGED);
         assert_eq!(hint(3), "is an echo server there? the answer began b'Hellp'");
     }
 

@@ -23,12 +23,12 @@ mod exchange;
 pub mod figure;
 pub mod gates;
 pub mod hdr_log;
-mod lane;
 pub mod ping;
 mod pipe;
 pub mod report;
 pub mod run;
 mod system;
+mod verified_stream;
 
 pub use client::Connection;
 pub use config::Config;

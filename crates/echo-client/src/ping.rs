@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::client::connect;
 use crate::distribution::histogram;
-use crate::lane::Lane;
+use crate::verified_stream::VerifiedStream;
 use crate::{Config, Error};
 
 /// What is sent or received at once.
@@ -145,7 +145,7 @@ impl Outage {
 
 /// A connection, and the wait for something to happen on it.
 struct Link {
-    lane: Lane,
+    stream: VerifiedStream,
     poll: Poll,
     events: Events,
     buffer: Vec<u8>,
@@ -173,32 +173,32 @@ impl Link {
     fn new(stream: std::net::TcpStream, messages: TestStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let poll = Poll::new()?;
-        let mut lane = Lane::new(TcpStream::from_std(stream), messages);
+        let mut stream = VerifiedStream::new(TcpStream::from_std(stream), messages);
         let both = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(&mut lane.stream, Token(0), both)?;
+        poll.registry().register(&mut stream.socket, Token(0), both)?;
         let (events, buffer) = (Events::with_capacity(1), vec![0; PIECE]);
-        Ok(Self { lane, poll, events, buffer, wire_size: messages.wire_size() })
+        Ok(Self { stream, poll, events, buffer, wire_size: messages.wire_size() })
     }
 
     /// Sends a message and waits for its echo, but for no longer than `timeout` without a byte of it.
     fn round_trip(&mut self, timeout: Duration) -> Result<Duration, Error> {
         // What has come since the last echo is none: too many bytes, or the end.
-        self.lane.receive(&mut self.buffer)?;
-        let end = self.lane.sent() + self.wire_size;
+        self.stream.receive(&mut self.buffer)?;
+        let end = self.stream.sent() + self.wire_size;
         let started = Instant::now();
         let mut heard = started;
         loop {
-            self.lane.send(end, &mut self.buffer)?;
-            while self.lane.receive(&mut self.buffer)?.is_some() {
+            self.stream.send(end, &mut self.buffer)?;
+            while self.stream.receive(&mut self.buffer)?.is_some() {
                 heard = Instant::now();
                 // Not one `receive` more: a server may end the connection behind its echo.
-                if self.lane.received() == end {
+                if self.stream.received() == end {
                     return Ok(heard - started);
                 }
             }
             let left = timeout.saturating_sub(heard.elapsed());
             if left.is_zero() {
-                let (received, sent) = (self.lane.received(), self.lane.sent());
+                let (received, sent) = (self.stream.received(), self.stream.sent());
                 return Err(Error::Timeout { after: timeout, received, sent });
             }
             match self.poll.poll(&mut self.events, Some(left)) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use echo_proto::{Boundaries, FrameError, Framing, ReplyError};
 
-use crate::exchange::Ending;
+use crate::exchange::EndCondition;
 use crate::{Connection, Error};
 
 impl Connection {
@@ -19,36 +19,36 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// As [`echo`](Self::echo), and [`Error::CutInput`].
+    /// As [`echo`](Self::echo), and [`Error::TruncatedInput`].
     pub fn pipe(
         mut self,
         input: impl Read + Send + 'static,
         output: impl Write,
         framing: Framing,
     ) -> Result<u64, Error> {
-        let cut = Arc::new(OnceLock::new());
+        let truncation = Arc::new(OnceLock::new());
         // A message may be of any length here: how long is for the server to say.
         let boundaries = Boundaries::new(framing, u64::MAX);
-        let input = Watched { input, boundaries, cut: Arc::clone(&cut) };
-        let result = self.exchange(input, output, Ending::HalfClosed);
-        match (cut.get(), result) {
+        let input = FramingMonitor { input, boundaries, truncation: Arc::clone(&truncation) };
+        let result = self.exchange(input, output, EndCondition::HalfClose);
+        match (truncation.get(), result) {
             (
                 Some(&FrameError::Truncated { received, missing }),
                 Ok(_) | Err(Error::Reply { fault: ReplyError::Short { .. }, .. }),
-            ) => Err(Error::CutInput { framing, received, missing }),
+            ) => Err(Error::TruncatedInput { framing, received, missing }),
             (_, result) => result,
         }
     }
 }
 
 /// An input that notes how it ends.
-struct Watched<R> {
+struct FramingMonitor<R> {
     input: R,
     boundaries: Boundaries,
-    cut: Arc<OnceLock<FrameError>>,
+    truncation: Arc<OnceLock<FrameError>>,
 }
 
-impl<R: Read> Read for Watched<R> {
+impl<R: Read> Read for FramingMonitor<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buffer)?;
         let mut rest = &buffer[..count];
@@ -60,7 +60,7 @@ impl<R: Read> Read for Watched<R> {
             && let Err(error) = self.boundaries.finish()
         {
             // Read once more after its end, it would say the same.
-            let _ = self.cut.set(error);
+            let _ = self.truncation.set(error);
         }
         Ok(count)
     }

@@ -181,7 +181,7 @@ impl Causes {
                 ("closed", &mut self.closed)
             }
             Error::Reply { .. } => ("changed", &mut self.changed),
-            Error::Timeout { .. } | Error::Unclosed { .. } => ("timeout", &mut self.timeout),
+            Error::Timeout { .. } | Error::CloseTimeout { .. } => ("timeout", &mut self.timeout),
             Error::Lost { .. } => ("lost", &mut self.lost),
             _ => ("connect", &mut self.connect),
         }

@@ -13,7 +13,7 @@ use mio::net::TcpStream;
 use super::pacing::Schedule;
 use super::plan::{Length, Plan};
 use super::record::Record;
-use crate::lane::{Lane, leads_to_itself};
+use crate::verified_stream::{VerifiedStream, is_self_connect};
 
 /// A place in the load. Times are nanoseconds since the run began to send.
 pub(super) struct Seat {
@@ -55,7 +55,7 @@ pub(super) enum Link {
     /// It is being made, since then.
     Connecting(TcpStream, Instant),
     /// It is there.
-    Up(Lane),
+    Up(VerifiedStream),
 }
 
 /// A message in flight: when it was due and when it was sent.
@@ -127,7 +127,7 @@ impl Seat {
         if stream.peer_addr().is_err() {
             return Ok(None); // not yet
         }
-        if leads_to_itself(stream.local_addr(), server) {
+        if is_self_connect(stream.local_addr(), server) {
             return Err(std::io::ErrorKind::ConnectionRefused.into());
         }
         // A message goes out when it is written, not when there is more (RFC 896).
@@ -138,7 +138,7 @@ impl Seat {
         self.started_here = 0;
         let messages = TestStream::new(stream_number, plan.framing, plan.size);
         if let Link::Connecting(stream, _) = std::mem::replace(&mut self.link, Link::Down) {
-            self.link = Link::Up(Lane::new(stream, messages));
+            self.link = Link::Up(VerifiedStream::new(stream, messages));
         }
         Ok(Some(since))
     }
@@ -178,9 +178,9 @@ impl Seat {
     }
 
     /// The connection, and how many bytes are to be sent on it for what was started.
-    pub(super) fn outgoing(&mut self, wire_size: u64) -> Option<(&mut Lane, u64)> {
+    pub(super) fn outgoing(&mut self, wire_size: u64) -> Option<(&mut VerifiedStream, u64)> {
         match &mut self.link {
-            Link::Up(lane) => Some((lane, self.started_here * wire_size)),
+            Link::Up(stream) => Some((stream, self.started_here * wire_size)),
             _ => None,
         }
     }
@@ -192,12 +192,12 @@ impl Seat {
         now: u64,
         mut record: Option<&mut Record>,
     ) -> u64 {
-        let Link::Up(lane) = &self.link else { return 0 };
+        let Link::Up(stream) = &self.link else { return 0 };
         self.heard = now;
         let mut whole = 0;
         // The first one in flight ends here.
         let mut end = (self.started_here - self.in_flight.len() as u64 + 1) * wire_size;
-        while lane.received() >= end
+        while stream.received() >= end
             && let Some(Sent { due, sent }) = self.in_flight.pop_front()
         {
             if let Some(record) = &mut record {
@@ -255,7 +255,7 @@ impl Seat {
     /// What is not back of what was sent on this connection: bytes right and bytes sent.
     pub(super) fn bytes(&self) -> (u64, u64) {
         match &self.link {
-            Link::Up(lane) => (lane.received(), lane.sent()),
+            Link::Up(stream) => (stream.received(), stream.sent()),
             _ => (0, 0),
         }
     }

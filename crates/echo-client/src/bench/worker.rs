@@ -287,10 +287,10 @@ impl<'a> Worker<'a> {
     /// A connection has done its part.
     fn say_goodbye(&mut self, key: usize) {
         let late = !self.seats[key].is_through() && !self.shared.stop.is_stopped();
-        if let Link::Up(lane) = &mut self.seats[key].link {
+        if let Link::Up(stream) = &mut self.seats[key].link {
             let (after, received, sent) =
-                (self.shared.config.timeout, lane.received(), lane.sent());
-            match lane.receive(&mut self.buffer) {
+                (self.shared.config.timeout, stream.received(), stream.sent());
+            match stream.receive(&mut self.buffer) {
                 Err(error @ Error::Reply { .. }) => return self.fail(key, &error),
                 _ if late => return self.fail(key, &Error::Timeout { after, received, sent }),
                 _ => {}

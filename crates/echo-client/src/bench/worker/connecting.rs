@@ -68,10 +68,10 @@ impl Worker<'_> {
 
     /// From now on the ring, if there is one, says what happens to a connection.
     fn hand_to_ring(&mut self, key: usize) {
-        if let (Some(ring), Link::Up(lane)) = (&mut self.ring, &mut self.seats[key].link) {
+        if let (Some(ring), Link::Up(stream)) = (&mut self.ring, &mut self.seats[key].link) {
             // If it fails, the events are passed over.
-            let _ = self.poll.registry().deregister(&mut lane.stream);
-            ring.add(key, &lane.stream);
+            let _ = self.poll.registry().deregister(&mut stream.socket);
+            ring.add(key, &stream.socket);
         }
     }
 
@@ -105,8 +105,8 @@ impl Worker<'_> {
     pub(super) fn replace(&mut self, key: usize) {
         // By readiness nobody has looked yet whether there are bytes too many; a ring would have told.
         if self.ring.is_none()
-            && let Link::Up(lane) = &mut self.seats[key].link
-            && let Err(error @ Error::Reply { .. }) = lane.receive(&mut self.buffer)
+            && let Link::Up(stream) = &mut self.seats[key].link
+            && let Err(error @ Error::Reply { .. }) = stream.receive(&mut self.buffer)
         {
             return self.fail(key, &error);
         }
@@ -119,13 +119,13 @@ impl Worker<'_> {
         let (received, sent) = self.seats[key].bytes();
         self.tally.received_bytes += received;
         self.tally.sent_bytes += sent;
-        if let Link::Up(lane) = self.seats[key].take_down(now) {
+        if let Link::Up(stream) = self.seats[key].take_down(now) {
             if let Some(ring) = &mut self.ring {
                 ring.remove(key);
                 // What is in flight keeps the connection until it ends. Where it has, this fails.
-                let _ = lane.stream.shutdown(Shutdown::Both);
+                let _ = stream.socket.shutdown(Shutdown::Both);
             }
-            self.tally.retransmits = sum(self.tally.retransmits, retransmits(&lane.stream));
+            self.tally.retransmits = sum(self.tally.retransmits, retransmits(&stream.socket));
         }
     }
 
@@ -146,8 +146,8 @@ impl Worker<'_> {
                 Link::Connecting(_, since) if since.elapsed() >= connect_timeout => {
                     self.fail_to_connect(key, ErrorKind::TimedOut.into());
                 }
-                Link::Up(lane) if seat.has_waited_since().is_some_and(waited_too_long) => {
-                    let (received, sent) = (lane.received(), lane.sent());
+                Link::Up(stream) if seat.has_waited_since().is_some_and(waited_too_long) => {
+                    let (received, sent) = (stream.received(), stream.sent());
                     self.fail(key, &Error::Timeout { after: timeout, received, sent });
                 }
                 Link::Down if seat.is_through() => {}

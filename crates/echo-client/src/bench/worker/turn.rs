@@ -106,14 +106,14 @@ impl Worker<'_> {
             | Completion::Ended(key)
             | Completion::Failed(key, _)
             | Completion::Unsent(key, _) => {
-                let (Link::Up(lane), Some(ring)) = (&mut self.seats[key].link, &self.ring) else {
+                let (Link::Up(stream), Some(ring)) = (&mut self.seats[key].link, &self.ring) else {
                     return;
                 };
                 let result = match completion {
-                    Completion::Received(_) => lane.check(ring.bytes()),
-                    Completion::Failed(_, source) => Err(lane.lost(source)),
-                    Completion::Unsent(_, count) => return lane.take_back(count as u64),
-                    _ => Err(lane.ended()),
+                    Completion::Received(_) => stream.check(ring.bytes()),
+                    Completion::Failed(_, source) => Err(stream.lost(source)),
+                    Completion::Unsent(_, count) => return stream.rewind(count as u64),
+                    _ => Err(stream.eof_error()),
                 };
                 (key, result)
             }
@@ -134,8 +134,8 @@ impl Worker<'_> {
         // One look at the clock for an echo: the next message is sent as soon as it is there.
         let mut now = None;
         loop {
-            let Link::Up(lane) = &mut self.seats[key].link else { return };
-            let count = match lane.receive(&mut self.buffer) {
+            let Link::Up(stream) = &mut self.seats[key].link else { return };
+            let count = match stream.receive(&mut self.buffer) {
                 Ok(None) => break,
                 Ok(Some(count)) => count,
                 Err(error) => return self.fail(key, &error),
@@ -167,8 +167,8 @@ impl Worker<'_> {
         let next = self.seats[key].start(self.shared.plan, now);
         if self.ring.is_some() {
             self.sending.push(key);
-        } else if let Some((lane, end)) = self.seats[key].outgoing(self.wire_size)
-            && let Err(error) = lane.send(end, &mut self.buffer)
+        } else if let Some((stream, end)) = self.seats[key].outgoing(self.wire_size)
+            && let Err(error) = stream.send(end, &mut self.buffer)
         {
             return self.fail(key, &error);
         }
@@ -185,11 +185,11 @@ impl Worker<'_> {
 
     /// Gives what was started to the ring, as far as there is room.
     fn hand_over(&mut self, key: usize) {
-        let Some((lane, end)) = self.seats[key].outgoing(self.wire_size) else { return };
+        let Some((stream, end)) = self.seats[key].outgoing(self.wire_size) else { return };
         let Some(ring) = &mut self.ring else { return };
-        while lane.sent() < end {
-            let left = usize::try_from(end - lane.sent()).unwrap_or(usize::MAX);
-            if ring.send(key, left, |piece| lane.fill(piece)) == 0 {
+        while stream.sent() < end {
+            let left = usize::try_from(end - stream.sent()).unwrap_or(usize::MAX);
+            if ring.send(key, left, |piece| stream.fill(piece)) == 0 {
                 break;
             }
         }

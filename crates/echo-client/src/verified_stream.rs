@@ -9,21 +9,21 @@ use mio::net::TcpStream;
 use crate::Error;
 
 /// How much of a wrong answer is kept to be shown.
-const BEGINNING: usize = 64;
+const EXCERPT_LEN: usize = 64;
 
 /// A non-blocking connection on which every byte is checked. It keeps two counts and no bytes: what was
 /// sent can be made again.
 #[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) stream: TcpStream,
-    stream_of_messages: TestStream,
+pub(crate) struct VerifiedStream {
+    pub(crate) socket: TcpStream,
+    messages: TestStream,
     sent: u64,
     received: u64,
 }
 
-impl Lane {
-    pub(crate) fn new(stream: TcpStream, stream_of_messages: TestStream) -> Self {
-        Self { stream, stream_of_messages, sent: 0, received: 0 }
+impl VerifiedStream {
+    pub(crate) fn new(socket: TcpStream, messages: TestStream) -> Self {
+        Self { socket, messages, sent: 0, received: 0 }
     }
 
     /// Bytes sent so far.
@@ -45,8 +45,8 @@ impl Lane {
         while self.sent < end {
             let length = (end - self.sent).min(buffer.len() as u64) as usize;
             let piece = &mut buffer[..length];
-            self.stream_of_messages.fill(self.sent, piece);
-            match self.stream.write(piece) {
+            self.messages.fill(self.sent, piece);
+            match self.socket.write(piece) {
                 Ok(count) => self.sent += count as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -65,8 +65,8 @@ impl Lane {
     /// [`Error::Closed`] if it ended between messages, [`Error::Lost`].
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
         loop {
-            return match self.stream.read(buffer) {
-                Ok(0) => Err(self.ended()),
+            return match self.socket.read(buffer) {
+                Ok(0) => Err(self.eof_error()),
                 Ok(count) => self.check(&buffer[..count]).map(|()| Some(count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -77,12 +77,12 @@ impl Lane {
 
     /// Writes what is to be sent next; with that it counts as sent.
     pub(crate) fn fill(&mut self, piece: &mut [u8]) {
-        self.stream_of_messages.fill(self.sent, piece);
+        self.messages.fill(self.sent, piece);
         self.sent += piece.len() as u64;
     }
 
     /// The last so many bytes were not sent after all.
-    pub(crate) fn take_back(&mut self, count: u64) {
+    pub(crate) fn rewind(&mut self, count: u64) {
         // Only who guesses what is to come sends back more than was sent; it is not sent again then, and
         // the guess has no echo.
         self.sent = self.sent.saturating_sub(count).max(self.received);
@@ -95,7 +95,7 @@ impl Lane {
     /// [`Error::Reply`] if it is not what was sent.
     pub(crate) fn check(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let owed = (self.sent - self.received).min(bytes.len() as u64) as usize;
-        let fault = match self.stream_of_messages.check(self.received, &bytes[..owed]) {
+        let fault = match self.messages.check(self.received, &bytes[..owed]) {
             Err(mismatch) => ReplyError::Differs(mismatch),
             Ok(()) if owed < bytes.len() => {
                 ReplyError::Surplus { sent: self.sent, found: bytes[owed] }
@@ -111,17 +111,17 @@ impl Lane {
             ReplyError::Differs(mismatch) => mismatch.offset,
             _ => self.sent,
         };
-        let beginning = first.then(|| bytes[..bytes.len().min(BEGINNING)].to_owned());
-        Err(Error::Reply { fault, beginning })
+        let excerpt = first.then(|| bytes[..bytes.len().min(EXCERPT_LEN)].to_owned());
+        Err(Error::Reply { fault, excerpt })
     }
 
     /// The server has ended the connection.
-    pub(crate) fn ended(&self) -> Error {
+    pub(crate) fn eof_error(&self) -> Error {
         let (received, sent) = (self.received, self.sent);
         if received == sent {
             return Error::Closed { bytes: sent };
         }
-        Error::Reply { fault: ReplyError::Short { received, sent }, beginning: None }
+        Error::Reply { fault: ReplyError::Short { received, sent }, excerpt: None }
     }
 
     /// The connection broke.
@@ -133,6 +133,6 @@ impl Lane {
 /// Whether a connection that was just made leads to itself. Where nobody listens on a port that is also
 /// free for outgoing connections, TCP can do that (RFC 9293, 3.5: simultaneous open), and it would
 /// be a perfect echo.
-pub(crate) fn leads_to_itself(local: io::Result<SocketAddr>, peer: SocketAddr) -> bool {
+pub(crate) fn is_self_connect(local: io::Result<SocketAddr>, peer: SocketAddr) -> bool {
     local.is_ok_and(|local| local == peer)
 }
