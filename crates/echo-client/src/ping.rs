@@ -17,9 +17,9 @@ use crate::verified_stream::VerifiedStream;
 use crate::{Config, Error};
 
 /// What is sent or received at once.
-const PIECE: usize = 64 * 1024;
+const BUFFER_LEN: usize = 64 * 1024;
 /// The shortest time between two attempts to connect again.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// What to send, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub struct Outage {
     /// When the first message was sent, or due, that had no echo.
     pub since: Instant,
     /// From then until there was an echo again, or as far as it has come.
-    pub away: Duration,
+    pub duration: Duration,
     /// The number of that message.
     pub first: u64,
     /// The number of the last one.
@@ -99,7 +99,7 @@ pub fn run(
     ping: &Ping,
     mut observe: impl FnMut(Event) -> ControlFlow<()>,
 ) -> Result<(), Error> {
-    let mut link = Some(Link::open(config, ping, 0, &mut observe)?);
+    let mut connection = Some(PingConnection::open(config, ping, 0, &mut observe)?);
     let mut outage: Option<Outage> = None;
     let mut due = Instant::now();
     for seq in 1..=ping.count.unwrap_or(u64::MAX) {
@@ -107,29 +107,29 @@ pub fn run(
         let sent_at = Instant::now();
         due = sent_at + ping.interval;
         let _ = observe(Event::Sending { seq });
-        let result = match &mut link {
-            Some(link) => link.round_trip(config.timeout),
-            None => Link::open(config, ping, seq, &mut observe)
-                .and_then(|opened| link.insert(opened).round_trip(config.timeout)),
+        let result = match &mut connection {
+            Some(connection) => connection.round_trip(config.timeout),
+            None => PingConnection::open(config, ping, seq, &mut observe)
+                .and_then(|opened| connection.insert(opened).round_trip(config.timeout)),
         };
-        let flow = match result {
+        let control = match result {
             Ok(time) => {
                 if let Some(outage) = outage.take() {
-                    let away = outage.since.elapsed();
-                    let _ = observe(Event::Recovered { outage: Outage { away, ..outage } });
+                    let duration = outage.since.elapsed();
+                    let _ = observe(Event::Recovered { outage: Outage { duration, ..outage } });
                 }
                 observe(Event::Reply { seq, time })
             }
             Err(error) => {
-                link = None;
-                due = due.max(sent_at + RETRY);
+                connection = None;
+                due = due.max(sent_at + RETRY_DELAY);
                 let so_far = outage.get_or_insert(Outage::of(seq, sent_at));
-                (so_far.last, so_far.away) = (seq, so_far.since.elapsed());
-                let flow = observe(Event::Failed { seq, error, outage: *so_far });
-                if ping.reconnect { flow } else { ControlFlow::Break(()) }
+                (so_far.last, so_far.duration) = (seq, so_far.since.elapsed());
+                let control = observe(Event::Failed { seq, error, outage: *so_far });
+                if ping.reconnect { control } else { ControlFlow::Break(()) }
             }
         };
-        if flow.is_break() {
+        if control.is_break() {
             break;
         }
     }
@@ -139,12 +139,12 @@ pub fn run(
 impl Outage {
     /// One that begins with the message `seq`.
     fn of(seq: u64, since: Instant) -> Self {
-        Self { since, away: Duration::ZERO, first: seq, last: seq }
+        Self { since, duration: Duration::ZERO, first: seq, last: seq }
     }
 }
 
 /// A connection, and the wait for something to happen on it.
-struct Link {
+struct PingConnection {
     stream: VerifiedStream,
     poll: Poll,
     events: Events,
@@ -152,7 +152,7 @@ struct Link {
     wire_size: u64,
 }
 
-impl Link {
+impl PingConnection {
     /// Connects and says so. `number` tells the connections apart.
     fn open(
         config: &Config,
@@ -164,10 +164,10 @@ impl Link {
         let (stream, peer) = connect(config)?;
         let took = started.elapsed();
         let messages = TestStream::new(number, ping.framing, ping.size);
-        let link = Self::new(stream, messages).map_err(Error::Setup)?;
+        let connection = Self::new(stream, messages).map_err(Error::Setup)?;
         // Whether to go on is asked again with the first reply.
         let _ = observe(Event::Connected { peer, took });
-        Ok(link)
+        Ok(connection)
     }
 
     fn new(stream: std::net::TcpStream, messages: TestStream) -> io::Result<Self> {
@@ -176,7 +176,7 @@ impl Link {
         let mut stream = VerifiedStream::new(TcpStream::from_std(stream), messages);
         let both = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream.socket, Token(0), both)?;
-        let (events, buffer) = (Events::with_capacity(1), vec![0; PIECE]);
+        let (events, buffer) = (Events::with_capacity(1), vec![0; BUFFER_LEN]);
         Ok(Self { stream, poll, events, buffer, wire_size: messages.wire_size() })
     }
 
@@ -186,17 +186,17 @@ impl Link {
         self.stream.receive(&mut self.buffer)?;
         let end = self.stream.sent() + self.wire_size;
         let started = Instant::now();
-        let mut heard = started;
+        let mut last_byte_at = started;
         loop {
             self.stream.send(end, &mut self.buffer)?;
             while self.stream.receive(&mut self.buffer)?.is_some() {
-                heard = Instant::now();
+                last_byte_at = Instant::now();
                 // Not one `receive` more: a server may end the connection behind its echo.
                 if self.stream.received() == end {
-                    return Ok(heard - started);
+                    return Ok(last_byte_at - started);
                 }
             }
-            let left = timeout.saturating_sub(heard.elapsed());
+            let left = timeout.saturating_sub(last_byte_at.elapsed());
             if left.is_zero() {
                 let (received, sent) = (self.stream.received(), self.stream.sent());
                 return Err(Error::Timeout { after: timeout, received, sent });
@@ -225,7 +225,7 @@ pub struct Summary {
     /// The times without an echo, but no more than the first hundred of them.
     pub outages: Vec<Outage>,
     /// How many there were in all.
-    pub outages_in_all: u64,
+    pub outage_count: u64,
     /// The one that has not ended.
     pub outage: Option<Outage>,
 }
@@ -257,17 +257,17 @@ impl Times {
 }
 
 /// Outages that a summary keeps.
-const OUTAGES: usize = 100;
+const MAX_OUTAGES: usize = 100;
 
 impl Summary {
     /// Takes an event into account.
-    pub fn note(&mut self, event: &Event) {
+    pub fn record(&mut self, event: &Event) {
         match event {
             Event::Connected { took, .. } => self.connects.record(*took),
             Event::Recovered { outage } => {
                 self.outage = None;
-                self.outages_in_all += 1;
-                if self.outages.len() < OUTAGES {
+                self.outage_count += 1;
+                if self.outages.len() < MAX_OUTAGES {
                     self.outages.push(*outage);
                 }
             }

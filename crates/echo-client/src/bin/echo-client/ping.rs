@@ -19,12 +19,12 @@ use crate::print::print_line;
 use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
 
 /// Replies from which on percentiles are shown.
-const ENOUGH: u64 = 100;
+const MIN_FOR_PERCENTILES: u64 = 100;
 /// Events that may wait to be printed.
-const EVENTS: usize = 1024;
+const EVENT_QUEUE_LEN: usize = 1024;
 
 /// What the terminal hears of.
-enum News {
+enum UiEvent {
     Event(Event),
     /// SIGQUIT.
     Status,
@@ -37,33 +37,35 @@ enum News {
 /// back right.
 pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(&ping, options);
-    let (under_way, interrupted) = (Arc::new(UnderWay::default()), Arc::default());
-    let news = start(config, ping, Arc::clone(&under_way), Arc::clone(&interrupted))?;
+    let (current, interrupted) = (Arc::new(CurrentProbe::default()), Arc::default());
+    let events = start(config, ping, Arc::clone(&current), Arc::clone(&interrupted))?;
     let deadline = options.deadline().map(|deadline| Instant::now() + deadline);
     // Both are looked at before each event, of which there may be more than can be printed.
     while !interrupted.load(Ordering::Relaxed)
         && deadline.is_none_or(|deadline| Instant::now() < deadline)
     {
         let next = match deadline {
-            Some(deadline) => news.recv_timeout(deadline.saturating_duration_since(Instant::now())),
-            None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(deadline) => {
+                events.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            }
+            None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match next {
-            Ok(News::Event(event)) => {
-                if let Err(error) = report.tell(&event) {
-                    return report.without_reader(error);
+            Ok(UiEvent::Event(event)) => {
+                if let Err(error) = report.print(&event) {
+                    return report.output_error(error);
                 }
             }
-            Ok(News::Status) => report.status(),
+            Ok(UiEvent::Status) => report.status(),
             // Without a connection to begin with there is nothing to sum up.
-            Ok(News::End(Err(error))) => return Err(error.into()),
-            Ok(News::Interrupted | News::End(Ok(()))) | Err(_) => break,
+            Ok(UiEvent::End(Err(error))) => return Err(error.into()),
+            Ok(UiEvent::Interrupted | UiEvent::End(Ok(()))) | Err(_) => break,
         }
     }
-    report.give_up(under_way.message());
-    match report.conclude() {
-        Ok(()) => Ok(report.verdict()),
-        Err(error) => report.without_reader(error),
+    report.count_pending(current.message());
+    match report.print_summary() {
+        Ok(()) => Ok(report.exit_code()),
+        Err(error) => report.output_error(error),
     }
 }
 
@@ -71,48 +73,48 @@ pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::
 fn start(
     config: Config,
     ping: Ping,
-    under_way: Arc<UnderWay>,
+    current: Arc<CurrentProbe>,
     interrupted: Arc<AtomicBool>,
-) -> anyhow::Result<Receiver<News>> {
+) -> anyhow::Result<Receiver<UiEvent>> {
     // Where lines cannot be printed as fast as echoes come, the next message waits, as with ping(8).
-    let (sender, news) = mpsc::sync_channel(EVENTS);
+    let (sender, events) = mpsc::sync_channel(EVENT_QUEUE_LEN);
     let signals = sender.clone();
     let on_signal = move |signal| {
-        let told = if signal == SIGQUIT {
-            News::Status
+        let event = if signal == SIGQUIT {
+            UiEvent::Status
         } else if interrupted.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED)
         } else {
-            News::Interrupted
+            UiEvent::Interrupted
         };
         // Where there is no place for it, whoever takes the events away is awake.
-        let _ = signals.try_send(told);
+        let _ = signals.try_send(event);
     };
     on_each_signal(on_signal).context("cannot wait for signals")?;
     let pinging = move || {
         let result = ping::run(&config, &ping, |event| {
             if let Event::Sending { seq } = event {
-                under_way.set(seq);
+                current.set(seq);
                 return ControlFlow::Continue(());
             }
-            match sender.send(News::Event(event)) {
+            match sender.send(UiEvent::Event(event)) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             }
         });
         // If nobody listens any more, the program is at its end.
-        let _ = sender.send(News::End(result));
+        let _ = sender.send(UiEvent::End(result));
     };
     thread::Builder::new().name("ping".to_owned()).spawn(pinging).map_err(Error::Setup)?;
-    Ok(news)
+    Ok(events)
 }
 
 /// The latest message and when it was sent. It is not told through the channel, which would wake the
 /// terminal's thread just when the echo is to be timed.
 #[derive(Default)]
-struct UnderWay(Mutex<Option<(u64, Instant)>>);
+struct CurrentProbe(Mutex<Option<(u64, Instant)>>);
 
-impl UnderWay {
+impl CurrentProbe {
     fn set(&self, seq: u64) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((seq, Instant::now()));
     }
@@ -147,8 +149,8 @@ impl Report {
         }
     }
 
-    fn tell(&mut self, event: &Event) -> io::Result<()> {
-        self.summary.note(event);
+    fn print(&mut self, event: &Event) -> io::Result<()> {
+        self.summary.record(event);
         match event {
             // One that is made again is told of when it echoes.
             Event::Connected { peer, .. } if self.peer.replace(*peer).is_some() => Ok(()),
@@ -157,10 +159,10 @@ impl Report {
                 self.line(&format!("PING {peer}: {size} bytes, connected in {took} ms"))
             }
             Event::Recovered { outage } => {
-                let Outage { away, first, last, .. } = outage;
-                let (away, lost) = (away.as_secs_f64(), last + 1 - first);
+                let Outage { duration, first, last, .. } = outage;
+                let (duration, lost) = (duration.as_secs_f64(), last + 1 - first);
                 let peer = self.peer.expect("an echo comes on a connection");
-                self.line(&format!("{peer} echoes again, {away:.3} s away, {lost} lost"))
+                self.line(&format!("{peer} echoes again, {duration:.3} s away, {lost} lost"))
             }
             Event::Reply { .. } if self.quiet => Ok(()),
             Event::Reply { seq, time } => {
@@ -183,7 +185,7 @@ impl Report {
     }
 
     /// At the end, counts a message as lost that is under way for longer than any echo took.
-    fn give_up(&mut self, latest: Option<(u64, Instant)>) {
+    fn count_pending(&mut self, latest: Option<(u64, Instant)>) {
         let Some((seq, sent_at)) = latest else { return };
         let longest = Duration::from_nanos(self.summary.times.max_ns);
         if seq > self.summary.transmitted && sent_at.elapsed() > longest {
@@ -202,7 +204,7 @@ impl Report {
         let _ = writeln!(io::stderr(), "{line}");
     }
 
-    fn conclude(&self) -> io::Result<()> {
+    fn print_summary(&self) -> io::Result<()> {
         let Summary { transmitted, received, times, connects, .. } = &self.summary;
         if let Some(peer) = self.peer {
             print_line("")?;
@@ -216,7 +218,7 @@ impl Report {
             let (figures, mdev) = (min_avg_max(times), ms_of_ns(times.histogram.stdev()));
             print_line(&format!("rtt min/avg/max/mdev = {figures}/{mdev} ms"))?;
         }
-        if *received >= ENOUGH {
+        if *received >= MIN_FOR_PERCENTILES {
             let at = |quantile| ms_of_ns(times.histogram.value_at_quantile(quantile) as f64);
             let figures = [0.5, 0.99].map(at);
             print_line(&format!("rtt p50/p99 = {} ms", figures.join("/")))?;
@@ -229,36 +231,36 @@ impl Report {
                 print_line(&format!("connect min/avg/max = {times} ms, {count} connections"))?;
             }
         }
-        self.conclude_outages()
+        self.print_outages()
     }
 
-    fn conclude_outages(&self) -> io::Result<()> {
-        let Summary { outages, outages_in_all, outage, .. } = &self.summary;
+    fn print_outages(&self) -> io::Result<()> {
+        let Summary { outages, outage_count, outage, .. } = &self.summary;
         for outage in outages {
             print_line(&self.outage(outage))?;
         }
-        let untold = outages_in_all - outages.len() as u64;
-        if untold > 0 {
-            print_line(&format!("and {untold} more"))?;
+        let omitted = outage_count - outages.len() as u64;
+        if omitted > 0 {
+            print_line(&format!("and {omitted} more"))?;
         }
         if let Some(outage) = outage {
-            let so_far = Outage { away: outage.since.elapsed(), ..*outage };
+            let so_far = Outage { duration: outage.since.elapsed(), ..*outage };
             print_line(&format!("{}, and not at its end", self.outage(&so_far)))?;
         }
         Ok(())
     }
 
     /// What the exit code says.
-    fn verdict(&self) -> ExitCode {
+    fn exit_code(&self) -> ExitCode {
         let all_came = self.summary.received > 0 && self.summary.lost() == 0;
         ExitCode::from(u8::from(!all_came))
     }
 
     /// The end of a run of which nobody can be told. That the reader of stdout has left is no failure of
     /// the echo.
-    fn without_reader(&self, error: io::Error) -> anyhow::Result<ExitCode> {
+    fn output_error(&self, error: io::Error) -> anyhow::Result<ExitCode> {
         match error.kind() {
-            ErrorKind::BrokenPipe => Ok(self.verdict()),
+            ErrorKind::BrokenPipe => Ok(self.exit_code()),
             _ => Err(error).context("cannot write to stdout"),
         }
     }
@@ -266,8 +268,8 @@ impl Report {
     fn outage(&self, outage: &Outage) -> String {
         let since = self.started_at + outage.since.saturating_duration_since(self.started);
         let since = humantime::format_rfc3339_millis(since);
-        let Outage { first, last, away, .. } = outage;
-        format!("outage {:.3} s from {since}, seq {first} to {last}", away.as_secs_f64())
+        let Outage { first, last, duration, .. } = outage;
+        format!("outage {:.3} s from {since}, seq {first} to {last}", duration.as_secs_f64())
     }
 
     fn loss(&self) -> String {
