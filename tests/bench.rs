@@ -148,10 +148,10 @@ fn each_fault_is_reported_as_what_it_is_with_connection_and_offset(engine: &str)
         let causes = serde_json::to_value(result.causes).unwrap();
         assert_eq!(causes[cause], 1, "{cause} {text}: {result:?}");
         assert_eq!((result.failed, result.incidents.len()), (1, 1), "{cause} {text}: {result:?}");
-        let incident = &result.incidents[0];
-        assert_eq!((incident.connection, incident.cause.as_str()), (2, cause), "{incident:?}");
-        assert!(incident.text.contains(text), "{incident:?}");
-        assert_eq!(incident.offset, offset, "{incident:?}");
+        let failure = &result.incidents[0];
+        assert_eq!((failure.connection, failure.cause.as_str()), (2, cause), "{failure:?}");
+        assert!(failure.text.contains(text), "{failure:?}");
+        assert_eq!(failure.offset, offset, "{failure:?}");
         // All of what came before a surplus was right.
         let lost = if cause == "surplus" { 0 } else { 2000 - offset };
         assert_eq!((result.loss, result.missing_bytes), (u64::from(lost > 0), lost), "{result:?}");

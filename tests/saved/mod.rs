@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use echo_client::distribution::{Distribution, histogram};
-use echo_client::run::{Fairness, Figures, Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings};
+use echo_client::run::{Fairness, Interval, Loop, Machine, Metrics, Run, SCHEMA_VERSION, Settings};
 use echo_test_support::{Finished, Process, command};
 use hdrhistogram::Histogram;
 use serde_json::Value;
@@ -86,7 +86,7 @@ pub(crate) fn run(latencies: impl IntoIterator<Item = u64>) -> Run {
         settings: settings(),
         intervals: vec![interval(0.0), interval(1.0)],
         gates: Vec::new(),
-        result: Figures {
+        result: Metrics {
             seconds: 2.0,
             echoes: times.len(),
             rate: times.len() as f64 / 2.0,
@@ -99,7 +99,7 @@ pub(crate) fn run(latencies: impl IntoIterator<Item = u64>) -> Run {
             cpu_us_per_echo: Some(2.0),
             busy: Some(0.5),
             retransmits: Some(0),
-            ..Figures::default()
+            ..Metrics::default()
         },
     }
 }

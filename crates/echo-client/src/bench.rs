@@ -9,7 +9,7 @@
 //! would be for a user who came at that time ("coordinated omission", G. Tene).
 
 mod engine;
-mod figures;
+mod metrics;
 mod pacing;
 mod plan;
 mod record;
@@ -32,13 +32,13 @@ use echo_proto::TestStream;
 use hdrhistogram::Histogram;
 
 pub use self::engine::{Engine, UnknownEngine};
-use self::figures::{figures, interval, settings};
+use self::metrics::{interval, metrics, settings};
 pub use self::plan::{Arrivals, Length, Plan, UnknownArrivals};
 use self::record::{Record, Tally};
 use self::worker::Worker;
 use crate::client::{addresses, connect};
 use crate::error::ConnectFailure;
-use crate::run::{Figures, Interval, Run, SCHEMA_VERSION};
+use crate::run::{Interval, Metrics, Run, SCHEMA_VERSION};
 use crate::{Config, Error, system};
 
 /// What the collecting thread tells as it goes.
@@ -148,14 +148,14 @@ pub fn run(
             started: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             machine: system::machine(),
             settings: settings(&shared),
-            result: Figures::default(),
+            result: Metrics::default(),
             intervals: Vec::new(),
             gates: Vec::new(),
         };
         observe(Event::Started(&run));
         gate.0.open();
         let (total, tally, intervals) = collect(&shared, &messages, &mut observe);
-        run.result = figures(plan, wire_size, &total, tally);
+        run.result = metrics(plan, wire_size, &total, tally);
         run.intervals = intervals;
         Ok(run)
     })

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::figure::{Figure, UnknownFigure};
-use crate::run::{Figures, Verdict};
+use crate::metric::{Metric, UnknownMetric};
+use crate::run::{GateResult, Metrics};
 
 /// A condition under which a run has failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
     /// As given.
     text: String,
-    figure: Figure,
+    metric: Metric,
     comparison: Comparison,
     /// In the unit of the figure.
     limit: f64,
@@ -29,9 +29,9 @@ enum Comparison {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GateError {
     /// It is not a name, a comparison and a value.
-    Shape,
+    Syntax,
     /// No figure is called so.
-    Name(UnknownFigure),
+    Metric(UnknownMetric),
     /// The value does not fit the figure.
     Value {
         /// The value as given.
@@ -45,8 +45,8 @@ impl Gate {
     /// Holds the condition against the figures. A figure that there is not fails it too: nobody should
     /// take what was not measured for good.
     #[must_use]
-    pub fn judge(&self, figures: &Figures) -> Verdict {
-        let value = self.figure.of(figures);
+    pub fn check(&self, metrics: &Metrics) -> GateResult {
+        let value = self.metric.of(metrics);
         let failed = value.is_none_or(|value| match self.comparison {
             Comparison::Above => value > self.limit,
             Comparison::AtLeast => value >= self.limit,
@@ -54,7 +54,7 @@ impl Gate {
             Comparison::AtMost => value <= self.limit,
         });
         let (gate, limit) = (self.text.clone(), self.limit);
-        Verdict { gate, value, limit, is_time: self.figure.is_time(), failed }
+        GateResult { gate, value, limit, is_time: self.metric.is_time(), failed }
     }
 }
 
@@ -62,7 +62,7 @@ impl FromStr for Gate {
     type Err = GateError;
 
     fn from_str(text: &str) -> Result<Self, GateError> {
-        let at = text.find(['<', '>']).ok_or(GateError::Shape)?;
+        let at = text.find(['<', '>']).ok_or(GateError::Syntax)?;
         let (name, rest) = text.split_at(at);
         let (comparison, value) = match rest.as_bytes() {
             [b'>', b'=', ..] => (Comparison::AtLeast, &rest[2..]),
@@ -71,11 +71,11 @@ impl FromStr for Gate {
             _ => (Comparison::Below, &rest[1..]),
         };
         let (name, value) = (name.trim(), value.trim());
-        let figure: Figure = name.parse().map_err(GateError::Name)?;
-        let is_time = figure.is_time();
+        let metric: Metric = name.parse().map_err(GateError::Metric)?;
+        let is_time = metric.is_time();
         let limit = if is_time { microseconds(value) } else { number(value) };
         let limit = limit.ok_or_else(|| GateError::Value { value: value.to_owned(), is_time })?;
-        Ok(Self { text: text.to_owned(), figure, comparison, limit })
+        Ok(Self { text: text.to_owned(), metric, comparison, limit })
     }
 }
 
@@ -110,8 +110,10 @@ fn finite(text: &str) -> Option<f64> {
 impl fmt::Display for GateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Shape => f.write_str("write a figure, a comparison and a value, such as p99>2ms"),
-            Self::Name(unknown) => unknown.fmt(f),
+            Self::Syntax => {
+                f.write_str("write a figure, a comparison and a value, such as p99>2ms")
+            }
+            Self::Metric(unknown) => unknown.fmt(f),
             Self::Value { value, is_time: true } => {
                 write!(f, "{value:?} is no time; write 50us, 2ms or 1.5s")
             }
@@ -129,15 +131,15 @@ mod tests {
     use super::*;
     use crate::distribution::{Distribution, histogram};
 
-    fn figures() -> Figures {
+    fn metrics() -> Metrics {
         let mut times = histogram();
         times.record_n(3_000_000, 1000).unwrap();
         let latency = Distribution::of(&times);
-        Figures { latency, loss: 2, rate: 40_000.0, ..Figures::default() }
+        Metrics { latency, loss: 2, rate: 40_000.0, ..Metrics::default() }
     }
 
     fn fails(gate: &str) -> bool {
-        gate.parse::<Gate>().unwrap().judge(&figures()).failed
+        gate.parse::<Gate>().unwrap().check(&metrics()).failed
     }
 
     #[test]
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_is_no_gate_is_refused_with_what_there_is() {
-        assert_eq!("p99".parse::<Gate>(), Err(GateError::Shape));
+        assert_eq!("p99".parse::<Gate>(), Err(GateError::Syntax));
         let error = "p98>1ms".parse::<Gate>().unwrap_err().to_string();
         assert!(error.contains("\"p98\"") && error.contains("p99.99, "), "{error}");
         for wrong in ["p99>2", "p99>2parsecs", "rate<50ms", "loss>", "loss>-1", "p99>NaNms"] {

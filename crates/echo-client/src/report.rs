@@ -22,7 +22,7 @@ pub use drawing::{MOST_IN_A_PICTURE, draw, draw_curves};
 pub use error::Error;
 pub use load::{load, printable};
 pub use merge::merge;
-pub use table::{Figure, Setting, Table};
+pub use table::{MetricRow, Setting, Table};
 
 /// Something that was measured and saved.
 #[derive(Clone, Debug, PartialEq)]

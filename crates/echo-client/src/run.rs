@@ -28,11 +28,11 @@ pub struct Run {
     /// What was asked for.
     pub settings: Settings,
     /// What came of it.
-    pub result: Figures,
+    pub result: Metrics,
     /// The same, interval by interval.
     pub intervals: Vec<Interval>,
     /// The conditions that were asked for with `--fail-if`.
-    pub gates: Vec<Verdict>,
+    pub gates: Vec<GateResult>,
 }
 
 /// The machine that the load came from.
@@ -105,7 +105,7 @@ pub enum Loop {
 /// What came of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Figures {
+pub struct Metrics {
     /// How long it was measured.
     pub seconds: f64,
     /// Messages that came back right in that time.
@@ -134,7 +134,7 @@ pub struct Figures {
     /// The causes of it.
     pub causes: Causes,
     /// The first failures, in words.
-    pub incidents: Vec<Incident>,
+    pub incidents: Vec<Failure>,
     /// How evenly the echoes fall on the connections.
     pub fairness: Fairness,
     /// The client's processor time for each echo; none where the system does not tell.
@@ -172,7 +172,7 @@ pub struct Causes {
 
 impl Causes {
     /// The name and the counter for an error.
-    pub(crate) fn of(&mut self, error: &Error) -> (&'static str, &mut u64) {
+    pub(crate) fn counter(&mut self, error: &Error) -> (&'static str, &mut u64) {
         match error {
             Error::Reply { fault: ReplyError::Surplus { .. }, .. } => {
                 ("surplus", &mut self.surplus)
@@ -188,7 +188,7 @@ impl Causes {
     }
 
     /// Together with those of another run, or of another part of this one.
-    pub(crate) fn and(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             connect: self.connect + other.connect,
             changed: self.changed + other.changed,
@@ -203,7 +203,7 @@ impl Causes {
 /// One failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Incident {
+pub struct Failure {
     /// The connection's number, from 1.
     pub connection: usize,
     /// Microseconds since messages were first sent.
@@ -252,7 +252,7 @@ pub struct Interval {
 /// What became of a condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Verdict {
+pub struct GateResult {
     /// The condition as given.
     pub gate: String,
     /// The figure that it speaks of, in the unit of its JSON name; none where it was not measured.

@@ -7,10 +7,10 @@ use hdrhistogram::Histogram;
 
 use crate::Error;
 use crate::distribution::histogram;
-use crate::run::{Causes, Incident};
+use crate::run::{Causes, Failure};
 
 /// Failures that are told in words; more are only counted.
-const INCIDENTS: usize = 10;
+const MAX_FAILURES: usize = 10;
 
 /// The latencies of a time span, in nanoseconds.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub(super) struct Tally {
     pub(super) connect: Histogram<u64>,
     pub(super) failed: u64,
     pub(super) causes: Causes,
-    pub(super) incidents: Vec<Incident>,
+    pub(super) incidents: Vec<Failure>,
     /// Echoes in the window, by connection.
     pub(super) shares: Vec<u64>,
     /// Processor time in the window, and the highest share of one thread's time.
@@ -102,12 +102,12 @@ impl Tally {
     /// A connection failed, `at` microseconds into the run, after `offset` bytes that came back right.
     pub(super) fn failure(&mut self, connection: usize, at: u64, offset: u64, error: &Error) {
         self.failed += 1;
-        let (cause, count) = self.causes.of(error);
+        let (cause, count) = self.causes.counter(error);
         *count += 1;
-        if self.incidents.len() < INCIDENTS {
+        if self.incidents.len() < MAX_FAILURES {
             let (cause, text) = (cause.to_owned(), error.to_string());
             let connection = connection + 1;
-            self.incidents.push(Incident { connection, at_us: at, offset, cause, text });
+            self.incidents.push(Failure { connection, at_us: at, offset, cause, text });
         }
     }
 
@@ -127,10 +127,10 @@ impl Tally {
         self.unsent += other.unsent;
         self.connect.add(&other.connect).expect("all histograms have the same bounds");
         self.failed += other.failed;
-        self.causes = self.causes.and(other.causes);
+        self.causes = self.causes.plus(other.causes);
         self.incidents.extend(other.incidents);
-        self.incidents.sort_by_key(|incident| incident.at_us);
-        self.incidents.truncate(INCIDENTS);
+        self.incidents.sort_by_key(|failure| failure.at_us);
+        self.incidents.truncate(MAX_FAILURES);
         self.shares.extend(other.shares);
         self.cpu = sum(self.cpu, other.cpu);
         self.busy = self.busy.into_iter().chain(other.busy).reduce(f64::max);

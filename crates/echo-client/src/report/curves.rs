@@ -9,7 +9,7 @@ use super::error::Error;
 use super::grid::{Line, Unit, align};
 use super::table::{Setting, settings};
 use super::{Saved, printable};
-use crate::figure::Figure;
+use crate::metric::Metric;
 use crate::run::{Loop, Run, Settings};
 
 /// What may be varied.
@@ -42,7 +42,8 @@ pub struct Curves {
     /// What was varied.
     pub against: Against,
     /// The figure's name. Times are in microseconds.
-    pub figure: String,
+    #[serde(rename = "figure")]
+    pub metric: String,
     /// What the loads have in common, in words.
     pub conditions: String,
     /// In the order in which their first runs come.
@@ -93,9 +94,9 @@ impl Curves {
     ///
     /// A run does not have the figure, or no place, or nothing is varied, or a curve would have runs that
     /// differ in something else too.
-    pub fn of(saved: &[Saved], against: Against, figure: Option<Figure>) -> Result<Self, Error> {
-        let figure = figure.unwrap_or_else(|| fitting(saved));
-        let placed = saved.iter().map(|saved| Placed::of(saved, against, &figure));
+    pub fn of(saved: &[Saved], against: Against, metric: Option<Metric>) -> Result<Self, Error> {
+        let metric = metric.unwrap_or_else(|| fitting(saved));
+        let placed = saved.iter().map(|saved| Placed::of(saved, against, &metric));
         let placed = placed.collect::<Result<Vec<_>, _>>()?;
         let mut settings = settings(saved);
         settings.retain(|row| DECISIVE.contains(&row.setting) && row.setting != against.setting());
@@ -109,11 +110,11 @@ impl Curves {
         let curves = labels.into_iter().map(curve).collect::<Result<Vec<_>, _>>()?;
         let curves = Self {
             against,
-            figure: figure.name().to_owned(),
+            metric: metric.name().to_owned(),
             conditions: conditions(&settings, &curves),
             doubtful: placed.iter().filter(|run| run.is_doubtful).count(),
             curves,
-            unit: unit(&figure),
+            unit: unit(&metric),
         };
         match curves.places().as_slice() {
             [only] => Err(Error::Level { setting: against.setting(), value: against.shown(*only) }),
@@ -132,14 +133,14 @@ impl Curves {
 
     /// What it is all about.
     pub(super) fn heading(&self) -> String {
-        let (figure, against) = (self.figure_in_words(), self.against.in_words());
-        let mut letters = figure.chars();
+        let (metric, against) = (self.metric_in_words(), self.against.in_words());
+        let mut letters = metric.chars();
         let first = letters.next().map(|first| first.to_ascii_uppercase());
         format!("{}{} by {against}", first.unwrap_or_default(), letters.as_str())
     }
 
-    pub(super) fn figure_in_words(&self) -> String {
-        match self.figure.as_str() {
+    pub(super) fn metric_in_words(&self) -> String {
+        match self.metric.as_str() {
             "server_cpu_us_per_echo" => "server CPU time per echo".to_owned(),
             "cpu_us_per_echo" => "client CPU time per echo".to_owned(),
             "rate" => "echoes per second".to_owned(),
@@ -201,7 +202,7 @@ fn bytes(count: f64) -> String {
 }
 
 /// The figure that the runs were probably made for.
-fn fitting(saved: &[Saved]) -> Figure {
+fn fitting(saved: &[Saved]) -> Metric {
     let results = || saved.iter().filter_map(|saved| Some(&saved.run.as_ref()?.run));
     let name = if results().all(|run| run.result.server_cpu_us_per_echo.is_some()) {
         "server_cpu_us_per_echo"
@@ -214,16 +215,16 @@ fn fitting(saved: &[Saved]) -> Figure {
 }
 
 impl<'a> Placed<'a> {
-    fn of(saved: &'a Saved, against: Against, figure: &Figure) -> Result<Self, Error> {
+    fn of(saved: &'a Saved, against: Against, metric: &Metric) -> Result<Self, Error> {
         let name = || saved.name.clone();
         let nowhere = || Error::Nowhere { name: name(), setting: against.setting() };
         let Run { settings, result, .. } = &saved.run.as_ref().ok_or_else(nowhere)?.run;
-        let unmeasured = || Error::Unmeasured { name: name(), figure: figure.name().to_owned() };
+        let unmeasured = || Error::Unmeasured { name: name(), metric: metric.name().to_owned() };
         Ok(Self {
             name: &saved.name,
             label: saved.label().unwrap_or_else(|| printable(&settings.address)),
             at: against.of(settings).ok_or_else(nowhere)?,
-            value: figure.of(result).ok_or_else(unmeasured)?,
+            value: metric.of(result).ok_or_else(unmeasured)?,
             is_doubtful: result.loss > 0 || result.failed > 0 || !result.warnings.is_empty(),
         })
     }
@@ -284,10 +285,10 @@ fn conditions(settings: &[Setting], curves: &[Curve]) -> String {
     printable(&words.join(", "))
 }
 
-fn unit(figure: &Figure) -> Unit {
-    match figure.name() {
+fn unit(metric: &Metric) -> Unit {
+    match metric.name() {
         "rate" => Unit::PerSecond,
-        name if figure.is_time() || name.ends_with("us_per_echo") => Unit::Microseconds,
+        name if metric.is_time() || name.ends_with("us_per_echo") => Unit::Microseconds,
         _ => Unit::Count,
     }
 }
@@ -349,7 +350,7 @@ mod tests {
         let runs = [1, 1, 5].map(|connections| saved("a", run(connections, 1_000..=2_000)));
         let curves = Curves::of(&runs, Against::Connections, None).unwrap();
         assert!(curves.conditions.ends_with("loop closed, medians of 1 to 2 runs"), "{curves:?}");
-        assert_eq!(curves.figure, "rate");
+        assert_eq!(curves.metric, "rate");
     }
 
     #[test]

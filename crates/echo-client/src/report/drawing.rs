@@ -99,7 +99,7 @@ pub fn draw_curves(curves: &Curves) -> Result<String, Error> {
         Against::Size => Axis::sizes(curves.against.in_words(), places),
         Against::Connections | Against::Rate => Axis::counts(curves.against.in_words(), places),
     };
-    let title = curves.figure_in_words();
+    let title = curves.metric_in_words();
     let y =
         if curves.is_time() { Axis::times(&title, values) } else { Axis::numbers(&title, values) };
     let plots = vec![Plot { height: CURVES_HEIGHT, axes: [x, y], curves: points }];

@@ -63,7 +63,7 @@ pub enum Error {
         /// The run's name.
         name: String,
         /// The figure's name.
-        figure: String,
+        metric: String,
     },
     /// Runs that would be one curve differ in another setting than the one that is varied.
     Unlike {
@@ -106,7 +106,7 @@ impl Error {
             Self::Nowhere { .. } => {
                 "interval logs do not tell their settings, and without bench --rate none was asked for"
             }
-            Self::Unmeasured { figure, .. } if figure.starts_with("server_cpu") => {
+            Self::Unmeasured { metric, .. } if metric.starts_with("server_cpu") => {
                 "it takes bench --server-pid"
             }
             Self::Unmeasured { .. } => "leave the run out, or choose another --figure",
@@ -161,8 +161,8 @@ impl fmt::Display for Error {
             Self::Nowhere { name, setting } => {
                 write!(f, "{name} has no place in a curve: it does not tell `{setting}`")
             }
-            Self::Unmeasured { name, figure } => {
-                write!(f, "{name} has no {figure}: it was not measured")
+            Self::Unmeasured { name, metric } => {
+                write!(f, "{name} has no {metric}: it was not measured")
             }
             Self::Unlike { setting, runs: [(first, one), (second, other)] } => write!(
                 f,

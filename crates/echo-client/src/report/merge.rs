@@ -1,12 +1,12 @@
 //! Runs from several machines at the same time, added up to one.
 
-mod figures;
+mod metrics;
 
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 
-use self::figures::figures;
+use self::metrics::metrics;
 use super::{Error, Measured, Saved};
 use crate::distribution::histogram;
 use crate::run::{Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings};
@@ -127,7 +127,7 @@ fn sum_of_runs(parts: &[(&str, &Measured)], whole: &Saved) -> Result<Measured, E
             cpus: runs.iter().map(|run| run.machine.cpus).sum(),
         },
         settings: settings(&runs),
-        result: figures(&runs, [&whole.latency, &service, &connect], warnings),
+        result: metrics(&runs, [&whole.latency, &service, &connect], warnings),
         intervals: whole.intervals.clone(),
         // Each judged a part; what they said is among the warnings if it was bad.
         gates: Vec::new(),
@@ -193,8 +193,8 @@ fn settings(runs: &[&Run]) -> Settings {
 fn warnings(parts: &[(&str, &Measured)], whole: &Saved) -> Vec<String> {
     let mut warnings = Vec::new();
     for (name, part) in parts {
-        let failed = part.run.gates.iter().filter(|verdict| verdict.failed);
-        warnings.extend(failed.map(|verdict| format!("{name}: it failed {}", verdict.gate)));
+        let failed = part.run.gates.iter().filter(|result| result.failed);
+        warnings.extend(failed.map(|result| format!("{name}: it failed {}", result.gate)));
         warnings.extend(part.run.result.warnings.iter().map(|text| format!("{name}: {text}")));
     }
     if let Some(share) = together(parts)
@@ -247,7 +247,7 @@ fn together(parts: &[(&str, &Measured)]) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::report::samples::{run, saved};
-    use crate::run::Verdict;
+    use crate::run::GateResult;
 
     fn merged(runs: [Run; 2]) -> Result<Saved, Error> {
         let [first, second] = runs;
@@ -330,7 +330,7 @@ mod tests {
     fn warnings_and_failed_gates_of_the_parts_are_kept() {
         let mut other = run(1, 5..=9);
         other.result.warnings = vec!["short".to_owned()];
-        let gate = |gate: &str, failed| Verdict {
+        let gate = |gate: &str, failed| GateResult {
             gate: gate.to_owned(),
             value: None,
             limit: 0.0,

@@ -2,7 +2,7 @@
 
 use super::Saved;
 use crate::distribution::{Distribution, histogram};
-use crate::run::{Fairness, Figures, Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings};
+use crate::run::{Fairness, Interval, Loop, Machine, Metrics, Run, SCHEMA_VERSION, Settings};
 
 pub(super) fn saved(name: &str, run: Run) -> Saved {
     Saved::of_run(name, run).unwrap()
@@ -39,7 +39,7 @@ pub(super) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) 
         settings: settings(connections),
         intervals: vec![interval(0.0), interval(5.0)],
         gates: Vec::new(),
-        result: Figures {
+        result: Metrics {
             seconds: 10.0,
             echoes,
             rate: echoes as f64 / 10.0,
@@ -52,7 +52,7 @@ pub(super) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) 
             cpu_us_per_echo: Some(2.0),
             busy: Some(0.5),
             retransmits: Some(0),
-            ..Figures::default()
+            ..Metrics::default()
         },
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::grid::{Line, Unit, align};
 use super::{Measured, Saved};
 use crate::distribution::in_us;
-use crate::run::{Figures, Loop, Settings};
+use crate::run::{Loop, Metrics, Settings};
 
 /// What distinguishes runs, and what came of them. A figure that a run does not have is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,7 +18,8 @@ pub struct Table {
     /// What was asked for, where any run tells.
     pub settings: Vec<Setting>,
     /// What came of it.
-    pub figures: Vec<Figure>,
+    #[serde(rename = "figures")]
+    pub metrics: Vec<MetricRow>,
     /// What should be known before the figures are believed, each with the run's name.
     pub warnings: Vec<String>,
 }
@@ -34,9 +35,10 @@ pub struct Setting {
 
 /// A row of what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figure {
+pub struct MetricRow {
     /// Its name; times end in their unit.
-    pub figure: &'static str,
+    #[serde(rename = "figure")]
+    pub metric: &'static str,
     /// For each run.
     pub values: Vec<Option<f64>>,
     /// The value divided by that of the first run; none where that is zero.
@@ -51,24 +53,24 @@ impl Table {
     /// The table for these runs. Latencies without an echo are none.
     #[must_use]
     pub fn of(saved: &[Saved]) -> Self {
-        let row = |figure, label, unit, value: &dyn Fn(&Saved) -> Option<f64>| {
+        let row = |metric, label, unit, value: &dyn Fn(&Saved) -> Option<f64>| {
             let values: Vec<_> = saved.iter().map(value).collect();
             let first = values.first().copied().flatten().filter(|&first| first > 0.0);
             let ratios = values.iter().map(|value| Some((*value)? / first?)).collect();
-            Figure { figure, values, ratios, label, unit }
+            MetricRow { metric, values, ratios, label, unit }
         };
-        let latency = |figure, label, quantile| {
-            row(figure, label, Unit::Microseconds, &|saved| at(&saved.latency, quantile))
+        let latency = |metric, label, quantile| {
+            row(metric, label, Unit::Microseconds, &|saved| at(&saved.latency, quantile))
         };
-        let of_run = |figure, label, unit, value: fn(&Measured) -> Option<f64>| {
-            row(figure, label, unit, &|saved| value(saved.run.as_ref()?))
+        let of_run = |metric, label, unit, value: fn(&Measured) -> Option<f64>| {
+            row(metric, label, unit, &|saved| value(saved.run.as_ref()?))
         };
         let us = Unit::Microseconds;
         let count = Unit::Count;
         Self {
             runs: saved.iter().map(|saved| saved.name.clone()).collect(),
             settings: settings(saved),
-            figures: vec![
+            metrics: vec![
                 row("rate", "rate", Unit::PerSecond, &|saved| saved.rate),
                 latency("p50_us", "p50", 0.5),
                 latency("p90_us", "p90", 0.9),
@@ -80,11 +82,11 @@ impl Table {
                 of_run("service_p99_us", "service p99", us, |run| at(&run.service, 0.99)),
                 of_run("connect_p50_us", "connect p50", us, |run| at(&run.connect, 0.5)),
                 of_run("connect_p99_us", "connect p99", us, |run| at(&run.connect, 0.99)),
-                of_run("loss", "loss", count, |run| Some(figures(run).loss as f64)),
-                of_run("failed", "failed", count, |run| Some(figures(run).failed as f64)),
-                of_run("cpu_us_per_echo", "cpu per echo", us, |run| figures(run).cpu_us_per_echo),
+                of_run("loss", "loss", count, |run| Some(metrics(run).loss as f64)),
+                of_run("failed", "failed", count, |run| Some(metrics(run).failed as f64)),
+                of_run("cpu_us_per_echo", "cpu per echo", us, |run| metrics(run).cpu_us_per_echo),
                 of_run("server_cpu_us_per_echo", "server cpu per echo", us, |run| {
-                    figures(run).server_cpu_us_per_echo
+                    metrics(run).server_cpu_us_per_echo
                 }),
             ],
             warnings: saved.iter().flat_map(warnings).collect(),
@@ -92,7 +94,7 @@ impl Table {
     }
 }
 
-fn figures(measured: &Measured) -> &Figures {
+fn metrics(measured: &Measured) -> &Metrics {
     &measured.run.result
 }
 
@@ -101,7 +103,7 @@ fn at(histogram: &hdrhistogram::Histogram<u64>, quantile: f64) -> Option<f64> {
 }
 
 fn warnings(saved: &Saved) -> Vec<String> {
-    let found = saved.run.as_ref().map(|measured| figures(measured).warnings.as_slice());
+    let found = saved.run.as_ref().map(|measured| metrics(measured).warnings.as_slice());
     found.unwrap_or_default().iter().map(|text| format!("{}: {text}", saved.name)).collect()
 }
 
@@ -148,7 +150,7 @@ impl fmt::Display for Table {
         }
         let mut grid = vec![Line::of("", self.runs.iter().cloned().map(Some))];
         grid.extend(different.iter().map(|row| Line::of(row.setting, row.values.iter().cloned())));
-        grid.extend(self.figures.iter().filter_map(Figure::line));
+        grid.extend(self.metrics.iter().filter_map(MetricRow::line));
         align(f, &grid)?;
         for (index, warning) in self.warnings.iter().enumerate() {
             let gap = if index == 0 { "\n" } else { "" };
@@ -165,7 +167,7 @@ impl Setting {
     }
 }
 
-impl Figure {
+impl MetricRow {
     /// The row for people; `None` where no run has the figure.
     fn line(&self) -> Option<Line> {
         self.values.iter().any(Option::is_some).then_some(())?;
@@ -206,7 +208,7 @@ mod tests {
     fn what_a_run_does_not_have_has_no_value_and_no_ratio() {
         let log = Saved { run: None, ..saved("log", run(1, 1_000..=1_000)) };
         let table = Table::of(&[saved("none", run(1, [])), log]);
-        let row = |name| table.figures.iter().find(|row| row.figure == name).unwrap();
+        let row = |name| table.metrics.iter().find(|row| row.metric == name).unwrap();
         assert_eq!(
             (&row("p50_us").values[..], row("p50_us").ratios[1]),
             (&[None, Some(1.0)][..], None)

@@ -60,12 +60,12 @@ pub(crate) fn run(
     });
     live.finish();
     let mut run = run?;
-    run.gates = options.fail_if.iter().map(|gate| gate.judge(&run.result)).collect();
+    run.gates = options.fail_if.iter().map(|gate| gate.check(&run.result)).collect();
     let written = report.end(&run);
     if !report.shows_gates() || written.is_err() {
         run.gates.iter().filter(|gate| gate.failed).for_each(print_gate);
     }
-    let code = verdict(&run);
+    let code = exit_code(&run);
     match trouble.or(written.err()) {
         // That the reader of stdout has left does not change what came of the run.
         Some(error) if !has_lost_its_reader(&error) => {
@@ -77,7 +77,7 @@ pub(crate) fn run(
 }
 
 /// The exit code: a failed gate says more than that something was lost.
-fn verdict(run: &Run) -> u8 {
+fn exit_code(run: &Run) -> u8 {
     let result = &run.result;
     if run.gates.iter().any(|gate| gate.failed) {
         return GATE_FAILED;
@@ -166,16 +166,16 @@ impl Report {
 
     /// Writes the figures; to stdout where their file has no room for them, so that the run was not in vain.
     fn end(&mut self, run: &Run) -> anyhow::Result<()> {
-        let written = self.figures(run);
+        let written = self.metrics(run);
         if written.is_err() && !self.is_stdout {
             (self.output, self.is_stdout) = (Box::new(io::stdout()), true);
             // What is told is the file's error.
-            let _ = self.figures(run);
+            let _ = self.metrics(run);
         }
         written
     }
 
-    fn figures(&mut self, run: &Run) -> anyhow::Result<()> {
+    fn metrics(&mut self, run: &Run) -> anyhow::Result<()> {
         match self.format {
             Format::Text => self.write(text::report(run).trim_end()),
             Format::Json => self.write(&serde_json::to_string_pretty(run)?),

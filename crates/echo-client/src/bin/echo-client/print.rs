@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use echo_client::run::Verdict;
+use echo_client::run::GateResult;
 use echo_proto::{one_line, repr};
 
 /// The longest reply that is shown whole, in bytes.
@@ -63,19 +63,19 @@ pub(crate) fn print_error(error: &anyhow::Error, hint: Option<String>) {
 }
 
 /// What became of a gate, by how much.
-pub(crate) fn gate_line(verdict: &Verdict) -> String {
-    let Verdict { gate, value, limit, failed, is_time } = verdict;
-    let verdict = if *failed { "failed" } else { "passed" };
-    let Some(value) = value else { return format!("{gate} {verdict}: it was not measured") };
+pub(crate) fn gate_line(result: &GateResult) -> String {
+    let GateResult { gate, value, limit, failed, is_time } = result;
+    let result = if *failed { "failed" } else { "passed" };
+    let Some(value) = value else { return format!("{gate} {result}: it was not measured") };
     let shown = match value {
         us if *is_time => time(*us),
         count if count.fract() == 0.0 || *count >= 1000.0 => format!("{count:.0}"),
         ratio => format!("{ratio:.4}"),
     };
     if *limit == 0.0 {
-        return format!("{gate} {verdict}: it is {shown}");
+        return format!("{gate} {result}: it is {shown}");
     }
-    format!("{gate} {verdict}: it is {shown}, {:.2} of the limit", value / limit)
+    format!("{gate} {result}: it is {shown}, {:.2} of the limit", value / limit)
 }
 
 /// Three digits and a unit.
@@ -94,8 +94,8 @@ pub(crate) fn time(us: f64) -> String {
 }
 
 /// A failed gate, for whoever does not see the report.
-pub(crate) fn print_gate(verdict: &Verdict) {
-    let _ = writeln!(io::stderr(), "echo-client: gate {}", gate_line(verdict));
+pub(crate) fn print_gate(result: &GateResult) {
+    let _ = writeln!(io::stderr(), "echo-client: gate {}", gate_line(result));
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use echo_client::distribution::Distribution;
-use echo_client::run::{Fairness, Figures, Interval, Loop, Run, Settings};
+use echo_client::run::{Fairness, Interval, Loop, Metrics, Run, Settings};
 
 use crate::print::{gate_line, time};
 
@@ -17,7 +17,7 @@ pub(super) fn report(run: &Run) -> String {
 
 fn write_report(run: &Run, text: &mut String) -> std::fmt::Result {
     let Run { settings, result, gates, .. } = run;
-    let Figures { seconds, rate, bytes_per_second, echoes, sent, loss, .. } = result;
+    let Metrics { seconds, rate, bytes_per_second, echoes, sent, loss, .. } = result;
     writeln!(text, "{}", headline(run))?;
     writeln!(text)?;
     let megabytes = bytes_per_second / 1e6;
@@ -53,23 +53,23 @@ fn write_report(run: &Run, text: &mut String) -> std::fmt::Result {
     if let Some(retransmits) = result.retransmits {
         writeln!(text, "retransmits  {retransmits} TCP segments")?;
     }
-    for incident in &result.incidents {
-        let (connection, text_of, offset) = (incident.connection, &incident.text, incident.offset);
-        let at = incident.at_us as f64 / 1e6;
+    for failure in &result.incidents {
+        let (connection, text_of, offset) = (failure.connection, &failure.text, failure.offset);
+        let at = failure.at_us as f64 / 1e6;
         writeln!(
             text,
             "failure      connection {connection} at {at:.3} s, offset {offset}: {text_of}"
         )?;
     }
-    let untold = result.failed - result.incidents.len() as u64;
-    if untold > 0 {
-        writeln!(text, "             and {untold} more")?;
+    let omitted = result.failed - result.incidents.len() as u64;
+    if omitted > 0 {
+        writeln!(text, "             and {omitted} more")?;
     }
     for warning in &result.warnings {
         writeln!(text, "warning      {warning}")?;
     }
-    for verdict in gates {
-        writeln!(text, "gate         {}", gate_line(verdict))?;
+    for result in gates {
+        writeln!(text, "gate         {}", gate_line(result))?;
     }
     Ok(())
 }
@@ -123,7 +123,7 @@ fn counted(count: usize, thing: &str) -> String {
 }
 
 /// The table of times.
-fn times(result: &Figures, pacing: Loop, text: &mut String) -> std::fmt::Result {
+fn times(result: &Metrics, pacing: Loop, text: &mut String) -> std::fmt::Result {
     let columns = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max", "stdev"];
     let header: String = columns.map(|column| format!("{column:>9}")).concat();
     writeln!(text, "            {header}")?;
@@ -148,7 +148,7 @@ fn row(times: &Distribution) -> String {
     if times.count == 0 {
         return format!("{:>9}", "-");
     }
-    let figures = [
+    let metrics = [
         times.min_us,
         times.p50_us,
         times.p90_us,
@@ -158,10 +158,10 @@ fn row(times: &Distribution) -> String {
         times.max_us,
         times.stdev_us,
     ];
-    figures.map(|us| format!("{:>9}", time(us))).concat()
+    metrics.map(|us| format!("{:>9}", time(us))).concat()
 }
 
-fn failures(result: &Figures) -> String {
+fn failures(result: &Metrics) -> String {
     let causes = &result.causes;
     let named = [
         ("not connected", causes.connect),
@@ -182,7 +182,7 @@ fn failures(result: &Figures) -> String {
 
 #[cfg(test)]
 mod tests {
-    use echo_client::run::{Causes, Incident, Machine, SCHEMA_VERSION, Verdict};
+    use echo_client::run::{Causes, Failure, GateResult, Machine, SCHEMA_VERSION};
 
     use super::*;
 
@@ -209,9 +209,9 @@ mod tests {
             "duration_s": 10.0, "messages": null, "warmup_s": 1.0, "engine": "uring", "threads": 2,
             "busy_poll": true, "reconnect_every": 100, "timeout_s": 10.0,
         });
-        let verdict = |gate: &str, value, limit, is_time, failed| {
+        let result = |gate: &str, value, limit, is_time, failed| {
             let gate = gate.to_owned();
-            Verdict { gate, value: Some(value), limit, is_time, failed }
+            GateResult { gate, value: Some(value), limit, is_time, failed }
         };
         Run {
             schema_version: SCHEMA_VERSION,
@@ -225,7 +225,7 @@ mod tests {
                 cpus: 2,
             },
             settings: serde_json::from_value(settings).unwrap(),
-            result: Figures {
+            result: Metrics {
                 seconds: 10.0,
                 echoes: 19_994,
                 rate: 1999.4,
@@ -239,7 +239,7 @@ mod tests {
                 unsent: 4,
                 failed: 3,
                 causes: Causes { closed: 1, timeout: 2, ..Causes::default() },
-                incidents: vec![Incident {
+                incidents: vec![Failure {
                     connection: 7,
                     at_us: 1_234_567,
                     offset: 6500,
@@ -256,8 +256,8 @@ mod tests {
             },
             intervals: Vec::new(),
             gates: vec![
-                verdict("p99>200us", 68.0, 200.0, true, false),
-                verdict("loss>0", 2.0, 0.0, false, true),
+                result("p99>200us", 68.0, 200.0, true, false),
+                result("loss>0", 2.0, 0.0, false, true),
             ],
         }
     }
@@ -319,14 +319,14 @@ connections  0 made, no failure
         (settings.duration_s, settings.messages) = (None, Some(1000));
         (settings.busy_poll, settings.reconnect_every) = (false, None);
         settings.framing = "raw".to_owned();
-        run.result = Figures {
+        run.result = Metrics {
             seconds: 0.05,
             echoes: 1000,
             rate: 20_000.0,
             bytes_per_second: 1_280_000.0,
             latency: distribution(1000, 17.0),
             sent: 1000,
-            ..Figures::default()
+            ..Metrics::default()
         };
         assert_eq!(report(&run), CLOSED);
     }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use echo_client::figure::Figure;
 use echo_client::hdr_log::Unit;
+use echo_client::metric::Metric;
 use echo_client::report::Against;
 
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub(crate) struct ReportOptions {
     /// The figure for --against, by its name in the JSON, such as rate, p99 or server_cpu_us_per_echo
     /// [default: the last if all runs have it; else rate, or p99 if they were made with --rate]
     #[arg(long, env = "ECHO_FIGURE", value_name = "NAME", requires = "against")]
-    pub(crate) figure: Option<Figure>,
+    pub(crate) figure: Option<Metric>,
 
     /// Draw latency by percentile, and the rate over time, as a picture in this file; with --against
     /// the curves

@@ -5,29 +5,29 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::run::Figures;
+use crate::run::Metrics;
 
 /// A figure of a run.
 ///
 /// Its name is that of the JSON without the unit of a time: `connect.p50`, `rate`. Those of the latency need no
 /// more than `p99.9` for `latency.p99_9_us`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Figure {
+pub struct Metric {
     name: String,
-    /// Where it is in the JSON of [`Figures`].
+    /// Where it is in the JSON of [`Metrics`].
     path: Vec<String>,
 }
 
 /// No figure is called so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownFigure {
+pub struct UnknownMetric {
     /// The name as given.
     pub name: String,
     /// Those that there are.
     pub known: Vec<String>,
 }
 
-impl Figure {
+impl Metric {
     /// Its name, as short as it can be.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -42,8 +42,8 @@ impl Figure {
 
     /// What it is in a run; `None` where it was not measured, as the times of what did not happen.
     #[must_use]
-    pub fn of(&self, figures: &Figures) -> Option<f64> {
-        let json = serde_json::to_value(figures).expect("figures are plain data");
+    pub fn of(&self, metrics: &Metrics) -> Option<f64> {
+        let json = serde_json::to_value(metrics).expect("figures are plain data");
         let mut value = &json;
         for key in &self.path {
             let empty = value.get("count").is_some_and(|count| count == 0) && key != "count";
@@ -53,26 +53,26 @@ impl Figure {
     }
 }
 
-impl FromStr for Figure {
-    type Err = UnknownFigure;
+impl FromStr for Metric {
+    type Err = UnknownMetric;
 
-    fn from_str(name: &str) -> Result<Self, UnknownFigure> {
+    fn from_str(name: &str) -> Result<Self, UnknownMetric> {
         let plain = name.strip_prefix("latency.").unwrap_or(name);
         let plain = plain.strip_suffix("_us").unwrap_or(plain).replacen("9_9", "9.9", 1);
         let mut all = all();
-        match all.iter().position(|figure| figure.name == plain || figure.name == name) {
+        match all.iter().position(|metric| metric.name == plain || metric.name == name) {
             Some(index) => Ok(all.swap_remove(index)),
             None => {
-                let known = all.into_iter().map(|figure| figure.name).collect();
-                Err(UnknownFigure { name: name.to_owned(), known })
+                let known = all.into_iter().map(|metric| metric.name).collect();
+                Err(UnknownMetric { name: name.to_owned(), known })
             }
         }
     }
 }
 
 /// Every figure that is a number.
-fn all() -> Vec<Figure> {
-    let json = serde_json::to_value(Figures::default()).expect("figures are plain data");
+fn all() -> Vec<Metric> {
+    let json = serde_json::to_value(Metrics::default()).expect("figures are plain data");
     let mut all = Vec::new();
     for (key, value) in json.as_object().into_iter().flatten() {
         match value {
@@ -83,12 +83,12 @@ fn all() -> Vec<Figure> {
                         field.strip_suffix("_us").unwrap_or(field).replacen("9_9", "9.9", 1);
                     let (name, path) =
                         (format!("{prefix}{plain}"), vec![key.clone(), field.clone()]);
-                    all.push(Figure { name, path });
+                    all.push(Metric { name, path });
                 }
             }
             // A figure that is not known is null.
             Value::Number(_) | Value::Null => {
-                all.push(Figure { name: key.clone(), path: vec![key.clone()] });
+                all.push(Metric { name: key.clone(), path: vec![key.clone()] });
             }
             _ => {}
         }
@@ -96,13 +96,13 @@ fn all() -> Vec<Figure> {
     all
 }
 
-impl fmt::Display for UnknownFigure {
+impl fmt::Display for UnknownMetric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "there is no figure {:?}; there are {}", self.name, self.known.join(", "))
     }
 }
 
-impl std::error::Error for UnknownFigure {}
+impl std::error::Error for UnknownMetric {}
 
 #[cfg(test)]
 mod tests {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn every_number_of_the_figures_has_a_name() {
-        let names: Vec<_> = all().into_iter().map(|figure| figure.name).collect();
+        let names: Vec<_> = all().into_iter().map(|metric| metric.name).collect();
         for name in [
             "rate",
             "p50",
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_figure_may_be_called_as_the_json_has_it() {
-        let figure = |name: &str| name.parse::<Figure>().unwrap();
-        assert_eq!(figure("latency.p99_9_us"), figure("p99.9"));
-        assert!(figure("connect.p50").is_time() && !figure("server_cpu_us_per_echo").is_time());
+        let metric = |name: &str| name.parse::<Metric>().unwrap();
+        assert_eq!(metric("latency.p99_9_us"), metric("p99.9"));
+        assert!(metric("connect.p50").is_time() && !metric("server_cpu_us_per_echo").is_time());
     }
 }

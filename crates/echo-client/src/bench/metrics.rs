@@ -6,7 +6,7 @@ use super::Shared;
 use super::plan::{Length, Plan};
 use super::record::{Record, Tally};
 use crate::distribution::Distribution;
-use crate::run::{Fairness, Figures, Interval, Loop, Settings};
+use crate::run::{Fairness, Interval, Loop, Metrics, Settings};
 
 /// From this share of its time on, a thread is taken for the bottleneck.
 const BUSY: f64 = 0.95;
@@ -47,7 +47,7 @@ pub(super) fn settings(shared: &Shared<'_>) -> Settings {
 }
 
 /// What came of a run.
-pub(super) fn figures(plan: &Plan, wire_size: u64, total: &Record, tally: Tally) -> Figures {
+pub(super) fn metrics(plan: &Plan, wire_size: u64, total: &Record, tally: Tally) -> Metrics {
     let latency = Distribution::of(&total.latency);
     let service = total.service.as_ref().map_or_else(|| latency.clone(), Distribution::of);
     let us_per_echo = |cpu: Option<Duration>| {
@@ -61,7 +61,7 @@ pub(super) fn figures(plan: &Plan, wire_size: u64, total: &Record, tally: Tally)
     if cfg!(debug_assertions) {
         warnings.push("this is an unoptimised build: use --release to measure".to_owned());
     }
-    Figures {
+    Metrics {
         seconds,
         echoes: tally.echoes,
         rate,

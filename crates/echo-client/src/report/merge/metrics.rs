@@ -3,20 +3,20 @@
 use hdrhistogram::Histogram;
 
 use crate::distribution::Distribution;
-use crate::run::{Causes, Fairness, Figures, Incident, Run};
+use crate::run::{Causes, Failure, Fairness, Metrics, Run};
 
 /// The sum of what came of the runs. The histograms are those of latency, service and connecting.
-pub(super) fn figures(
+pub(super) fn metrics(
     runs: &[&Run],
     histograms: [&Histogram<u64>; 3],
     warnings: Vec<String>,
-) -> Figures {
+) -> Metrics {
     let all = || runs.iter().map(|run| &run.result);
     let echoes = all().map(|result| result.echoes).sum();
     let cpu_us: Option<f64> =
         all().map(|result| Some(result.cpu_us_per_echo? * result.echoes as f64)).sum();
     let [latency, service, connect] = histograms.map(Distribution::of);
-    Figures {
+    Metrics {
         seconds: all().map(|result| result.seconds).fold(0.0, f64::max),
         echoes,
         rate: all().map(|result| result.rate).sum(),
@@ -29,7 +29,7 @@ pub(super) fn figures(
         missing_bytes: all().map(|result| result.missing_bytes).sum(),
         unsent: all().map(|result| result.unsent).sum(),
         failed: all().map(|result| result.failed).sum(),
-        causes: all().map(|result| result.causes).fold(Causes::default(), Causes::and),
+        causes: all().map(|result| result.causes).fold(Causes::default(), Causes::plus),
         incidents: incidents(runs),
         fairness: fairness(runs),
         cpu_us_per_echo: cpu_us.filter(|_| echoes > 0).map(|us| us / echoes as f64),
@@ -44,7 +44,7 @@ pub(super) fn figures(
 }
 
 /// All incidents by time; the connections of each run are numbered after those of the one before.
-fn incidents(runs: &[&Run]) -> Vec<Incident> {
+fn incidents(runs: &[&Run]) -> Vec<Failure> {
     let mut incidents = Vec::new();
     let mut before = 0;
     for run in runs {
@@ -53,11 +53,11 @@ fn incidents(runs: &[&Run]) -> Vec<Incident> {
                 .incidents
                 .iter()
                 .cloned()
-                .map(|incident| Incident { connection: before + incident.connection, ..incident }),
+                .map(|failure| Failure { connection: before + failure.connection, ..failure }),
         );
         before += run.settings.connections;
     }
-    incidents.sort_by_key(|incident| incident.at_us);
+    incidents.sort_by_key(|failure| failure.at_us);
     incidents
 }
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn incidents_are_told_by_time_and_with_the_connection_among_all() {
-        let incident = |connection, at_us| Incident {
+        let failure = |connection, at_us| Failure {
             connection,
             at_us,
             offset: 0,
@@ -124,9 +124,9 @@ mod tests {
             text: String::new(),
         };
         let (mut first, mut second) = (run(3, []), run(2, []));
-        first.result.incidents = vec![incident(3, 50)];
-        second.result.incidents = vec![incident(1, 20)];
-        assert_eq!(incidents(&[&first, &second]), [incident(4, 20), incident(3, 50)]);
+        first.result.incidents = vec![failure(3, 50)];
+        second.result.incidents = vec![failure(1, 20)];
+        assert_eq!(incidents(&[&first, &second]), [failure(4, 20), failure(3, 50)]);
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
         };
         let (first, second, both) = (counted(1), counted(10), counted(11));
         let empty = crate::distribution::histogram();
-        let mut found = figures(&[&first, &second], [&empty; 3], Vec::new());
+        let mut found = metrics(&[&first, &second], [&empty; 3], Vec::new());
         // These have tests of their own.
         (found.fairness, found.cpu_us_per_echo) =
             (both.result.fairness, both.result.cpu_us_per_echo);
@@ -163,7 +163,7 @@ mod tests {
         first.result.cpu_us_per_echo = Some(2.0);
         second.result.cpu_us_per_echo = Some(6.0);
         let empty = crate::distribution::histogram();
-        let cpu = |runs: &[&Run]| figures(runs, [&empty; 3], Vec::new()).cpu_us_per_echo;
+        let cpu = |runs: &[&Run]| metrics(runs, [&empty; 3], Vec::new()).cpu_us_per_echo;
         assert_eq!(cpu(&[&first, &second]), Some(3.0));
         second.result.cpu_us_per_echo = None;
         assert_eq!(cpu(&[&first, &second]), None);
