@@ -1,6 +1,6 @@
 //! A load on many connections at once, every byte of it checked.
 //!
-//! The load is data, a [`Plan`]; a worker is an event loop that carries out its part of it. What it
+//! The load is data, a [`Workload`]; a worker is an event loop that carries out its part of it. What it
 //! measures it hands in by interval; they are put together here.
 //!
 //! In a closed loop a message is sent when an echo has come, so a server that stalls is asked nothing
@@ -8,15 +8,15 @@
 //! it is due, and its latency is counted from there even where it could not be sent in time, as it
 //! would be for a user who came at that time ("coordinated omission", G. Tene).
 
+mod connection;
 mod engine;
 mod metrics;
 mod pacing;
-mod plan;
-mod record;
 #[cfg_attr(not(target_os = "linux"), path = "bench/ring_absent.rs")]
 mod ring;
-mod seat;
+mod stats;
 mod worker;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,9 +33,9 @@ use hdrhistogram::Histogram;
 
 pub use self::engine::{Engine, UnknownEngine};
 use self::metrics::{interval, metrics, settings};
-pub use self::plan::{Arrivals, Length, Plan, UnknownArrivals};
-use self::record::{Record, Tally};
+use self::stats::{IntervalStats, Totals};
 use self::worker::Worker;
+pub use self::workload::{Arrivals, RunLimit, UnknownArrivals, Workload};
 use crate::client::{addresses, connect};
 use crate::error::ConnectFailure;
 use crate::run::{Interval, Metrics, Run, SCHEMA_VERSION};
@@ -66,12 +66,12 @@ impl Stop {
 }
 
 /// What each worker may have said that was not heard yet.
-const MESSAGES: usize = 4;
+const UPDATES_PER_WORKER: usize = 4;
 
 /// What the workers share.
 struct Shared<'a> {
     config: &'a Config,
-    plan: &'a Plan,
+    workload: &'a Workload,
     server: SocketAddr,
     /// Workers: no more than connections.
     threads: usize,
@@ -80,7 +80,7 @@ struct Shared<'a> {
     /// Which one is used: never [`Engine::Auto`].
     engine: Engine,
     stop: &'a Stop,
-    gate: Gate,
+    barrier: StartBarrier,
 }
 
 impl Shared<'_> {
@@ -91,13 +91,13 @@ impl Shared<'_> {
 }
 
 /// What a worker says to the collecting thread.
-enum Message {
+enum Update {
     /// Its first connections are there, or why not one is.
     Ready { connected: bool, failure: Option<io::Error> },
     /// What it has measured in an interval.
-    Interval { worker: usize, index: u64, record: Record },
+    Interval { worker: usize, index: u64, stats: IntervalStats },
     /// The rest, and what there was in all.
-    Done { worker: usize, record: Record, tally: Box<Tally> },
+    Done { worker: usize, stats: IntervalStats, totals: Box<Totals> },
 }
 
 /// Carries out a plan and returns what was measured; the gates of the run are left to the caller.
@@ -111,23 +111,23 @@ enum Message {
 /// in the [`Run`].
 pub fn run(
     config: &Config,
-    plan: &Plan,
+    workload: &Workload,
     stop: &Stop,
     mut observe: impl FnMut(Event<'_>),
 ) -> Result<Run, Error> {
-    if let Some(pid) = plan.server_pid {
+    if let Some(pid) = workload.server_pid {
         system::process_cpu_time(pid).map_err(|source| Error::ServerProcess { pid, source })?;
     }
     let server = server(config)?;
-    let threads = plan.threads.clamp(1, plan.connections);
-    let wire_size = TestStream::new(0, plan.framing, plan.size).wire_size();
-    let (seats, in_flight) =
-        (plan.connections.div_ceil(threads), wire_size.saturating_mul(plan.depth as u64));
-    let rings = engine::rings(plan.engine, threads, seats, in_flight)?;
+    let threads = workload.threads.clamp(1, workload.connections);
+    let wire_size = TestStream::new(0, workload.framing, workload.size).wire_size();
+    let (connections, in_flight) =
+        (workload.connections.div_ceil(threads), wire_size.saturating_mul(workload.depth as u64));
+    let rings = engine::rings(workload.engine, threads, connections, in_flight)?;
     let engine = if rings.is_empty() { Engine::Readiness } else { Engine::Uring };
-    let gate = Gate::default();
-    let shared = Shared { config, plan, server, threads, wire_size, engine, stop, gate };
-    let (sender, messages) = mpsc::sync_channel(MESSAGES * threads);
+    let barrier = StartBarrier::default();
+    let shared = Shared { config, workload, server, threads, wire_size, engine, stop, barrier };
+    let (sender, messages) = mpsc::sync_channel(UPDATES_PER_WORKER * threads);
     let rings = rings.into_iter().map(Some).chain(iter::repeat_with(|| None));
     let workers = (0..threads).zip(rings);
     let workers = workers.map(|(index, ring)| Worker::new(&shared, index, sender.clone(), ring));
@@ -135,7 +135,7 @@ pub fn run(
     drop(sender);
     thread::scope(|scope| {
         // However this ends, nobody is left waiting at the gate.
-        let gate = CloseOnExit(&shared.gate);
+        let barrier = CancelOnDrop(&shared.barrier);
         for worker in workers {
             let thread = thread::Builder::new().name("load".to_owned());
             thread.spawn_scoped(scope, move || worker.run()).map_err(Error::Setup)?;
@@ -144,7 +144,7 @@ pub fn run(
         let mut run = Run {
             schema_version: SCHEMA_VERSION,
             program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
-            label: plan.label.clone(),
+            label: workload.label.clone(),
             started: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             machine: system::machine(),
             settings: settings(&shared),
@@ -153,9 +153,9 @@ pub fn run(
             gates: Vec::new(),
         };
         observe(Event::Started(&run));
-        gate.0.open();
-        let (total, tally, intervals) = collect(&shared, &messages, &mut observe);
-        run.result = metrics(plan, wire_size, &total, tally);
+        barrier.0.open();
+        let (total, totals, intervals) = collect(&shared, &messages, &mut observe);
+        run.result = metrics(workload, wire_size, &total, totals);
         run.intervals = intervals;
         Ok(run)
     })
@@ -170,10 +170,10 @@ fn server(config: &Config) -> Result<SocketAddr, Error> {
 }
 
 /// Waits until every worker has tried its connections. Fails if there is none.
-fn wait_until_ready(shared: &Shared<'_>, messages: &Receiver<Message>) -> Result<(), Error> {
+fn wait_until_ready(shared: &Shared<'_>, messages: &Receiver<Update>) -> Result<(), Error> {
     let (mut any, mut first) = (false, None);
     for message in messages.iter().take(shared.threads) {
-        if let Message::Ready { connected, failure } = message {
+        if let Update::Ready { connected, failure } = message {
             any |= connected;
             first = first.or(failure);
         }
@@ -187,39 +187,39 @@ fn wait_until_ready(shared: &Shared<'_>, messages: &Receiver<Message>) -> Result
 /// Puts together what the workers hand in, until all are done.
 fn collect(
     shared: &Shared<'_>,
-    messages: &Receiver<Message>,
+    messages: &Receiver<Update>,
     observe: &mut impl FnMut(Event<'_>),
-) -> (Record, Tally, Vec<Interval>) {
-    let is_open_loop = shared.plan.rate.is_some();
-    let (mut total, mut tally, mut intervals) =
-        (Record::new(is_open_loop), Tally::default(), Vec::new());
-    let mut parts: BTreeMap<u64, Record> = BTreeMap::new();
+) -> (IntervalStats, Totals, Vec<Interval>) {
+    let is_open_loop = shared.workload.rate.is_some();
+    let (mut total, mut totals, mut intervals) =
+        (IntervalStats::new(is_open_loop), Totals::default(), Vec::new());
+    let mut parts: BTreeMap<u64, IntervalStats> = BTreeMap::new();
     // The number of the interval that each worker is in, and of the next one to be told.
     let (mut at, mut next) = (vec![0; shared.threads], 0);
-    let length = shared.plan.interval;
+    let length = shared.workload.interval;
     for message in messages {
-        let (index, record) = match message {
-            Message::Ready { .. } => continue,
-            Message::Interval { worker, index, record } => {
+        let (index, stats) = match message {
+            Update::Ready { .. } => continue,
+            Update::Interval { worker, index, stats } => {
                 at[worker] = index + 1;
-                (index, record)
+                (index, stats)
             }
-            Message::Done { worker, record, tally: part } => {
-                tally.add(*part);
-                (std::mem::replace(&mut at[worker], u64::MAX), record)
+            Update::Done { worker, stats, totals: part } => {
+                totals.add(*part);
+                (std::mem::replace(&mut at[worker], u64::MAX), stats)
             }
         };
-        total.add(&record);
-        parts.entry(index).or_insert_with(|| Record::new(is_open_loop)).add(&record);
+        total.add(&stats);
+        parts.entry(index).or_insert_with(|| IntervalStats::new(is_open_loop)).add(&stats);
         // Those that everybody has left are complete.
         let complete = at.iter().min().copied().unwrap_or(u64::MAX);
         let last = parts.last_key_value().map_or(0, |(last, _)| last + 1);
         while next < complete.min(last) {
             // In one that has no part, everybody was held up.
-            let part = parts.remove(&next).unwrap_or_else(|| Record::new(is_open_loop));
+            let part = parts.remove(&next).unwrap_or_else(|| IntervalStats::new(is_open_loop));
             let start = length.saturating_mul(u32::try_from(next).unwrap_or(u32::MAX));
             let rest =
-                if complete == u64::MAX { tally.window.saturating_sub(start) } else { length };
+                if complete == u64::MAX { totals.window.saturating_sub(start) } else { length };
             next += 1;
             if part.echoes > 0 || !rest.is_zero() {
                 let interval = interval(start, rest.min(length), &part);
@@ -228,44 +228,44 @@ fn collect(
             }
         }
     }
-    (total, tally, intervals)
+    (total, totals, intervals)
 }
 
 /// Where the workers wait for the common beginning.
 #[derive(Default)]
-struct Gate {
-    state: Mutex<GateState>,
+struct StartBarrier {
+    state: Mutex<BarrierState>,
     changed: Condvar,
 }
 
 #[derive(Clone, Copy, Default)]
-enum GateState {
+enum BarrierState {
     #[default]
-    Shut,
+    Waiting,
     /// Open since then.
     Open(Instant),
     /// It will not be opened any more.
-    Closed,
+    Cancelled,
 }
 
-impl Gate {
+impl StartBarrier {
     /// Waits; returns the common beginning, or `None` if there is none.
     fn wait(&self) -> Option<Instant> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_while(state, |state| matches!(state, GateState::Shut));
+        let waited = self.changed.wait_while(state, |state| matches!(state, BarrierState::Waiting));
         match *waited.unwrap_or_else(PoisonError::into_inner) {
-            GateState::Open(since) => Some(since),
+            BarrierState::Open(since) => Some(since),
             _ => None,
         }
     }
 
     fn open(&self) {
-        self.set(GateState::Open(Instant::now()));
+        self.set(BarrierState::Open(Instant::now()));
     }
 
-    fn set(&self, next: GateState) {
+    fn set(&self, next: BarrierState) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, GateState::Shut) {
+        if matches!(*state, BarrierState::Waiting) {
             *state = next;
         }
         drop(state);
@@ -274,10 +274,10 @@ impl Gate {
 }
 
 /// Sends home whoever still waits at the gate.
-struct CloseOnExit<'a>(&'a Gate);
+struct CancelOnDrop<'a>(&'a StartBarrier);
 
-impl Drop for CloseOnExit<'_> {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.set(GateState::Closed);
+        self.0.set(BarrierState::Cancelled);
     }
 }

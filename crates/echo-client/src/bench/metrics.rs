@@ -3,91 +3,96 @@
 use std::time::Duration;
 
 use super::Shared;
-use super::plan::{Length, Plan};
-use super::record::{Record, Tally};
+use super::stats::{IntervalStats, Totals};
+use super::workload::{RunLimit, Workload};
 use crate::distribution::Distribution;
 use crate::run::{Fairness, Interval, Loop, Metrics, Settings};
 
 /// From this share of its time on, a thread is taken for the bottleneck.
-const BUSY: f64 = 0.95;
+const BUSY_SHARE: f64 = 0.95;
 /// A rate that is reached to this part is taken for reached.
-const REACHED: f64 = 0.99;
+const REACHED_SHARE: f64 = 0.99;
 /// Less of the server's processor time is not known well enough: the system counts user and system time in
 /// hundredths of a second, so that the sum is right to two of them.
-const CPU_KNOWN: Duration = Duration::from_millis(200);
+const MIN_SERVER_CPU: Duration = Duration::from_millis(200);
 /// Samples that should lie beyond a percentile for it to mean something.
-const BEYOND: f64 = 10.0;
+const MIN_SAMPLES_BEYOND: f64 = 10.0;
 
 /// What was asked for, as it is saved.
 pub(super) fn settings(shared: &Shared<'_>) -> Settings {
-    let Shared { config, plan, .. } = shared;
-    let (duration_s, messages) = match plan.length {
-        Length::Duration(duration) => (Some(duration.as_secs_f64()), None),
-        Length::Messages(messages) => (None, Some(messages)),
+    let Shared { config, workload, .. } = shared;
+    let (duration_s, messages) = match workload.limit {
+        RunLimit::Duration(duration) => (Some(duration.as_secs_f64()), None),
+        RunLimit::Messages(messages) => (None, Some(messages)),
     };
     Settings {
         host: config.host.clone(),
         address: shared.server.to_string(),
-        connections: plan.connections,
-        size: plan.size,
-        depth: plan.depth,
-        framing: plan.framing.to_string(),
-        pacing: if plan.rate.is_some() { Loop::Open } else { Loop::Closed },
-        rate: plan.rate,
-        arrivals: plan.rate.map(|_| plan.arrivals.to_string()),
+        connections: workload.connections,
+        size: workload.size,
+        depth: workload.depth,
+        framing: workload.framing.to_string(),
+        pacing: if workload.rate.is_some() { Loop::Open } else { Loop::Closed },
+        rate: workload.rate,
+        arrivals: workload.rate.map(|_| workload.arrivals.to_string()),
         duration_s,
         messages,
-        warmup_s: plan.warmup.as_secs_f64(),
+        warmup_s: workload.warmup.as_secs_f64(),
         engine: shared.engine.to_string(),
         threads: shared.threads,
-        busy_poll: plan.busy_poll,
-        reconnect_every: plan.reconnect_every.map(Into::into),
+        busy_poll: workload.busy_poll,
+        reconnect_every: workload.reconnect_every.map(Into::into),
         timeout_s: config.timeout.as_secs_f64(),
     }
 }
 
 /// What came of a run.
-pub(super) fn metrics(plan: &Plan, wire_size: u64, total: &Record, tally: Tally) -> Metrics {
+pub(super) fn metrics(
+    workload: &Workload,
+    wire_size: u64,
+    total: &IntervalStats,
+    totals: Totals,
+) -> Metrics {
     let latency = Distribution::of(&total.latency);
     let service = total.service.as_ref().map_or_else(|| latency.clone(), Distribution::of);
     let us_per_echo = |cpu: Option<Duration>| {
-        cpu.filter(|_| tally.echoes > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / tally.echoes as f64)
+        cpu.filter(|_| totals.echoes > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / totals.echoes as f64)
     };
     // Threads differ in when they were through: the window is that of the last.
-    let seconds = tally.window.as_secs_f64();
-    let rate = if seconds > 0.0 { tally.echoes as f64 / seconds } else { 0.0 };
-    let server_cpu = tally.server_cpu_used();
-    let mut warnings = warnings(plan, &latency, rate, &tally);
+    let seconds = totals.window.as_secs_f64();
+    let rate = if seconds > 0.0 { totals.echoes as f64 / seconds } else { 0.0 };
+    let server_cpu = totals.server_cpu_used();
+    let mut warnings = warnings(workload, &latency, rate, &totals);
     if cfg!(debug_assertions) {
         warnings.push("this is an unoptimised build: use --release to measure".to_owned());
     }
     Metrics {
         seconds,
-        echoes: tally.echoes,
+        echoes: totals.echoes,
         rate,
         bytes_per_second: rate * wire_size as f64,
-        connect: Distribution::of(&tally.connect),
-        sent: tally.sent,
-        loss: tally.sent - tally.received,
-        missing_bytes: tally.sent_bytes - tally.received_bytes,
-        unsent: tally.unsent,
-        failed: tally.failed,
-        causes: tally.causes,
-        fairness: fairness(&tally.shares),
-        cpu_us_per_echo: us_per_echo(tally.cpu),
-        busy: tally.busy,
+        connect: Distribution::of(&totals.connect),
+        sent: totals.sent,
+        loss: totals.sent - totals.received,
+        missing_bytes: totals.sent_bytes - totals.received_bytes,
+        unsent: totals.unsent,
+        failed: totals.failed,
+        causes: totals.causes,
+        fairness: fairness(&totals.shares),
+        cpu_us_per_echo: us_per_echo(totals.cpu),
+        busy: totals.busy,
         server_cpu_s: server_cpu.map(|cpu| cpu.as_secs_f64()),
         server_cpu_us_per_echo: us_per_echo(server_cpu),
-        retransmits: tally.retransmits,
+        retransmits: totals.retransmits,
         warnings,
-        incidents: tally.incidents,
+        incidents: totals.incidents,
         latency,
         service,
     }
 }
 
 /// A part of a run: what was measured in `length` from `start` on.
-pub(super) fn interval(start: Duration, length: Duration, part: &Record) -> Interval {
+pub(super) fn interval(start: Duration, length: Duration, part: &IntervalStats) -> Interval {
     let seconds = length.as_secs_f64();
     let us = |ns: u64| (!part.latency.is_empty()).then_some(ns as f64 / 1e3);
     Interval {
@@ -112,32 +117,38 @@ fn fairness(shares: &[u64]) -> Fairness {
 }
 
 /// What should be known before the figures are believed.
-fn warnings(plan: &Plan, latency: &Distribution, rate: f64, tally: &Tally) -> Vec<String> {
+fn warnings(
+    workload: &Workload,
+    latency: &Distribution,
+    rate: f64,
+    totals: &Totals,
+) -> Vec<String> {
     let mut warnings = Vec::new();
-    if tally.window.is_zero() {
+    if totals.window.is_zero() {
         warnings.push("it ended before measuring began".to_owned());
         return warnings;
     }
-    if let Length::Duration(duration) = plan.length
-        && tally.window.as_secs_f64() < REACHED * duration.as_secs_f64()
+    if let RunLimit::Duration(duration) = workload.limit
+        && totals.window.as_secs_f64() < REACHED_SHARE * duration.as_secs_f64()
     {
-        let (measured, asked) = (tally.window.as_secs_f64(), duration.as_secs_f64());
-        warnings.push(format!("it was interrupted: {measured:.2} s of {asked} s were measured"));
+        let (measured, requested) = (totals.window.as_secs_f64(), duration.as_secs_f64());
+        warnings
+            .push(format!("it was interrupted: {measured:.2} s of {requested} s were measured"));
     }
-    if let Some(asked) = plan.rate
-        && rate < REACHED * asked
+    if let Some(requested) = workload.rate
+        && rate < REACHED_SHARE * requested
     {
-        warnings.push(format!("the rate was not reached: {rate:.0}/s of {asked:.0}/s"));
+        warnings.push(format!("the rate was not reached: {rate:.0}/s of {requested:.0}/s"));
     }
-    if tally.unsent > 0 {
+    if totals.unsent > 0 {
         warnings.push(format!(
             "{} messages were not sent, and their waiting is in no figure here",
-            tally.unsent
+            totals.unsent
         ));
     }
-    if let Some(busy) = tally.busy
-        && busy >= BUSY
-        && !plan.busy_poll
+    if let Some(busy) = totals.busy
+        && busy >= BUSY_SHARE
+        && !workload.busy_poll
     {
         warnings.push(format!(
             "the client may be the bottleneck: its busiest thread was running {:.0} % of the time; \
@@ -145,12 +156,12 @@ fn warnings(plan: &Plan, latency: &Distribution, rate: f64, tally: &Tally) -> Ve
             busy * 100.0
         ));
     }
-    warnings.extend(plan.server_pid.and_then(|pid| server_warning(pid, tally)));
+    warnings.extend(workload.server_pid.and_then(|pid| server_warning(pid, totals)));
     let percentiles = [("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
     let thin: Vec<_> = percentiles
         .into_iter()
         // Of 100 samples, one lies beyond the 99th percentile; the small term is for rounding.
-        .filter(|(_, quantile)| latency.count as f64 * (1.0 - quantile) + 1e-6 < BEYOND)
+        .filter(|(_, quantile)| latency.count as f64 * (1.0 - quantile) + 1e-6 < MIN_SAMPLES_BEYOND)
         .map(|(name, _)| name)
         .collect();
     if latency.count > 0 && !thin.is_empty() {
@@ -163,12 +174,12 @@ fn warnings(plan: &Plan, latency: &Distribution, rate: f64, tally: &Tally) -> Ve
     warnings
 }
 
-fn server_warning(pid: u32, tally: &Tally) -> Option<String> {
-    match tally.server_cpu_used() {
+fn server_warning(pid: u32, totals: &Totals) -> Option<String> {
+    match totals.server_cpu_used() {
         None => {
             Some(format!("the server's processor time is not known: process {pid} ended meanwhile"))
         }
-        Some(cpu) if cpu < CPU_KNOWN => Some(format!(
+        Some(cpu) if cpu < MIN_SERVER_CPU => Some(format!(
             "the server used {:.2} s of processor time, which is known to 0.02 s: measure longer",
             cpu.as_secs_f64()
         )),
@@ -179,7 +190,7 @@ fn server_warning(pid: u32, tally: &Tally) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::plan::tests::plan;
+    use crate::bench::workload::tests::workload;
     use crate::distribution::histogram;
 
     #[test]
@@ -195,24 +206,27 @@ mod tests {
         let mut times = histogram();
         times.record_n(1000, 100_000).unwrap();
         let good = Distribution::of(&times);
-        let open = Plan { rate: Some(1000.0), ..plan() };
+        let open = Workload { rate: Some(1000.0), ..workload() };
         let window = Duration::from_secs(1);
-        let tally = |unsent, busy| Tally { window, unsent, busy: Some(busy), ..Tally::default() };
-        assert!(warnings(&open, &good, 1000.0, &tally(0, 0.5)).is_empty());
-        assert!(warnings(&open, &good, 980.0, &tally(0, 0.5))[0].contains("980/s of 1000/s"));
+        let totals =
+            |unsent, busy| Totals { window, unsent, busy: Some(busy), ..Totals::default() };
+        assert!(warnings(&open, &good, 1000.0, &totals(0, 0.5)).is_empty());
+        assert!(warnings(&open, &good, 980.0, &totals(0, 0.5))[0].contains("980/s of 1000/s"));
         assert!(
-            warnings(&open, &good, 1000.0, &tally(20, 0.5))[0].contains("20 messages were not")
+            warnings(&open, &good, 1000.0, &totals(20, 0.5))[0].contains("20 messages were not")
         );
-        assert!(warnings(&plan(), &good, 9.0, &tally(0, 0.96))[0].contains("96 % of the time"));
-        let early = warnings(&open, &good, 0.0, &Tally::default());
+        assert!(
+            warnings(&workload(), &good, 9.0, &totals(0, 0.96))[0].contains("96 % of the time")
+        );
+        let early = warnings(&open, &good, 0.0, &Totals::default());
         assert_eq!(early, ["it ended before measuring began"]);
-        let polling = Plan { busy_poll: true, ..plan() };
-        assert!(warnings(&polling, &good, 9.0, &tally(0, 1.0)).is_empty());
+        let polling = Workload { busy_poll: true, ..workload() };
+        assert!(warnings(&polling, &good, 9.0, &totals(0, 1.0)).is_empty());
 
         let mut times = histogram();
         times.record_n(1000, 1000).unwrap();
         let few = Distribution::of(&times);
-        let warnings = warnings(&plan(), &few, 1000.0, &tally(0, 0.5));
+        let warnings = warnings(&workload(), &few, 1000.0, &totals(0, 0.5));
         assert_eq!(
             warnings,
             ["too few samples for p99.9, p99.99: of 1000 fewer than 10 lie beyond"]
@@ -223,7 +237,7 @@ mod tests {
     fn the_servers_processor_time_comes_with_a_warning_unless_it_is_well_known() {
         let warning = |ms: Option<u64>| {
             let server_cpu = ms.map(|ms| Duration::ZERO..Duration::from_millis(ms));
-            server_warning(7, &Tally { server_cpu, ..Tally::default() })
+            server_warning(7, &Totals { server_cpu, ..Totals::default() })
         };
         assert!(warning(None).unwrap().contains("process 7 ended"));
         assert!(warning(Some(190)).unwrap().contains("used 0.19 s"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::plan::{Arrivals, Plan};
+use super::workload::{Arrivals, Workload};
 
 /// When the messages of one connection are due, in nanoseconds since the run began to send.
 #[derive(Debug)]
@@ -20,12 +20,12 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// The schedule of a connection by its number, from 0; `None` in a closed loop.
-    pub(super) fn new(plan: &Plan, number: usize) -> Option<Self> {
-        let period = plan.connections as f64 / plan.rate? * 1e9;
-        Some(match plan.arrivals {
+    pub(super) fn new(workload: &Workload, number: usize) -> Option<Self> {
+        let period = workload.connections as f64 / workload.rate? * 1e9;
+        Some(match workload.arrivals {
             // The connections take turns, so that all of them together are evenly spaced too.
             Arrivals::Constant => {
-                let due = period * number as f64 / plan.connections as f64;
+                let due = period * number as f64 / workload.connections as f64;
                 Self { period, due, random: None }
             }
             Arrivals::Poisson => {
@@ -61,12 +61,12 @@ impl Schedule {
 /// Wakes an event loop at a time, to the microsecond: the timeout of epoll_wait(2) counts milliseconds.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-pub(super) struct Alarm {
+pub(super) struct WakeTimer {
     timer: std::os::fd::OwnedFd,
 }
 
 #[cfg(target_os = "linux")]
-impl Alarm {
+impl WakeTimer {
     /// The alarm rings as an event with this token.
     pub(super) fn new(poll: &mio::Poll, token: mio::Token) -> io::Result<Self> {
         use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
@@ -81,7 +81,7 @@ impl Alarm {
     }
 
     /// Rings once, `after` from now. Returns how long to poll at the most.
-    pub(super) fn set(&self, after: Duration, limit: Duration) -> Duration {
+    pub(super) fn arm(&self, after: Duration, limit: Duration) -> Duration {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
 
         if after >= limit {
@@ -104,15 +104,15 @@ impl Alarm {
 /// Where the timeout of the poll is as fine as the system can do.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
-pub(super) struct Alarm;
+pub(super) struct WakeTimer;
 
 #[cfg(not(target_os = "linux"))]
-impl Alarm {
+impl WakeTimer {
     pub(super) fn new(_: &mio::Poll, _: mio::Token) -> io::Result<Self> {
         Ok(Self)
     }
 
-    pub(super) fn set(&self, after: Duration, limit: Duration) -> Duration {
+    pub(super) fn arm(&self, after: Duration, limit: Duration) -> Duration {
         after.min(limit)
     }
 }
@@ -120,14 +120,14 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::plan::tests::plan;
+    use crate::bench::workload::tests::workload;
 
     #[test]
     fn constant_arrivals_of_all_connections_together_are_evenly_spaced() {
-        let plan = Plan { connections: 4, rate: Some(1000.0), ..plan() };
+        let workload = Workload { connections: 4, rate: Some(1000.0), ..workload() };
         let mut due = Vec::new();
         for number in 0..4 {
-            let mut schedule = Schedule::new(&plan, number).unwrap();
+            let mut schedule = Schedule::new(&workload, number).unwrap();
             for _ in 0..10 {
                 due.push(schedule.due());
                 schedule.advance();
@@ -140,9 +140,13 @@ mod tests {
 
     #[test]
     fn poisson_arrivals_have_the_rate_and_the_spread_of_their_distribution() {
-        let plan =
-            Plan { connections: 2, rate: Some(1000.0), arrivals: Arrivals::Poisson, ..plan() };
-        let mut schedule = Schedule::new(&plan, 1).unwrap();
+        let workload = Workload {
+            connections: 2,
+            rate: Some(1000.0),
+            arrivals: Arrivals::Poisson,
+            ..workload()
+        };
+        let mut schedule = Schedule::new(&workload, 1).unwrap();
         let mut gaps = Vec::new();
         for _ in 0..100_000 {
             let before = schedule.due;
@@ -158,8 +162,8 @@ mod tests {
 
     #[test]
     fn what_is_due_and_was_not_sent_is_counted() {
-        let plan = Plan { connections: 1, rate: Some(1000.0), ..plan() };
-        let schedule = Schedule::new(&plan, 0).unwrap();
+        let workload = Workload { connections: 1, rate: Some(1000.0), ..workload() };
+        let schedule = Schedule::new(&workload, 0).unwrap();
         assert_eq!(schedule.left_until(10_000_000), 10, "at 0, 1, ... 9 ms");
         assert_eq!(schedule.left_until(0), 0);
     }
@@ -167,12 +171,12 @@ mod tests {
     #[test]
     fn an_alarm_rings_within_microseconds_of_its_time() {
         let mut poll = mio::Poll::new().unwrap();
-        let alarm = Alarm::new(&poll, mio::Token(0)).unwrap();
+        let timer = WakeTimer::new(&poll, mio::Token(0)).unwrap();
         let mut events = mio::Events::with_capacity(1);
         let late = (0..50).map(|_| {
             let started = std::time::Instant::now();
             let after = Duration::from_micros(300);
-            let limit = alarm.set(after, Duration::from_secs(1));
+            let limit = timer.arm(after, Duration::from_secs(1));
             poll.poll(&mut events, Some(limit)).unwrap();
             started.elapsed().saturating_sub(after)
         });

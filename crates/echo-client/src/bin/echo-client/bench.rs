@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
-use echo_client::bench::{self, Event, Plan, Stop};
+use echo_client::bench::{self, Event, Stop, Workload};
 use echo_client::hdr_log::LogWriter;
 use echo_client::run::{Interval, Run};
 use echo_client::{Config, Error};
@@ -29,23 +29,23 @@ const GATE_FAILED: u8 = 3;
 /// Runs the load. The first Ctrl-C ends it early and still reports; the second one ends the program.
 pub(crate) fn run(
     config: &Config,
-    plan: &Plan,
+    workload: &Workload,
     options: &BenchOptions,
 ) -> anyhow::Result<ExitCode> {
-    make_room_for(plan.connections, plan.threads)?;
+    make_room_for(workload.connections, workload.threads)?;
     // Files first: nobody should wait for a run whose results have no place to go.
     let mut report = Report::open(options)?;
     let mut log = options.hdr_log.as_deref().map(HdrLog::create).transpose()?;
     let stop = Stop::default();
     end_on_signal(stop.clone()).context("cannot wait for signals")?;
-    let live = Live::new(plan);
+    let live = Live::new(workload);
     // The run goes on when a file is full: its end is still worth reporting.
     let mut trouble = None;
-    let run = bench::run(config, plan, &stop, |event| {
+    let run = bench::run(config, workload, &stop, |event| {
         let result = match event {
             Event::Started(run) => {
                 live.start();
-                let begun = log.as_mut().map_or(Ok(()), |log| log.begin(config, plan));
+                let begun = log.as_mut().map_or(Ok(()), |log| log.begin(config, workload));
                 begun.and_then(|()| report.start(run))
             }
             Event::Interval(interval, latency) => {
@@ -209,11 +209,12 @@ impl HdrLog {
     }
 
     /// Messages are sent from now on. The times of the log count from the end of the warm-up.
-    fn begin(&mut self, config: &Config, plan: &Plan) -> anyhow::Result<()> {
+    fn begin(&mut self, config: &Config, workload: &Workload) -> anyhow::Result<()> {
         let Some(file) = self.file.take() else { return Ok(()) };
         let comment =
             format!("echo-client bench, {} port {}, nanoseconds", config.host, config.port);
-        let log = LogWriter::new(BufWriter::new(file), SystemTime::now() + plan.warmup, &comment);
+        let log =
+            LogWriter::new(BufWriter::new(file), SystemTime::now() + workload.warmup, &comment);
         self.log = Some(log.with_context(|| format!("cannot write {}", self.name))?);
         Ok(())
     }

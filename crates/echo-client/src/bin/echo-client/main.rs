@@ -44,7 +44,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.mode {
         None => send_messages(&config, &cli.messages()),
         Some(Mode::Pipe(options)) => pipe::run(&config, options, cli.framing()),
-        Some(Mode::Bench(options)) => bench::run(&config, &cli.plan(options), options),
+        Some(Mode::Bench(options)) => bench::run(&config, &cli.workload(options), options),
         Some(Mode::Ping(options)) => ping::run(config, cli.ping(options), options),
         Some(Mode::Report(options)) => report::run(options),
     }

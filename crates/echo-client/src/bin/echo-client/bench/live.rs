@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use echo_client::bench::{Length, Plan};
+use echo_client::bench::{RunLimit, Workload};
 use echo_client::run::Interval;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -13,11 +13,11 @@ use crate::print::time;
 pub(super) struct Live {
     bar: Option<ProgressBar>,
     warmup: Duration,
-    length: Length,
+    limit: RunLimit,
 }
 
 impl Live {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(workload: &Workload) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{spinner} {msg}");
@@ -26,7 +26,7 @@ impl Live {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Self { bar, warmup: plan.warmup, length: plan.length }
+        Self { bar, warmup: workload.warmup, limit: workload.limit }
     }
 
     pub(super) fn start(&self) {
@@ -39,9 +39,9 @@ impl Live {
     pub(super) fn tell(&self, interval: &Interval) {
         let (rate, p99) = (interval.rate, interval.p99_us.map_or("-".to_owned(), time));
         if let Some(bar) = &self.bar {
-            let of = match self.length {
-                Length::Duration(duration) => format!("of {:.0} s", duration.as_secs_f64()),
-                Length::Messages(messages) => format!("s, {messages} messages"),
+            let of = match self.limit {
+                RunLimit::Duration(duration) => format!("of {:.0} s", duration.as_secs_f64()),
+                RunLimit::Messages(messages) => format!("s, {messages} messages"),
             };
             let at = interval.start_s + interval.seconds;
             bar.set_message(format!("{at:.0} {of}: {rate:.0} echoes/s, p99 {p99}"));

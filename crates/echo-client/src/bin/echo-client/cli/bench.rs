@@ -8,7 +8,7 @@ use clap::builder::{
     BoolishValueParser, NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser,
 };
 use clap::{Args, ValueEnum, value_parser};
-use echo_client::bench::{Arrivals, Engine, Length, Plan};
+use echo_client::bench::{Arrivals, Engine, RunLimit, Workload};
 use echo_client::gates::Gate;
 
 use super::{Cli, message_size, seconds, some_seconds};
@@ -141,19 +141,20 @@ Exit code: 0 all came back as sent, 1 not so, 2 wrong usage, 3 a --fail-if condi
 something was lost), 130 interrupted twice.";
 
 impl Cli {
-    pub(crate) fn plan(&self, options: &BenchOptions) -> Plan {
+    pub(crate) fn workload(&self, options: &BenchOptions) -> Workload {
         let ten_seconds = Duration::from_secs(10);
-        let (length, warmup) = match options.messages {
-            Some(messages) => (Length::Messages(messages), Duration::ZERO),
-            None => {
-                (Length::Duration(options.duration.unwrap_or(ten_seconds)), Duration::from_secs(1))
-            }
+        let (limit, warmup) = match options.messages {
+            Some(messages) => (RunLimit::Messages(messages), Duration::ZERO),
+            None => (
+                RunLimit::Duration(options.duration.unwrap_or(ten_seconds)),
+                Duration::from_secs(1),
+            ),
         };
-        Plan {
+        Workload {
             connections: options.connections as usize,
             size: options.size,
             framing: self.framing().unwrap_or_default(),
-            length,
+            limit,
             depth: options.depth as usize,
             rate: options.rate,
             arrivals: options.arrivals.unwrap_or_default(),

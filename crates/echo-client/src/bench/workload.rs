@@ -11,7 +11,7 @@ use super::engine::Engine;
 
 /// A load, and how to measure it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct Workload {
     /// Connections, over all threads; at least one.
     pub connections: usize,
     /// Bytes of a message; at least one.
@@ -19,7 +19,7 @@ pub struct Plan {
     /// How messages are told apart on the wire.
     pub framing: Framing,
     /// When it is over.
-    pub length: Length,
+    pub limit: RunLimit,
     /// Messages in flight on a connection; at least one.
     pub depth: usize,
     /// Messages a second over all connections, more than zero. `None` for a closed loop: the next message
@@ -45,16 +45,16 @@ pub struct Plan {
     pub server_pid: Option<u32>,
 }
 
-impl Plan {
+impl Workload {
     /// Whether messages are counted instead of the time.
     pub(super) fn is_counted(&self) -> bool {
-        matches!(self.length, Length::Messages(_))
+        matches!(self.limit, RunLimit::Messages(_))
     }
 }
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
+pub enum RunLimit {
     /// This long after the warm-up.
     Duration(Duration),
     /// When as many messages were echoed, those of the warm-up among them.
@@ -111,12 +111,12 @@ pub(super) mod tests {
     use super::*;
 
     /// One connection and messages of 64 bytes for a second.
-    pub(in crate::bench) fn plan() -> Plan {
-        Plan {
+    pub(in crate::bench) fn workload() -> Workload {
+        Workload {
             connections: 1,
             size: 64,
             framing: Framing::Raw,
-            length: Length::Duration(Duration::from_secs(1)),
+            limit: RunLimit::Duration(Duration::from_secs(1)),
             depth: 1,
             rate: None,
             arrivals: Arrivals::Constant,

@@ -14,7 +14,7 @@ const MAX_FAILURES: usize = 10;
 
 /// The latencies of a time span, in nanoseconds.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct IntervalStats {
     /// From when a message was due. In a closed loop that is when it was sent.
     pub(super) latency: Histogram<u64>,
     /// From when it was sent, where that is something else.
@@ -24,7 +24,7 @@ pub(super) struct Record {
     pub(super) echoes: u64,
 }
 
-impl Record {
+impl IntervalStats {
     pub(super) fn new(is_open_loop: bool) -> Self {
         Self { latency: histogram(), service: is_open_loop.then(histogram), echoes: 0 }
     }
@@ -49,7 +49,7 @@ impl Record {
 
 /// What is known at the end of a run: of one worker, or of all.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct Totals {
     /// How long was measured. Workers differ by what they were at when the time was over.
     pub(super) window: Duration,
     /// Echoes in it.
@@ -75,7 +75,7 @@ pub(super) struct Tally {
     pub(super) retransmits: Option<u64>,
 }
 
-impl Default for Tally {
+impl Default for Totals {
     fn default() -> Self {
         Self {
             window: Duration::ZERO,
@@ -98,7 +98,7 @@ impl Default for Tally {
     }
 }
 
-impl Tally {
+impl Totals {
     /// A connection failed, `at` microseconds into the run, after `offset` bytes that came back right.
     pub(super) fn failure(&mut self, connection: usize, at: u64, offset: u64, error: &Error) {
         self.failed += 1;

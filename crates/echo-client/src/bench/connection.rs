@@ -11,21 +11,21 @@ use echo_proto::TestStream;
 use mio::net::TcpStream;
 
 use super::pacing::Schedule;
-use super::plan::{Length, Plan};
-use super::record::Record;
+use super::stats::IntervalStats;
+use super::workload::{RunLimit, Workload};
 use crate::verified_stream::{VerifiedStream, is_self_connect};
 
 /// A place in the load. Times are nanoseconds since the run began to send.
-pub(super) struct Seat {
+pub(super) struct ClientConnection {
     /// Its number over all threads, from 0.
     pub(super) number: usize,
-    pub(super) link: Link,
+    pub(super) link: LinkState,
     /// Whether it is in the queue of those whose next message has its time to come.
-    pub(super) is_waiting: bool,
+    pub(super) is_scheduled: bool,
     /// Whether it is in the queue of those whose connection is to be made.
-    pub(super) is_opening: bool,
+    pub(super) is_queued: bool,
     /// When bytes last came, or the first of the messages in flight was sent.
-    heard: u64,
+    last_byte_at: u64,
     /// When the connection was lost that is to be replaced.
     pub(super) down_since: u64,
     /// When a connection was lost, if there was no echo since.
@@ -34,22 +34,22 @@ pub(super) struct Seat {
     pub(super) started: u64,
     /// Echoes in the window.
     pub(super) echoes: u64,
-    in_flight: VecDeque<Sent>,
+    in_flight: VecDeque<SentMessage>,
     schedule: Option<Schedule>,
     /// Messages that it has to send, and those that it was asked for at the beginning.
     quota: u64,
-    asked: u64,
+    requested: u64,
     /// Messages that are due from then on are not sent.
-    until: u64,
+    send_deadline: u64,
     /// Messages started on this connection, and how many it may have.
-    started_here: u64,
-    most_here: u64,
+    started_on_link: u64,
+    max_on_link: u64,
     /// Connections so far, so that each has a stream of its own.
     connections: u64,
 }
 
 /// Where a seat's connection is.
-pub(super) enum Link {
+pub(super) enum LinkState {
     /// There is none.
     Down,
     /// It is being made, since then.
@@ -60,14 +60,14 @@ pub(super) enum Link {
 
 /// A message in flight: when it was due and when it was sent.
 #[derive(Clone, Copy)]
-struct Sent {
+struct SentMessage {
     due: u64,
     sent: u64,
 }
 
 /// What a seat can do next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextStep {
     /// Wait for echoes, or for the connection.
     Wait,
     /// Wait until the next message is due.
@@ -76,51 +76,53 @@ pub(super) enum Next {
     Replace,
 }
 
-impl Seat {
-    pub(super) fn new(plan: &Plan, number: usize) -> Self {
-        let quota = match plan.length {
-            Length::Duration(_) => u64::MAX,
-            Length::Messages(messages) => {
-                let (each, rest) =
-                    (messages / plan.connections as u64, messages % plan.connections as u64);
+impl ClientConnection {
+    pub(super) fn new(workload: &Workload, number: usize) -> Self {
+        let quota = match workload.limit {
+            RunLimit::Duration(_) => u64::MAX,
+            RunLimit::Messages(messages) => {
+                let (each, rest) = (
+                    messages / workload.connections as u64,
+                    messages % workload.connections as u64,
+                );
                 each + u64::from((number as u64) < rest)
             }
         };
         Self {
             number,
-            link: Link::Down,
-            is_waiting: false,
-            is_opening: false,
-            heard: 0,
+            link: LinkState::Down,
+            is_scheduled: false,
+            is_queued: false,
+            last_byte_at: 0,
             down_since: 0,
             failing_since: None,
             started: 0,
             echoes: 0,
-            in_flight: VecDeque::with_capacity(plan.depth.min(64)),
-            schedule: Schedule::new(plan, number),
+            in_flight: VecDeque::with_capacity(workload.depth.min(64)),
+            schedule: Schedule::new(workload, number),
             quota,
-            asked: quota,
-            until: u64::MAX,
-            started_here: 0,
-            most_here: plan.reconnect_every.map_or(u64::MAX, Into::into),
+            requested: quota,
+            send_deadline: u64::MAX,
+            started_on_link: 0,
+            max_on_link: workload.reconnect_every.map_or(u64::MAX, Into::into),
             connections: 0,
         }
     }
 
     /// Times are counted anew from now on, and the first message may be started at once.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn start_clock(&mut self) {
         self.down_since = 0;
         self.failing_since = self.failing_since.map(|_| 0);
-        self.is_waiting = true;
+        self.is_scheduled = true;
     }
 
     /// Takes a step in making the connection. Returns when it was begun, once it is there.
     pub(super) fn connected(
         &mut self,
-        plan: &Plan,
+        workload: &Workload,
         server: SocketAddr,
     ) -> std::io::Result<Option<Instant>> {
-        let Link::Connecting(stream, since) = &self.link else { return Ok(None) };
+        let LinkState::Connecting(stream, since) = &self.link else { return Ok(None) };
         if let Some(error) = stream.take_error()? {
             return Err(error);
         }
@@ -135,44 +137,45 @@ impl Seat {
         let since = *since;
         let stream_number = self.connections << 32 | self.number as u64;
         self.connections += 1;
-        self.started_here = 0;
-        let messages = TestStream::new(stream_number, plan.framing, plan.size);
-        if let Link::Connecting(stream, _) = std::mem::replace(&mut self.link, Link::Down) {
-            self.link = Link::Up(VerifiedStream::new(stream, messages));
+        self.started_on_link = 0;
+        let messages = TestStream::new(stream_number, workload.framing, workload.size);
+        if let LinkState::Connecting(stream, _) = std::mem::replace(&mut self.link, LinkState::Down)
+        {
+            self.link = LinkState::Up(VerifiedStream::new(stream, messages));
         }
         Ok(Some(since))
     }
 
     /// Starts the messages whose time has come, as far as the depth allows.
-    pub(super) fn start(&mut self, plan: &Plan, now: u64) -> Next {
-        if !matches!(self.link, Link::Up(_)) {
-            return Next::Wait;
+    pub(super) fn start(&mut self, workload: &Workload, now: u64) -> NextStep {
+        if !matches!(self.link, LinkState::Up(_)) {
+            return NextStep::Wait;
         }
-        let mut next = Next::Wait;
-        while self.in_flight.len() < plan.depth && self.started < self.quota {
-            if self.started_here == self.most_here {
+        let mut next = NextStep::Wait;
+        while self.in_flight.len() < workload.depth && self.started < self.quota {
+            if self.started_on_link == self.max_on_link {
                 if self.in_flight.is_empty() {
-                    return Next::Replace;
+                    return NextStep::Replace;
                 }
                 break;
             }
             let due = self.schedule.as_ref().map_or(now, Schedule::due);
-            if due >= self.until {
+            if due >= self.send_deadline {
                 break;
             }
             if due > now {
-                next = Next::Due(due);
+                next = NextStep::Due(due);
                 break;
             }
             if let Some(schedule) = &mut self.schedule {
                 schedule.advance();
             }
             if self.in_flight.is_empty() {
-                self.heard = now;
+                self.last_byte_at = now;
             }
-            self.in_flight.push_back(Sent { due, sent: now });
+            self.in_flight.push_back(SentMessage { due, sent: now });
             self.started += 1;
-            self.started_here += 1;
+            self.started_on_link += 1;
         }
         next
     }
@@ -180,28 +183,28 @@ impl Seat {
     /// The connection, and how many bytes are to be sent on it for what was started.
     pub(super) fn outgoing(&mut self, wire_size: u64) -> Option<(&mut VerifiedStream, u64)> {
         match &mut self.link {
-            Link::Up(stream) => Some((stream, self.started_here * wire_size)),
+            LinkState::Up(stream) => Some((stream, self.started_on_link * wire_size)),
             _ => None,
         }
     }
 
-    /// Takes the messages that are back off those in flight; `record` is for their times. Returns how many.
+    /// Takes the messages that are back off those in flight; `stats` is for their times. Returns how many.
     pub(super) fn complete(
         &mut self,
         wire_size: u64,
         now: u64,
-        mut record: Option<&mut Record>,
+        mut stats: Option<&mut IntervalStats>,
     ) -> u64 {
-        let Link::Up(stream) = &self.link else { return 0 };
-        self.heard = now;
+        let LinkState::Up(stream) = &self.link else { return 0 };
+        self.last_byte_at = now;
         let mut whole = 0;
         // The first one in flight ends here.
-        let mut end = (self.started_here - self.in_flight.len() as u64 + 1) * wire_size;
+        let mut end = (self.started_on_link - self.in_flight.len() as u64 + 1) * wire_size;
         while stream.received() >= end
-            && let Some(Sent { due, sent }) = self.in_flight.pop_front()
+            && let Some(SentMessage { due, sent }) = self.in_flight.pop_front()
         {
-            if let Some(record) = &mut record {
-                record.sample(due, sent, now);
+            if let Some(stats) = &mut stats {
+                stats.sample(due, sent, now);
             }
             whole += 1;
             end += wire_size;
@@ -213,20 +216,21 @@ impl Seat {
     }
 
     /// Lets go of the connection, and of the messages in flight on it.
-    pub(super) fn take_down(&mut self, now: u64) -> Link {
+    pub(super) fn disconnect(&mut self, now: u64) -> LinkState {
         self.in_flight.clear();
         self.down_since = now;
-        std::mem::replace(&mut self.link, Link::Down)
+        std::mem::replace(&mut self.link, LinkState::Down)
     }
 
     /// Since when it has waited for the next byte of an echo, if it does.
-    pub(super) fn has_waited_since(&self) -> Option<u64> {
-        (!self.in_flight.is_empty()).then_some(self.heard)
+    pub(super) fn waiting_since(&self) -> Option<u64> {
+        (!self.in_flight.is_empty()).then_some(self.last_byte_at)
     }
 
     /// Whether it has sent all that it had to, and has all of it back or given it up.
-    pub(super) fn is_through(&self) -> bool {
-        let is_over = self.schedule.as_ref().is_some_and(|schedule| schedule.due() >= self.until);
+    pub(super) fn is_finished(&self) -> bool {
+        let is_over =
+            self.schedule.as_ref().is_some_and(|schedule| schedule.due() >= self.send_deadline);
         (is_over || self.started >= self.quota) && self.in_flight.is_empty()
     }
 
@@ -240,13 +244,13 @@ impl Seat {
         if self.schedule.is_none() {
             self.stop();
         }
-        self.until = end;
+        self.send_deadline = end;
     }
 
     /// How many messages were not started: of those that were asked for, or that are due before `end`.
     pub(super) fn unsent(&self, end: u64) -> u64 {
         match &self.schedule {
-            _ if self.asked < u64::MAX => self.asked - self.started,
+            _ if self.requested < u64::MAX => self.requested - self.started,
             Some(schedule) => schedule.left_until(end),
             None => 0,
         }
@@ -255,7 +259,7 @@ impl Seat {
     /// What is not back of what was sent on this connection: bytes right and bytes sent.
     pub(super) fn bytes(&self) -> (u64, u64) {
         match &self.link {
-            Link::Up(stream) => (stream.received(), stream.sent()),
+            LinkState::Up(stream) => (stream.received(), stream.sent()),
             _ => (0, 0),
         }
     }
