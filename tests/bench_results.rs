@@ -4,7 +4,7 @@ mod load;
 
 use std::io::Read;
 
-use echo_client::hdr_log::{Log, Unit};
+use echo_client::hdr_log::{Log, LogUnit};
 use echo_client::run::Run;
 use echo_test_support::peers::serve_each;
 use echo_test_support::{command, skipped};
@@ -74,7 +74,7 @@ fn the_log_for_other_tools_holds_the_same_samples() {
     let path = std::env::temp_dir().join(format!("echo-bench-{}.hdr", std::process::id()));
     let arguments = ["-d", "400ms", "--warmup", "0s", "-i", "100ms", "--hdr-log"];
     let (run, code) = run(echo_server(), &[&arguments[..], &[path.to_str().unwrap()]].concat());
-    let log = Log::read(&std::fs::read(&path).unwrap(), Unit::Nanoseconds);
+    let log = Log::read(&std::fs::read(&path).unwrap(), LogUnit::Nanoseconds);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(code, 0);
     let log = log.unwrap();

@@ -7,14 +7,14 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use serde::{Deserialize, Serialize};
 
 /// The longest time that is told from longer ones: an hour, in nanoseconds.
-const LONGEST: u64 = 3_600_000_000_000;
+const MAX_NS: u64 = 3_600_000_000_000;
 /// Significant decimal digits that are kept of each value.
 const DIGITS: u8 = 3;
 
 /// A histogram for times in nanoseconds, to three digits.
 #[must_use]
 pub fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("the bounds are in order")
+    Histogram::new_with_bounds(1, MAX_NS, DIGITS).expect("the bounds are in order")
 }
 
 /// How times are distributed, in microseconds. Without a sample all is zero.
@@ -56,10 +56,10 @@ impl Distribution {
     /// The figures of a histogram of nanoseconds.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| in_us(histogram.value_at_quantile(quantile));
+        let at = |quantile| ns_to_us(histogram.value_at_quantile(quantile));
         Self {
             count: histogram.len(),
-            min_us: in_us(histogram.min()),
+            min_us: ns_to_us(histogram.min()),
             mean_us: histogram.mean() / 1e3,
             stdev_us: histogram.stdev() / 1e3,
             p50_us: at(0.5),
@@ -67,7 +67,7 @@ impl Distribution {
             p99_us: at(0.99),
             p99_9_us: at(0.999),
             p99_99_us: at(0.9999),
-            max_us: in_us(histogram.max()),
+            max_us: ns_to_us(histogram.max()),
             histogram: encode(histogram),
         }
     }
@@ -81,7 +81,7 @@ impl Distribution {
 }
 
 /// Nanoseconds in microseconds.
-pub(crate) fn in_us(ns: u64) -> f64 {
+pub(crate) fn ns_to_us(ns: u64) -> f64 {
     ns as f64 / 1e3
 }
 

@@ -17,7 +17,7 @@ use hdrhistogram::serialization::interval_log::{
 };
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
-use crate::distribution::{histogram, in_us};
+use crate::distribution::{histogram, ns_to_us};
 use crate::run::Interval;
 
 /// The crate that writes intervals leaves these two lines to its user, but readers look for them.
@@ -25,7 +25,7 @@ const FORMAT: &str = "[Histogram log format version 1.2]";
 const LEGEND: &str = "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\
                       \"Interval_Compressed_Histogram\"\n";
 /// The longest time of an interval is written in milliseconds, as in Java. It is for people to read.
-const NS_A_MS: f64 = 1e6;
+const NS_PER_MS: f64 = 1e6;
 
 /// Writes a log of histograms of nanoseconds.
 pub struct LogWriter<W> {
@@ -49,7 +49,7 @@ impl<W: Write> LogWriter<W> {
             // Without a base time, readers guess from its size what a start counts from.
             .with_start_time(started)
             .with_base_time(started)
-            .with_max_value_divisor(NS_A_MS);
+            .with_max_value_divisor(NS_PER_MS);
         let mut text = Vec::new();
         header.begin_log_with(&mut text, &mut V2DeflateSerializer::new())?;
         let header_length = text.len();
@@ -89,7 +89,7 @@ impl<W: Write> LogWriter<W> {
 
 /// What the values of a log are. It does not say so itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unit {
+pub enum LogUnit {
     /// Nanoseconds, as [`LogWriter`] has them.
     #[default]
     Nanoseconds,
@@ -126,7 +126,7 @@ impl Log {
     /// # Errors
     ///
     /// A line cannot be read, or there is no interval.
-    pub fn read(text: &[u8], unit: Unit) -> Result<Self, LogError> {
+    pub fn read(text: &[u8], unit: LogUnit) -> Result<Self, LogError> {
         // A last line without its end is one that the iterator does not see.
         let mut text = text.to_owned();
         if !text.is_empty() && !text.ends_with(b"\n") {
@@ -151,7 +151,7 @@ impl Log {
         Self::of(&lines, unit)
     }
 
-    fn of(lines: &[(usize, IntervalLogHistogram)], unit: Unit) -> Result<Self, LogError> {
+    fn of(lines: &[(usize, IntervalLogHistogram)], unit: LogUnit) -> Result<Self, LogError> {
         let began = lines.first().ok_or(LogError::Empty)?.1.start_timestamp();
         let mut total = histogram();
         total.auto(true);
@@ -175,13 +175,13 @@ impl Log {
 }
 
 /// The histogram of a line, in nanoseconds.
-fn decode(line: &IntervalLogHistogram, unit: Unit) -> Option<Histogram<u64>> {
+fn decode(line: &IntervalLogHistogram, unit: LogUnit) -> Option<Histogram<u64>> {
     let bytes = STANDARD.decode(line.encoded_histogram()).ok()?;
     let found: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).ok()?;
     let ns = match unit {
-        Unit::Nanoseconds => return Some(found),
-        Unit::Microseconds => 1_000,
-        Unit::Milliseconds => 1_000_000,
+        LogUnit::Nanoseconds => return Some(found),
+        LogUnit::Microseconds => 1_000,
+        LogUnit::Milliseconds => 1_000_000,
     };
     let mut scaled = histogram();
     scaled.auto(true);
@@ -194,7 +194,7 @@ fn decode(line: &IntervalLogHistogram, unit: Unit) -> Option<Histogram<u64>> {
 
 fn interval(histogram: &Histogram<u64>, start: Duration, length: Duration) -> Interval {
     let seconds = length.as_secs_f64();
-    let some = |ns| (!histogram.is_empty()).then_some(in_us(ns));
+    let some = |ns| (!histogram.is_empty()).then_some(ns_to_us(ns));
     Interval {
         start_s: start.as_secs_f64(),
         seconds,
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_back() {
         let read =
-            Log::read(log(&[(5, None, 1_000), (6, None, 3_000)]).as_bytes(), Unit::default());
+            Log::read(log(&[(5, None, 1_000), (6, None, 3_000)]).as_bytes(), LogUnit::default());
         let read = read.unwrap();
         assert_eq!(read.histogram, times([1_000, 2_000, 3_000, 6_000]));
         let starts: Vec<_> = read.intervals.iter().map(|part| (part.start_s, part.rate)).collect();
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn tagged_intervals_count_only_where_all_are_tagged() {
-        let read = |intervals| Log::read(log(intervals).as_bytes(), Unit::default()).unwrap();
+        let read = |intervals| Log::read(log(intervals).as_bytes(), LogUnit::default()).unwrap();
         let mixed = read(&[(0, None, 1_000), (0, Some("a"), 5_000)]);
         assert_eq!(mixed.histogram, times([1_000, 2_000]));
         let tagged = read(&[(0, Some("b"), 1_000), (0, Some("a"), 5_000)]);
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn other_units_become_nanoseconds() {
         let text = log(&[(0, None, 1_000)]);
-        for (unit, ns) in [(Unit::Microseconds, 1e6), (Unit::Milliseconds, 1e9)] {
+        for (unit, ns) in [(LogUnit::Microseconds, 1e6), (LogUnit::Milliseconds, 1e9)] {
             let min = Log::read(text.as_bytes(), unit).unwrap().histogram.min() as f64;
             assert!((min / ns - 1.0).abs() < 2e-3, "{min}");
         }
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named_by_its_place() {
         let text = log(&[(0, None, 1_000), (1, None, 1_000)]);
-        let read = |text: &str| Log::read(text.as_bytes(), Unit::default()).err();
+        let read = |text: &str| Log::read(text.as_bytes(), LogUnit::default()).err();
         assert_eq!(read("#comment\nwhat?\n"), Some(LogError::Line(2)));
         assert_eq!(read("#comment"), Some(LogError::Empty));
         assert_eq!(read(""), Some(LogError::Empty));

@@ -4,29 +4,29 @@
 //! when they were, but nothing of settings, losses or causes. Everything here is data in, data out.
 
 mod curves;
-mod drawing;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod grid;
 mod load;
 mod merge;
-#[cfg(test)]
-mod samples;
+mod plot;
 mod table;
 
 use hdrhistogram::Histogram;
 
 use crate::run::{Interval, Run};
 
-pub use curves::{Against, Curve, Curves, Measurement, median};
-pub use drawing::{MOST_IN_A_PICTURE, draw, draw_curves};
+pub use curves::{Curve, CurvePoint, Curves, XAxis, median};
 pub use error::Error;
 pub use load::{load, printable};
 pub use merge::merge;
+pub use plot::{MAX_SERIES, plot, plot_curves};
 pub use table::{MetricRow, Setting, Table};
 
 /// Something that was measured and saved.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Saved {
+pub struct LoadedRun {
     /// What it is called in tables and pictures.
     pub name: String,
     /// Echoes a second; none where a log does not tell for how long it was measured.
@@ -36,12 +36,12 @@ pub struct Saved {
     /// The parts of it in time.
     pub intervals: Vec<Interval>,
     /// All else; none for an interval log.
-    pub run: Option<Box<Measured>>,
+    pub run: Option<Box<RunDetails>>,
 }
 
 /// What a run tells beyond an interval log.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
+pub struct RunDetails {
     /// As it was saved.
     pub run: Run,
     /// From sending a message to its echo, in nanoseconds.

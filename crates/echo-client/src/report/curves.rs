@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::error::Error;
 use super::grid::{Line, Unit, align};
 use super::table::{Setting, settings};
-use super::{Saved, printable};
+use super::{LoadedRun, printable};
 use crate::metric::Metric;
 use crate::run::{Loop, Run, Settings};
 
 /// What may be varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Against {
+pub enum XAxis {
     /// Connections.
     Connections,
     /// Bytes of a message.
@@ -25,7 +25,7 @@ pub enum Against {
 }
 
 /// Settings that decide what a figure means. In a curve, only one of them varies.
-const DECISIVE: [&str; 8] = [
+const COMPARABILITY_KEYS: [&str; 8] = [
     "connections",
     "size",
     "depth",
@@ -40,7 +40,7 @@ const DECISIVE: [&str; 8] = [
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Curves {
     /// What was varied.
-    pub against: Against,
+    pub against: XAxis,
     /// The figure's name. Times are in microseconds.
     #[serde(rename = "figure")]
     pub metric: String,
@@ -49,7 +49,8 @@ pub struct Curves {
     /// In the order in which their first runs come.
     pub curves: Vec<Curve>,
     /// Runs that should be looked at before the figures are believed.
-    pub doubtful: usize,
+    #[serde(rename = "doubtful")]
+    pub with_warnings: usize,
     #[serde(skip)]
     unit: Unit,
 }
@@ -60,12 +61,12 @@ pub struct Curve {
     /// The label of its runs, or their server's address.
     pub label: String,
     /// By what was varied, ascending.
-    pub points: Vec<Measurement>,
+    pub points: Vec<CurvePoint>,
 }
 
 /// What was measured at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Measurement {
+pub struct CurvePoint {
     /// Connections, bytes or messages a second.
     pub at: f64,
     /// The figure: where there are several runs, the median.
@@ -75,12 +76,12 @@ pub struct Measurement {
 }
 
 /// A run that has its place in a curve.
-struct Placed<'a> {
+struct DataPoint<'a> {
     name: &'a str,
     label: String,
     at: f64,
     value: f64,
-    is_doubtful: bool,
+    has_warnings: bool,
 }
 
 impl Curves {
@@ -94,52 +95,57 @@ impl Curves {
     ///
     /// A run does not have the figure, or no place, or nothing is varied, or a curve would have runs that
     /// differ in something else too.
-    pub fn of(saved: &[Saved], against: Against, metric: Option<Metric>) -> Result<Self, Error> {
-        let metric = metric.unwrap_or_else(|| fitting(saved));
-        let placed = saved.iter().map(|saved| Placed::of(saved, against, &metric));
-        let placed = placed.collect::<Result<Vec<_>, _>>()?;
+    pub fn of(saved: &[LoadedRun], against: XAxis, metric: Option<Metric>) -> Result<Self, Error> {
+        let metric = metric.unwrap_or_else(|| default_metric(saved));
+        let points = saved.iter().map(|saved| DataPoint::of(saved, against, &metric));
+        let points = points.collect::<Result<Vec<_>, _>>()?;
         let mut settings = settings(saved);
-        settings.retain(|row| DECISIVE.contains(&row.setting) && row.setting != against.setting());
+        settings.retain(|row| {
+            COMPARABILITY_KEYS.contains(&row.setting) && row.setting != against.setting()
+        });
         let mut labels: Vec<&str> = Vec::new();
-        for run in &placed {
+        for run in &points {
             if !labels.contains(&run.label.as_str()) {
                 labels.push(&run.label);
             }
         }
-        let curve = |label| Curve::of(label, &placed, &settings);
+        let curve = |label| Curve::of(label, &points, &settings);
         let curves = labels.into_iter().map(curve).collect::<Result<Vec<_>, _>>()?;
         let curves = Self {
             against,
             metric: metric.name().to_owned(),
             conditions: conditions(&settings, &curves),
-            doubtful: placed.iter().filter(|run| run.is_doubtful).count(),
+            with_warnings: points.iter().filter(|run| run.has_warnings).count(),
             curves,
             unit: unit(&metric),
         };
-        match curves.places().as_slice() {
-            [only] => Err(Error::Level { setting: against.setting(), value: against.shown(*only) }),
+        match curves.x_values().as_slice() {
+            [only] => Err(Error::NothingVaries {
+                setting: against.setting(),
+                value: against.shown(*only),
+            }),
             _ => Ok(curves),
         }
     }
 
     /// Where there are measurements, ascending.
-    fn places(&self) -> Vec<f64> {
+    fn x_values(&self) -> Vec<f64> {
         let points = self.curves.iter().flat_map(|curve| &curve.points);
-        let mut places: Vec<f64> = points.map(|point| point.at).collect();
-        places.sort_by(f64::total_cmp);
-        places.dedup();
-        places
+        let mut x_values: Vec<f64> = points.map(|point| point.at).collect();
+        x_values.sort_by(f64::total_cmp);
+        x_values.dedup();
+        x_values
     }
 
     /// What it is all about.
     pub(super) fn heading(&self) -> String {
-        let (metric, against) = (self.metric_in_words(), self.against.in_words());
+        let (metric, against) = (self.metric_description(), self.against.description());
         let mut letters = metric.chars();
         let first = letters.next().map(|first| first.to_ascii_uppercase());
         format!("{}{} by {against}", first.unwrap_or_default(), letters.as_str())
     }
 
-    pub(super) fn metric_in_words(&self) -> String {
+    pub(super) fn metric_description(&self) -> String {
         match self.metric.as_str() {
             "server_cpu_us_per_echo" => "server CPU time per echo".to_owned(),
             "cpu_us_per_echo" => "client CPU time per echo".to_owned(),
@@ -157,7 +163,7 @@ impl Curves {
     }
 }
 
-impl Against {
+impl XAxis {
     /// What the setting is called in a report.
     fn setting(self) -> &'static str {
         match self {
@@ -167,7 +173,7 @@ impl Against {
         }
     }
 
-    pub(super) fn in_words(self) -> &'static str {
+    pub(super) fn description(self) -> &'static str {
         match self {
             Self::Connections => "connections",
             Self::Size => "message size",
@@ -202,7 +208,7 @@ fn bytes(count: f64) -> String {
 }
 
 /// The figure that the runs were probably made for.
-fn fitting(saved: &[Saved]) -> Metric {
+fn default_metric(saved: &[LoadedRun]) -> Metric {
     let results = || saved.iter().filter_map(|saved| Some(&saved.run.as_ref()?.run));
     let name = if results().all(|run| run.result.server_cpu_us_per_echo.is_some()) {
         "server_cpu_us_per_echo"
@@ -214,31 +220,31 @@ fn fitting(saved: &[Saved]) -> Metric {
     name.parse().expect("there are these figures")
 }
 
-impl<'a> Placed<'a> {
-    fn of(saved: &'a Saved, against: Against, metric: &Metric) -> Result<Self, Error> {
+impl<'a> DataPoint<'a> {
+    fn of(saved: &'a LoadedRun, against: XAxis, metric: &Metric) -> Result<Self, Error> {
         let name = || saved.name.clone();
-        let nowhere = || Error::Nowhere { name: name(), setting: against.setting() };
-        let Run { settings, result, .. } = &saved.run.as_ref().ok_or_else(nowhere)?.run;
+        let missing_x = || Error::MissingX { name: name(), setting: against.setting() };
+        let Run { settings, result, .. } = &saved.run.as_ref().ok_or_else(missing_x)?.run;
         let unmeasured = || Error::Unmeasured { name: name(), metric: metric.name().to_owned() };
         Ok(Self {
             name: &saved.name,
             label: saved.label().unwrap_or_else(|| printable(&settings.address)),
-            at: against.of(settings).ok_or_else(nowhere)?,
+            at: against.of(settings).ok_or_else(missing_x)?,
             value: metric.of(result).ok_or_else(unmeasured)?,
-            is_doubtful: result.loss > 0 || result.failed > 0 || !result.warnings.is_empty(),
+            has_warnings: result.loss > 0 || result.failed > 0 || !result.warnings.is_empty(),
         })
     }
 }
 
 impl Curve {
     /// The curve of the runs with this label, which must be alike in these settings.
-    fn of(label: &str, all: &[Placed<'_>], settings: &[Setting]) -> Result<Self, Error> {
+    fn of(label: &str, all: &[DataPoint<'_>], settings: &[Setting]) -> Result<Self, Error> {
         let own: Vec<usize> = (0..all.len()).filter(|&run| all[run].label == label).collect();
         for Setting { setting, values } in settings {
             if let Some(&other) = own.iter().find(|&&run| values[run] != values[own[0]]) {
                 let value = |run: usize| values[run].as_deref().unwrap_or("not set").to_owned();
                 let runs = [own[0], other].map(|run| (all[run].name.to_owned(), value(run)));
-                return Err(Error::Unlike { setting, runs });
+                return Err(Error::Incomparable { setting, runs });
             }
         }
         let runs = own.iter().map(|&run| (all[run].at, all[run].value)).collect();
@@ -247,13 +253,13 @@ impl Curve {
 }
 
 /// The medians by place, ascending.
-fn points(mut runs: Vec<(f64, f64)>) -> Vec<Measurement> {
+fn points(mut runs: Vec<(f64, f64)>) -> Vec<CurvePoint> {
     runs.sort_by(|one, other| one.0.total_cmp(&other.0));
     let same_place =
         |one: &(f64, f64), other: &(f64, f64)| one.0.total_cmp(&other.0) == Ordering::Equal;
     let point = |runs: &[(f64, f64)]| {
         let value = median(runs.iter().map(|&(_, value)| value))?;
-        Some(Measurement { at: runs[0].0, value, runs: runs.len() })
+        Some(CurvePoint { at: runs[0].0, value, runs: runs.len() })
     };
     runs.chunk_by(same_place).filter_map(point).collect()
 }
@@ -274,7 +280,7 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 fn conditions(settings: &[Setting], curves: &[Curve]) -> String {
     let alike = |row: &&Setting| row.values.windows(2).all(|two| two[0] == two[1]);
     let mut words: Vec<String> =
-        settings.iter().filter(alike).filter_map(|row| row.in_words()).collect();
+        settings.iter().filter(alike).filter_map(|row| row.description()).collect();
     let runs = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.runs);
     match (runs().min().unwrap_or(1), runs().max().unwrap_or(1)) {
         (_, 1) => {}
@@ -299,7 +305,7 @@ impl fmt::Display for Curves {
         writeln!(f, "{}: {}\n", self.heading(), self.conditions)?;
         let labels = self.curves.iter().map(|curve| Some(curve.label.clone()));
         let mut grid = vec![Line::of(self.against.setting(), labels)];
-        for place in self.places() {
+        for place in self.x_values() {
             let value = |curve: &Curve| {
                 curve.points.iter().find(|point| point.at == place).map(|point| point.value)
             };
@@ -312,14 +318,14 @@ impl fmt::Display for Curves {
             grid.push(line);
         }
         align(f, &grid)?;
-        if self.doubtful > 0 {
+        if self.with_warnings > 0 {
             let runs: usize =
                 self.curves.iter().flat_map(|curve| &curve.points).map(|point| point.runs).sum();
             writeln!(
                 f,
                 "\nwarning: {} of {runs} runs have warnings or losses, which the report without \
                  --against tells",
-                self.doubtful
+                self.with_warnings
             )?;
         }
         Ok(())
@@ -329,7 +335,7 @@ impl fmt::Display for Curves {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples::{run, saved};
+    use crate::report::fixtures::{run, saved};
 
     #[test]
     fn the_median_is_in_the_middle() {
@@ -348,15 +354,15 @@ mod tests {
     #[test]
     fn places_without_as_many_runs_as_others_are_told_of() {
         let runs = [1, 1, 5].map(|connections| saved("a", run(connections, 1_000..=2_000)));
-        let curves = Curves::of(&runs, Against::Connections, None).unwrap();
+        let curves = Curves::of(&runs, XAxis::Connections, None).unwrap();
         assert!(curves.conditions.ends_with("loop closed, medians of 1 to 2 runs"), "{curves:?}");
         assert_eq!(curves.metric, "rate");
     }
 
     #[test]
     fn an_interval_log_has_no_place_in_a_curve() {
-        let log = Saved { run: None, ..saved("log", run(1, 1_000..=1_000)) };
-        let error = Curves::of(&[log], Against::Size, None).unwrap_err();
-        assert!(matches!(error, Error::Nowhere { setting: "size", .. }), "{error}");
+        let log = LoadedRun { run: None, ..saved("log", run(1, 1_000..=1_000)) };
+        let error = Curves::of(&[log], XAxis::Size, None).unwrap_err();
+        assert!(matches!(error, Error::MissingX { setting: "size", .. }), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::MOST_IN_A_PICTURE;
+use super::MAX_SERIES;
 use crate::hdr_log::LogError;
 use crate::run::SCHEMA_VERSION;
 
@@ -43,16 +43,16 @@ pub enum Error {
         log: String,
     },
     /// The same measurement is to be added twice.
-    Twice {
+    Duplicate {
         /// The two names of it.
         names: [String; 2],
     },
     /// The histograms together have more than can be counted.
-    TooMuch,
+    Overflow,
     /// None has an echo that could be drawn.
-    Blank,
+    NoSamples,
     /// A run cannot stand in a curve, because it does not tell what is varied.
-    Nowhere {
+    MissingX {
         /// The run's name.
         name: String,
         /// What is varied.
@@ -66,21 +66,21 @@ pub enum Error {
         metric: String,
     },
     /// Runs that would be one curve differ in another setting than the one that is varied.
-    Unlike {
+    Incomparable {
         /// The setting.
         setting: &'static str,
         /// The names of two runs, and what the setting is there.
         runs: [(String, String); 2],
     },
     /// Nothing is varied.
-    Level {
+    NothingVaries {
         /// What was to be varied.
         setting: &'static str,
         /// What it is in all runs.
         value: String,
     },
     /// There are more than can be told apart in a picture.
-    Crowd {
+    TooManyRuns {
         /// How many.
         runs: usize,
     },
@@ -101,20 +101,20 @@ impl Error {
             Self::Newer { .. } => "use the echo-client that wrote it, or a later one",
             Self::Differ { .. } => "without --merge they stand side by side",
             Self::Mixed { .. } => "merge the runs and the logs apart from each other",
-            Self::Twice { .. } => "name each run once",
-            Self::Crowd { .. } => "name fewer of them, or add them up with --merge",
-            Self::Nowhere { .. } => {
+            Self::Duplicate { .. } => "name each run once",
+            Self::TooManyRuns { .. } => "name fewer of them, or add them up with --merge",
+            Self::MissingX { .. } => {
                 "interval logs do not tell their settings, and without bench --rate none was asked for"
             }
             Self::Unmeasured { metric, .. } if metric.starts_with("server_cpu") => {
                 "it takes bench --server-pid"
             }
             Self::Unmeasured { .. } => "leave the run out, or choose another --figure",
-            Self::Unlike { .. } => {
+            Self::Incomparable { .. } => {
                 "runs that are not one curve need different labels: bench --label"
             }
-            Self::Level { .. } => "name runs that differ in it, or leave --against out",
-            Self::TooMuch | Self::Blank => return None,
+            Self::NothingVaries { .. } => "name runs that differ in it, or leave --against out",
+            Self::Overflow | Self::NoSamples => return None,
         })
     }
 }
@@ -148,28 +148,28 @@ impl fmt::Display for Error {
                 "cannot merge {run} and {log}: the latter is an interval log, which does not tell \
                  its settings"
             ),
-            Self::Twice { names: [first, second] } => {
+            Self::Duplicate { names: [first, second] } => {
                 write!(f, "cannot merge {first} and {second}: they are the same run")
             }
-            Self::TooMuch => f.write_str("cannot merge: the counts are too large to be added"),
-            Self::Blank => f.write_str("there is nothing to draw: not one echo came back"),
-            Self::Crowd { runs } => write!(
+            Self::Overflow => f.write_str("cannot merge: the counts are too large to be added"),
+            Self::NoSamples => f.write_str("there is nothing to draw: not one echo came back"),
+            Self::TooManyRuns { runs } => write!(
                 f,
-                "cannot draw {runs} runs in one picture: more than {MOST_IN_A_PICTURE} cannot be \
+                "cannot draw {runs} runs in one picture: more than {MAX_SERIES} cannot be \
                  told apart"
             ),
-            Self::Nowhere { name, setting } => {
+            Self::MissingX { name, setting } => {
                 write!(f, "{name} has no place in a curve: it does not tell `{setting}`")
             }
             Self::Unmeasured { name, metric } => {
                 write!(f, "{name} has no {metric}: it was not measured")
             }
-            Self::Unlike { setting, runs: [(first, one), (second, other)] } => write!(
+            Self::Incomparable { setting, runs: [(first, one), (second, other)] } => write!(
                 f,
                 "{first} and {second} cannot be in one curve: {setting} is {one} in the one and \
                  {other} in the other"
             ),
-            Self::Level { setting, value } => {
+            Self::NothingVaries { setting, value } => {
                 write!(f, "nothing is varied: {setting} is {value} in all runs")
             }
         }

@@ -33,7 +33,7 @@ impl Line {
     /// Puts the ratios to the first beside the others.
     pub(super) fn compare(&mut self, ratios: &[Option<f64>]) {
         for (cell, ratio) in self.cells.iter_mut().zip(ratios).skip(1) {
-            cell.1 = ratio.map(|ratio| format!("({}x)", shown_ratio(ratio))).unwrap_or_default();
+            cell.1 = ratio.map(|ratio| format!("({}x)", format_ratio(ratio))).unwrap_or_default();
         }
     }
 }
@@ -89,7 +89,7 @@ fn digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-fn shown_ratio(ratio: f64) -> String {
+fn format_ratio(ratio: f64) -> String {
     if ratio < 100.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") }
 }
 

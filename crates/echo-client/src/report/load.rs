@@ -3,9 +3,9 @@
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 
-use super::{Error, Measured, Saved};
+use super::{Error, LoadedRun, RunDetails};
 use crate::distribution::Distribution;
-use crate::hdr_log::{Log, LogError, Unit};
+use crate::hdr_log::{Log, LogError, LogUnit};
 use crate::run::{Run, SCHEMA_VERSION};
 
 /// Reads a saved run or an interval log, whichever the text is; `unit` is that of a log's values.
@@ -13,7 +13,7 @@ use crate::run::{Run, SCHEMA_VERSION};
 /// # Errors
 ///
 /// It is neither, or damaged, or from a later version of this program.
-pub fn load(name: &str, text: &[u8], unit: Unit) -> Result<Saved, Error> {
+pub fn load(name: &str, text: &[u8], unit: LogUnit) -> Result<LoadedRun, Error> {
     match text.trim_ascii_start().first() {
         None => Err(Error::Empty),
         Some(b'{') => run(name, text),
@@ -21,7 +21,7 @@ pub fn load(name: &str, text: &[u8], unit: Unit) -> Result<Saved, Error> {
     }
 }
 
-fn run(name: &str, text: &[u8]) -> Result<Saved, Error> {
+fn run(name: &str, text: &[u8]) -> Result<LoadedRun, Error> {
     #[derive(Deserialize)]
     struct Version {
         schema_version: u64,
@@ -31,16 +31,16 @@ fn run(name: &str, text: &[u8]) -> Result<Saved, Error> {
     if schema_version > u64::from(SCHEMA_VERSION) {
         return Err(Error::Newer { schema_version });
     }
-    Saved::of_run(name, serde_json::from_slice(text).map_err(Error::Json)?)
+    LoadedRun::of_run(name, serde_json::from_slice(text).map_err(Error::Json)?)
 }
 
-fn log(name: &str, text: &[u8], unit: Unit) -> Result<Saved, Error> {
+fn log(name: &str, text: &[u8], unit: LogUnit) -> Result<LoadedRun, Error> {
     let log = Log::read(text, unit).map_err(|error| match error {
         LogError::Line(1) => Error::Unknown,
         error => Error::Log(error),
     })?;
     let end = log.intervals.iter().map(|part| part.start_s + part.seconds).fold(0.0, f64::max);
-    Ok(Saved {
+    Ok(LoadedRun {
         name: name.to_owned(),
         rate: (end > 0.0).then_some(log.histogram.len() as f64 / end),
         latency: log.histogram,
@@ -49,7 +49,7 @@ fn log(name: &str, text: &[u8], unit: Unit) -> Result<Saved, Error> {
     })
 }
 
-impl Saved {
+impl LoadedRun {
     /// What the run was called when it was made.
     #[must_use]
     pub fn label(&self) -> Option<String> {
@@ -68,7 +68,7 @@ impl Saved {
             rate: Some(result.rate),
             latency: decode("latency", &result.latency)?,
             intervals: run.intervals.clone(),
-            run: Some(Box::new(Measured {
+            run: Some(Box::new(RunDetails {
                 service: decode("service", &result.service)?,
                 connect: decode("connect", &result.connect)?,
                 run,

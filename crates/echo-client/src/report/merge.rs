@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 
 use self::metrics::metrics;
-use super::{Error, Measured, Saved};
+use super::{Error, LoadedRun, RunDetails};
 use crate::distribution::histogram;
 use crate::run::{Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings};
 
 /// The share of the longest run that all runs must have in common before their sum is called a load.
-const TOGETHER: f64 = 0.9;
+const MIN_OVERLAP: f64 = 0.9;
 
 /// Adds up what was measured from several machines. Rates, counts and histograms add; percentiles
 /// are those of the added histograms, and Jain's index is that of all connections. Of a whole interval
@@ -26,20 +26,20 @@ const TOGETHER: f64 = 0.9;
 /// # Panics
 ///
 /// There is nothing to add.
-pub fn merge(parts: &[Saved]) -> Result<Saved, Error> {
+pub fn merge(parts: &[LoadedRun]) -> Result<LoadedRun, Error> {
     let [first, others @ ..] = parts else { panic!("there is nothing to add") };
     for (index, part) in parts.iter().enumerate() {
         if let Some(same) = parts[..index].iter().find(|other| is_same(other, part)) {
-            return Err(Error::Twice { names: [same.name.clone(), part.name.clone()] });
+            return Err(Error::Duplicate { names: [same.name.clone(), part.name.clone()] });
         }
     }
     if others.is_empty() {
         return Ok(first.clone());
     }
-    let runs: Vec<(&str, &Measured)> =
+    let runs: Vec<(&str, &RunDetails)> =
         parts.iter().filter_map(|part| Some((part.name.as_str(), part.run.as_deref()?))).collect();
     let log = parts.iter().find(|part| part.run.is_none());
-    let mut whole = Saved {
+    let mut whole = LoadedRun {
         name: parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(" + "),
         rate: parts.iter().map(|part| part.rate).sum(),
         latency: sum(parts.iter().map(|part| &part.latency))?,
@@ -57,9 +57,9 @@ pub fn merge(parts: &[Saved]) -> Result<Saved, Error> {
 }
 
 /// Whether it is the same measurement, under whatever name.
-fn is_same(one: &Saved, other: &Saved) -> bool {
+fn is_same(one: &LoadedRun, other: &LoadedRun) -> bool {
     // Two idle logs may well be equal without being the same.
-    !one.latency.is_empty() && *one == Saved { name: one.name.clone(), ..other.clone() }
+    !one.latency.is_empty() && *one == LoadedRun { name: one.name.clone(), ..other.clone() }
 }
 
 fn sum<'a>(parts: impl IntoIterator<Item = &'a Histogram<u64>>) -> Result<Histogram<u64>, Error> {
@@ -67,14 +67,14 @@ fn sum<'a>(parts: impl IntoIterator<Item = &'a Histogram<u64>>) -> Result<Histog
     // The histograms of other programs may hold longer times.
     sum.auto(true);
     for part in parts {
-        sum.add(part).map_err(|_| Error::TooMuch)?;
+        sum.add(part).map_err(|_| Error::Overflow)?;
     }
     Ok(sum)
 }
 
 /// The intervals added by their place; `None` if they do not lie on each other, so that there is no
 /// telling what was echoed when.
-fn sum_of_intervals(parts: &[Saved]) -> Option<Vec<Interval>> {
+fn sum_of_intervals(parts: &[LoadedRun]) -> Option<Vec<Interval>> {
     let count = parts.iter().map(|part| part.intervals.len()).max()?;
     (0..count)
         .map(|index| {
@@ -99,10 +99,12 @@ fn sum_of_intervals(parts: &[Saved]) -> Option<Vec<Interval>> {
         .collect()
 }
 
-fn sum_of_runs(parts: &[(&str, &Measured)], whole: &Saved) -> Result<Measured, Error> {
+fn sum_of_runs(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Result<RunDetails, Error> {
     for &(name, part) in &parts[1..] {
         let (first_name, first) = parts[0];
-        let both = decisive(&first.run.settings).into_iter().zip(decisive(&part.run.settings));
+        let both = comparability_keys(&first.run.settings)
+            .into_iter()
+            .zip(comparability_keys(&part.run.settings));
         for ((setting, one), (_, other)) in both {
             if one != other {
                 let runs = [(first_name.to_owned(), one), (name.to_owned(), other)];
@@ -132,7 +134,7 @@ fn sum_of_runs(parts: &[(&str, &Measured)], whole: &Saved) -> Result<Measured, E
         // Each judged a part; what they said is among the warnings if it was bad.
         gates: Vec::new(),
     };
-    Ok(Measured { run, service, connect })
+    Ok(RunDetails { run, service, connect })
 }
 
 /// The label that all have, if so.
@@ -142,7 +144,7 @@ fn label(runs: &[&Run]) -> Option<String> {
 }
 
 /// The settings that decide what a latency means, in words.
-fn decisive(settings: &Settings) -> [(&'static str, String); 4] {
+fn comparability_keys(settings: &Settings) -> [(&'static str, String); 4] {
     let pacing = match settings.pacing {
         Loop::Closed => "closed",
         Loop::Open => "open",
@@ -190,15 +192,15 @@ fn settings(runs: &[&Run]) -> Settings {
 
 /// What should be known before the sum is believed: the warnings of the parts, and what makes them
 /// not quite fit together.
-fn warnings(parts: &[(&str, &Measured)], whole: &Saved) -> Vec<String> {
+fn warnings(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Vec<String> {
     let mut warnings = Vec::new();
     for (name, part) in parts {
         let failed = part.run.gates.iter().filter(|result| result.failed);
         warnings.extend(failed.map(|result| format!("{name}: it failed {}", result.gate)));
         warnings.extend(part.run.result.warnings.iter().map(|text| format!("{name}: {text}")));
     }
-    if let Some(share) = together(parts)
-        && share < TOGETHER
+    if let Some(share) = overlap(parts)
+        && share < MIN_OVERLAP
     {
         warnings.push(format!(
             "the runs have only {:.0} % of their time in common: the sum of their rates is a load \
@@ -225,7 +227,7 @@ fn warnings(parts: &[(&str, &Measured)], whole: &Saved) -> Vec<String> {
 
 /// The share of the longest run's time in which all ran; `None` where a time cannot be read. It is as
 /// exact as the machines' clocks.
-fn together(parts: &[(&str, &Measured)]) -> Option<f64> {
+fn overlap(parts: &[(&str, &RunDetails)]) -> Option<f64> {
     let mut began = SystemTime::UNIX_EPOCH;
     let mut ended: Option<SystemTime> = None;
     let mut longest = Duration::ZERO;
@@ -246,10 +248,10 @@ fn together(parts: &[(&str, &Measured)]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples::{run, saved};
+    use crate::report::fixtures::{run, saved};
     use crate::run::GateResult;
 
-    fn merged(runs: [Run; 2]) -> Result<Saved, Error> {
+    fn merged(runs: [Run; 2]) -> Result<LoadedRun, Error> {
         let [first, second] = runs;
         merge(&[saved("a", first), saved("b", second)])
     }
@@ -296,11 +298,11 @@ mod tests {
     #[test]
     fn the_same_run_twice_and_a_run_with_a_log_are_refused() {
         let twice = merged([run(1, 1..=9), run(1, 1..=9)]);
-        assert!(matches!(twice, Err(Error::Twice { .. })));
-        let log = Saved { run: None, ..saved("log", run(1, 5..=9)) };
+        assert!(matches!(twice, Err(Error::Duplicate { .. })));
+        let log = LoadedRun { run: None, ..saved("log", run(1, 5..=9)) };
         let mixed = merge(&[log.clone(), saved("run", run(1, 1..=9))]).err().unwrap();
         assert!(mixed.to_string().starts_with("cannot merge run and log: "), "{mixed}");
-        let other = Saved { run: None, ..saved("other", run(1, 6..=9)) };
+        let other = LoadedRun { run: None, ..saved("other", run(1, 6..=9)) };
         let logs = merge(&[log, other]).unwrap();
         assert_eq!((logs.name.as_str(), logs.latency.len()), ("log + other", 9));
         assert_eq!(logs.rate, Some(0.9));

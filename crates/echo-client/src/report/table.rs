@@ -6,8 +6,8 @@ use echo_proto::one_line;
 use serde::Serialize;
 
 use super::grid::{Line, Unit, align};
-use super::{Measured, Saved};
-use crate::distribution::in_us;
+use super::{LoadedRun, RunDetails};
+use crate::distribution::ns_to_us;
 use crate::run::{Loop, Metrics, Settings};
 
 /// What distinguishes runs, and what came of them. A figure that a run does not have is `None`.
@@ -52,8 +52,8 @@ pub struct MetricRow {
 impl Table {
     /// The table for these runs. Latencies without an echo are none.
     #[must_use]
-    pub fn of(saved: &[Saved]) -> Self {
-        let row = |metric, label, unit, value: &dyn Fn(&Saved) -> Option<f64>| {
+    pub fn of(saved: &[LoadedRun]) -> Self {
+        let row = |metric, label, unit, value: &dyn Fn(&LoadedRun) -> Option<f64>| {
             let values: Vec<_> = saved.iter().map(value).collect();
             let first = values.first().copied().flatten().filter(|&first| first > 0.0);
             let ratios = values.iter().map(|value| Some((*value)? / first?)).collect();
@@ -62,7 +62,7 @@ impl Table {
         let latency = |metric, label, quantile| {
             row(metric, label, Unit::Microseconds, &|saved| at(&saved.latency, quantile))
         };
-        let of_run = |metric, label, unit, value: fn(&Measured) -> Option<f64>| {
+        let of_run = |metric, label, unit, value: fn(&RunDetails) -> Option<f64>| {
             row(metric, label, unit, &|saved| value(saved.run.as_ref()?))
         };
         let us = Unit::Microseconds;
@@ -94,21 +94,21 @@ impl Table {
     }
 }
 
-fn metrics(measured: &Measured) -> &Metrics {
+fn metrics(measured: &RunDetails) -> &Metrics {
     &measured.run.result
 }
 
 fn at(histogram: &hdrhistogram::Histogram<u64>, quantile: f64) -> Option<f64> {
-    (!histogram.is_empty()).then(|| in_us(histogram.value_at_quantile(quantile)))
+    (!histogram.is_empty()).then(|| ns_to_us(histogram.value_at_quantile(quantile)))
 }
 
-fn warnings(saved: &Saved) -> Vec<String> {
+fn warnings(saved: &LoadedRun) -> Vec<String> {
     let found = saved.run.as_ref().map(|measured| metrics(measured).warnings.as_slice());
     found.unwrap_or_default().iter().map(|text| format!("{}: {text}", saved.name)).collect()
 }
 
 /// The settings of all runs, where any tells.
-pub(super) fn settings(saved: &[Saved]) -> Vec<Setting> {
+pub(super) fn settings(saved: &[LoadedRun]) -> Vec<Setting> {
     let row = |setting, value: fn(&Settings) -> Option<String>| Setting {
         setting,
         values: saved.iter().map(|saved| value(&saved.run.as_ref()?.run.settings)).collect(),
@@ -144,7 +144,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (common, different): (Vec<_>, Vec<_>) =
             self.settings.iter().partition(|row| row.values.windows(2).all(|two| two[0] == two[1]));
-        let common: Vec<String> = common.into_iter().filter_map(Setting::in_words).collect();
+        let common: Vec<String> = common.into_iter().filter_map(Setting::description).collect();
         if !common.is_empty() {
             writeln!(f, "{}\n", common.join(", "))?;
         }
@@ -162,7 +162,7 @@ impl fmt::Display for Table {
 
 impl Setting {
     /// What all runs have in common; `None` where there is nothing to say.
-    pub(super) fn in_words(&self) -> Option<String> {
+    pub(super) fn description(&self) -> Option<String> {
         Some(format!("{} {}", self.setting, one_line(self.values.first()?.as_ref()?)))
     }
 }
@@ -183,7 +183,7 @@ impl MetricRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples::{run, saved};
+    use crate::report::fixtures::{run, saved};
 
     #[test]
     fn each_column_has_its_ratios_to_the_first() {
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_a_run_does_not_have_has_no_value_and_no_ratio() {
-        let log = Saved { run: None, ..saved("log", run(1, 1_000..=1_000)) };
+        let log = LoadedRun { run: None, ..saved("log", run(1, 1_000..=1_000)) };
         let table = Table::of(&[saved("none", run(1, [])), log]);
         let row = |name| table.metrics.iter().find(|row| row.metric == name).unwrap();
         assert_eq!(

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use echo_client::report::{Curves, Saved, Table, draw, draw_curves, load, merge, printable};
+use echo_client::report::{Curves, LoadedRun, Table, load, merge, plot, plot_curves, printable};
 
 use crate::cli::{ReportFormat, ReportOptions};
 use crate::print::print_line;
@@ -35,10 +35,10 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
             let curves = Curves::of(&saved, varied.into(), options.figure.clone())?;
             (
                 curves_as(options.format, &curves)?,
-                options.svg.as_ref().map(|_| draw_curves(&curves)),
+                options.svg.as_ref().map(|_| plot_curves(&curves)),
             )
         }
-        None => (table(options, &saved)?, options.svg.as_ref().map(|_| draw(&saved))),
+        None => (table(options, &saved)?, options.svg.as_ref().map(|_| plot(&saved))),
     };
     if let (Some(path), Some(picture)) = (&options.svg, picture) {
         // The picture can be drawn again at any time, so half of it on a full disk does no harm as
@@ -53,10 +53,10 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(options: &ReportOptions, saved: &[Saved]) -> serde_json::Result<String> {
+fn table(options: &ReportOptions, saved: &[LoadedRun]) -> serde_json::Result<String> {
     match (options.format, saved) {
         (ReportFormat::Text, saved) => Ok(Table::of(saved).to_string()),
-        (ReportFormat::Json, [Saved { run: Some(merged), .. }]) if options.merge => {
+        (ReportFormat::Json, [LoadedRun { run: Some(merged), .. }]) if options.merge => {
             serde_json::to_string_pretty(&merged.run)
         }
         (ReportFormat::Json, saved) => serde_json::to_string_pretty(&Table::of(saved)),

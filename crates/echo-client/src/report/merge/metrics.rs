@@ -86,7 +86,7 @@ fn fairness(runs: &[&Run]) -> Fairness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples::run;
+    use crate::report::fixtures::run;
 
     /// The index of Jain et al., by its definition.
     fn jain(echoes: &[f64]) -> f64 {

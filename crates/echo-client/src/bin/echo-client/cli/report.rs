@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use echo_client::hdr_log::Unit;
+use echo_client::hdr_log::LogUnit as LibUnit;
 use echo_client::metric::Metric;
-use echo_client::report::Against;
+use echo_client::report::XAxis;
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportOptions {
@@ -90,7 +90,7 @@ Examples:
 
 Exit code: 0 there is a report, 1 a file is missing, damaged or does not fit, 2 wrong usage.";
 
-impl From<Varied> for Against {
+impl From<Varied> for XAxis {
     fn from(varied: Varied) -> Self {
         match varied {
             Varied::Connections => Self::Connections,
@@ -100,7 +100,7 @@ impl From<Varied> for Against {
     }
 }
 
-impl From<LogUnit> for Unit {
+impl From<LogUnit> for LibUnit {
     fn from(unit: LogUnit) -> Self {
         match unit {
             LogUnit::Ns => Self::Nanoseconds,

@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::{Area, Drawn};
+use super::{Area, PlotResult};
 
 /// The colours of Okabe and Ito, which the colour-blind can tell apart, but for their yellow: it is too
 /// pale on white. The first four differ in lightness too.
@@ -23,7 +23,7 @@ const MARK: i32 = 5;
 const STROKE: u32 = 2;
 
 /// What the curve of a run is drawn with.
-pub(super) struct Pen {
+pub(super) struct SeriesStyle {
     colour: RGBColor,
     dashes: &'static [f64],
     mark: Mark,
@@ -39,7 +39,7 @@ enum Mark {
 
 type Pixel = (i32, i32);
 
-impl Pen {
+impl SeriesStyle {
     pub(super) fn number(index: usize) -> Self {
         const MARKS: [Mark; 4] = [Mark::Circle, Mark::Square, Mark::Triangle, Mark::Cross];
         Self {
@@ -89,7 +89,7 @@ impl Pen {
     }
 
     /// Draws the mark around a pixel. It is white inside, so that marks on each other show.
-    pub(super) fn mark(&self, area: &Area, (x, y): Pixel) -> Drawn {
+    pub(super) fn mark(&self, area: &Area, (x, y): Pixel) -> PlotResult {
         let corners = match self.mark {
             Mark::Circle => {
                 area.draw(&Circle::new((x, y), MARK, WHITE.filled()))?;
@@ -123,20 +123,20 @@ mod tests {
 
     #[test]
     fn dashes_go_on_across_the_corners_of_a_path() {
-        let pen = Pen { dashes: &[10.0, 5.0], ..Pen::number(0) };
-        let dashes = pen.dashes(&[(0, 0), (4, 0), (4, 20)]);
+        let style = SeriesStyle { dashes: &[10.0, 5.0], ..SeriesStyle::number(0) };
+        let dashes = style.dashes(&[(0, 0), (4, 0), (4, 20)]);
         assert_eq!(dashes, [vec![(0, 0), (4, 0), (4, 6)], vec![(4, 11), (4, 20)]]);
     }
 
     #[test]
     fn a_whole_line_is_one_path() {
         let path = [(0, 0), (4, 0), (4, 20)];
-        assert_eq!(Pen::number(0).dashes(&path), [path]);
+        assert_eq!(SeriesStyle::number(0).dashes(&path), [path]);
     }
 
     #[test]
     fn a_path_that_is_empty_or_a_point_has_no_dash() {
-        assert!(Pen::number(1).dashes(&[]).is_empty());
-        assert!(Pen::number(1).dashes(&[(1, 1)]).is_empty());
+        assert!(SeriesStyle::number(1).dashes(&[]).is_empty());
+        assert!(SeriesStyle::number(1).dashes(&[(1, 1)]).is_empty());
     }
 }

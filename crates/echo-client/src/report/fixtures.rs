@@ -1,11 +1,11 @@
 //! Runs for the tests of reports.
 
-use super::Saved;
+use super::LoadedRun;
 use crate::distribution::{Distribution, histogram};
 use crate::run::{Fairness, Interval, Loop, Machine, Metrics, Run, SCHEMA_VERSION, Settings};
 
-pub(super) fn saved(name: &str, run: Run) -> Saved {
-    Saved::of_run(name, run).unwrap()
+pub(super) fn saved(name: &str, run: Run) -> LoadedRun {
+    LoadedRun::of_run(name, run).unwrap()
 }
 
 /// A run of ten seconds with these latencies in nanoseconds, evenly over its connections and its two

@@ -3,28 +3,28 @@
 use hdrhistogram::Histogram;
 
 use super::Point;
-use crate::distribution::in_us;
+use crate::distribution::ns_to_us;
 use crate::run::Interval;
 
 /// The percentiles end with 99.99999 %, however many echoes there are.
-const MOST_NINES: f64 = 7.0;
+const MAX_NINES: f64 = 7.0;
 /// Points for each power of ten of 1/(1-p): about one a pixel.
-const POINTS_A_NINE: f64 = 100.0;
+const POINTS_PER_NINE: f64 = 100.0;
 /// Points over time. What lies closer together is averaged.
-const MOST_OVER_TIME: usize = 240;
+const MAX_POINTS_OVER_TIME: usize = 240;
 /// Curves of so few points are marked at each of them.
-const FEW: usize = 12;
+const MARK_ALL_UP_TO: usize = 12;
 
 /// Latency in microseconds by the logarithm of 1/(1-p). It ends where one echo makes the difference.
 pub(super) fn percentiles(histogram: &Histogram<u64>) -> Vec<Point> {
     if histogram.is_empty() {
         return Vec::new();
     }
-    let end = (histogram.len() as f64).log10().clamp(1.0, MOST_NINES);
-    let steps = (end * POINTS_A_NINE) as u32;
+    let end = (histogram.len() as f64).log10().clamp(1.0, MAX_NINES);
+    let steps = (end * POINTS_PER_NINE) as u32;
     let mut curve: Vec<Point> = Vec::new();
-    for nines in (0..=steps).map(|step| f64::from(step) / POINTS_A_NINE).chain([end]) {
-        let us = in_us(histogram.value_at_quantile(1.0 - 10_f64.powf(-nines)));
+    for nines in (0..=steps).map(|step| f64::from(step) / POINTS_PER_NINE).chain([end]) {
+        let us = ns_to_us(histogram.value_at_quantile(1.0 - 10_f64.powf(-nines)));
         // Of a level piece, its two ends will do.
         if let [.., (_, before), (last, same)] = &mut curve[..]
             && *before == us
@@ -35,17 +35,17 @@ pub(super) fn percentiles(histogram: &Histogram<u64>) -> Vec<Point> {
             curve.push((nines, us));
         }
     }
-    if end < MOST_NINES {
-        curve.push((end, in_us(histogram.max())));
+    if end < MAX_NINES {
+        curve.push((end, ns_to_us(histogram.max())));
     }
     curve
 }
 
 /// Echoes a second by the middle of each interval, in seconds.
 pub(super) fn rates(intervals: &[Interval]) -> Vec<Point> {
-    let together = intervals.len().div_ceil(MOST_OVER_TIME).max(1);
+    let per_point = intervals.len().div_ceil(MAX_POINTS_OVER_TIME).max(1);
     intervals
-        .chunks(together)
+        .chunks(per_point)
         .map(|part| {
             let seconds: f64 = part.iter().map(|part| part.seconds).sum();
             let echoes: f64 = part.iter().map(|part| part.rate * part.seconds).sum();
@@ -57,7 +57,7 @@ pub(super) fn rates(intervals: &[Interval]) -> Vec<Point> {
 
 /// Where a curve is marked: where it meets the ticks, so that different ones can be compared there.
 pub(super) fn marked(curve: &[Point], ticks: &[f64]) -> Vec<Point> {
-    if curve.len() <= FEW {
+    if curve.len() <= MARK_ALL_UP_TO {
         return curve.to_vec();
     }
     ticks.iter().filter_map(|&tick| Some((tick, height(curve, tick)?))).collect()
@@ -82,7 +82,7 @@ mod tests {
         (1..=1_000).for_each(|us| times.record(us * 1_000).unwrap());
         let curve = percentiles(&times);
         assert!(curve[0].1 < 1.01 && curve[0].0 == 0.0, "{:?}", curve[0]);
-        assert_eq!(*curve.last().unwrap(), (3.0, in_us(times.max())));
+        assert_eq!(*curve.last().unwrap(), (3.0, ns_to_us(times.max())));
         let p90 = height(&curve, 1.0).unwrap();
         assert!((p90 / 900.0 - 1.0).abs() < 2e-3, "{p90}");
         assert!(percentiles(&histogram()).is_empty());

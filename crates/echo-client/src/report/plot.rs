@@ -4,23 +4,23 @@
 //! the echoes that are slower, so that the tail has as much room as the bulk.
 
 mod axis;
-mod curve;
-mod pen;
+mod series;
+mod series_style;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use self::axis::Axis;
-use self::curve::{marked, percentiles, rates};
-use self::pen::Pen;
-use super::{Against, Curves, Error, Saved};
+use self::series::{marked, percentiles, rates};
+use self::series_style::SeriesStyle;
+use super::{Curves, Error, LoadedRun, XAxis};
 
 /// More runs cannot be told apart by colour, dashes and marks.
-pub const MOST_IN_A_PICTURE: usize = 12;
+pub const MAX_SERIES: usize = 12;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+type PlotResult = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 type Point = (f64, f64);
 
 /// Width of the picture in pixels, and the heights of its parts.
@@ -44,12 +44,12 @@ const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 /// # Errors
 ///
 /// There are too many, or not one echo in all of them.
-pub fn draw(saved: &[Saved]) -> Result<String, Error> {
-    if saved.len() > MOST_IN_A_PICTURE {
-        return Err(Error::Crowd { runs: saved.len() });
+pub fn plot(saved: &[LoadedRun]) -> Result<String, Error> {
+    if saved.len() > MAX_SERIES {
+        return Err(Error::TooManyRuns { runs: saved.len() });
     }
     if saved.iter().all(|saved| saved.latency.is_empty()) {
-        return Err(Error::Blank);
+        return Err(Error::NoSamples);
     }
     let names = saved.iter().map(|saved| saved.name.as_str()).collect();
     let mut plots = vec![by_percentile(saved)];
@@ -58,7 +58,7 @@ pub fn draw(saved: &[Saved]) -> Result<String, Error> {
     Ok(Picture { heading, conditions: "", names, plots }.svg())
 }
 
-fn by_percentile(saved: &[Saved]) -> Plot {
+fn by_percentile(saved: &[LoadedRun]) -> Plot {
     let curves: Vec<Vec<Point>> = saved.iter().map(|saved| percentiles(&saved.latency)).collect();
     let x = Axis::percentile(curves.iter().flatten().map(|&(nines, _)| nines));
     let y = Axis::latency(curves.iter().flatten().map(|&(_, us)| us));
@@ -66,7 +66,7 @@ fn by_percentile(saved: &[Saved]) -> Plot {
 }
 
 /// The rates, if any run has intervals.
-fn over_time(saved: &[Saved]) -> Option<Plot> {
+fn over_time(saved: &[LoadedRun]) -> Option<Plot> {
     let curves: Vec<Vec<Point>> = saved.iter().map(|saved| rates(&saved.intervals)).collect();
     if curves.iter().all(Vec::is_empty) {
         return None;
@@ -82,24 +82,24 @@ fn over_time(saved: &[Saved]) -> Option<Plot> {
 /// # Errors
 ///
 /// There are too many.
-pub fn draw_curves(curves: &Curves) -> Result<String, Error> {
-    if curves.curves.len() > MOST_IN_A_PICTURE {
-        return Err(Error::Crowd { runs: curves.curves.len() });
+pub fn plot_curves(curves: &Curves) -> Result<String, Error> {
+    if curves.curves.len() > MAX_SERIES {
+        return Err(Error::TooManyRuns { runs: curves.curves.len() });
     }
     let names = curves.curves.iter().map(|curve| curve.label.as_str()).collect();
     let points = curves.curves.iter().map(|curve| {
         curve.points.iter().map(|point| (point.at, point.value)).collect::<Vec<Point>>()
     });
     let points: Vec<_> = points.collect();
-    let (places, values) = (
+    let (x_values, values) = (
         points.iter().flatten().map(|&(place, _)| place),
         points.iter().flatten().map(|&(_, value)| value),
     );
     let x = match curves.against {
-        Against::Size => Axis::sizes(curves.against.in_words(), places),
-        Against::Connections | Against::Rate => Axis::counts(curves.against.in_words(), places),
+        XAxis::Size => Axis::sizes(curves.against.description(), x_values),
+        XAxis::Connections | XAxis::Rate => Axis::counts(curves.against.description(), x_values),
     };
-    let title = curves.metric_in_words();
+    let title = curves.metric_description();
     let y =
         if curves.is_time() { Axis::times(&title, values) } else { Axis::numbers(&title, values) };
     let plots = vec![Plot { height: CURVES_HEIGHT, axes: [x, y], curves: points }];
@@ -131,7 +131,7 @@ impl Picture<'_> {
         svg
     }
 
-    fn draw(&self, svg: &mut String) -> Drawn {
+    fn draw(&self, svg: &mut String) -> PlotResult {
         let (columns, _) = legend_of(&self.names);
         let legend_height = LEGEND_LINE * self.names.len().div_ceil(columns) as u32;
         let plots_height: u32 = self.plots.iter().map(|plot| plot.height).sum();
@@ -157,7 +157,7 @@ impl Picture<'_> {
 }
 
 impl Plot {
-    fn draw(&self, area: &Area) -> Drawn {
+    fn draw(&self, area: &Area) -> PlotResult {
         let [x_axis, y_axis] = &self.axes;
         let mut chart = ChartBuilder::on(area)
             .margin_top(16)
@@ -180,15 +180,15 @@ impl Plot {
         // Plotters dashes a line, but not in more than one way; so the pens work on pixels.
         let pixels = area.use_screen_coord();
         for (index, curve) in self.curves.iter().enumerate() {
-            let pen = Pen::number(index);
+            let style = SeriesStyle::number(index);
             let curve: Vec<Point> =
                 curve.iter().map(|&(x, y)| (x_axis.place(x), y_axis.place(y))).collect();
             let pixel = |place: &Point| chart.plotting_area().map_coordinate(place);
-            for dash in pen.dashes(&curve.iter().map(pixel).collect::<Vec<_>>()) {
-                pixels.draw(&PathElement::new(dash, pen.stroke()))?;
+            for dash in style.dashes(&curve.iter().map(pixel).collect::<Vec<_>>()) {
+                pixels.draw(&PathElement::new(dash, style.stroke()))?;
             }
             for place in marked(&curve, &x_axis.ticks) {
-                pen.mark(&pixels, pixel(&place))?;
+                style.mark(&pixels, pixel(&place))?;
             }
         }
         Ok(())
@@ -205,18 +205,18 @@ fn legend_of(names: &[&str]) -> (usize, usize) {
 }
 
 /// A line and its name for each curve.
-fn draw_legend(area: &Area, names: &[&str]) -> Drawn {
+fn draw_legend(area: &Area, names: &[&str]) -> PlotResult {
     let left = Pos::new(HPos::Left, VPos::Center);
     let (columns, room) = legend_of(names);
     for (index, name) in names.iter().enumerate() {
         let column = (WIDTH as usize - 90) / columns * (index % columns);
         let line = LEGEND_LINE as usize * (index / columns);
         let (x, y) = (60 + column as i32, 12 + line as i32);
-        let pen = Pen::number(index);
-        for dash in pen.dashes(&[(x, y), (x + 46, y)]) {
-            area.draw(&PathElement::new(dash, pen.stroke()))?;
+        let style = SeriesStyle::number(index);
+        for dash in style.dashes(&[(x, y), (x + 46, y)]) {
+            area.draw(&PathElement::new(dash, style.stroke()))?;
         }
-        pen.mark(area, (x + 23, y))?;
+        style.mark(area, (x + 23, y))?;
         area.draw_text(&shortened(name, room), &font(16).pos(left), (x + 54, y))?;
     }
     Ok(())
@@ -235,7 +235,7 @@ fn shortened(name: &str, room: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples::{run, saved};
+    use crate::report::fixtures::{run, saved};
 
     #[test]
     fn a_long_name_keeps_its_beginning_and_its_end() {
@@ -249,30 +249,30 @@ mod tests {
     fn names_that_differ_in_the_middle_alone_stay_different() {
         let name = |middle| format!("a-rather-long-{middle}-name-of-a-run");
         let both = ["one", "two"].map(|middle| saved(&name(middle), run(1, 1_000..=2_000)));
-        let svg = draw(&both).unwrap();
+        let svg = plot(&both).unwrap();
         assert!(svg.contains(&name("one")) && svg.contains(&name("two")));
     }
 
     #[test]
     fn an_empty_run_is_in_the_legend_and_nothing_at_all_is_an_error() {
-        let svg = draw(&[saved("full", run(1, 1_000..=2_000)), saved("empty", run(1, []))]);
+        let svg = plot(&[saved("full", run(1, 1_000..=2_000)), saved("empty", run(1, []))]);
         assert!(svg.unwrap().contains("empty"));
-        assert!(matches!(draw(&[saved("empty", run(1, []))]), Err(Error::Blank)));
+        assert!(matches!(plot(&[saved("empty", run(1, []))]), Err(Error::NoSamples)));
     }
 
     #[test]
     fn more_runs_than_can_be_told_apart_are_refused() {
-        let many = vec![saved("one", run(1, [1_000])); MOST_IN_A_PICTURE + 1];
-        assert!(draw(&many[1..]).is_ok());
-        assert!(matches!(draw(&many), Err(Error::Crowd { runs: 13 })));
+        let many = vec![saved("one", run(1, [1_000])); MAX_SERIES + 1];
+        assert!(plot(&many[1..]).is_ok());
+        assert!(matches!(plot(&many), Err(Error::TooManyRuns { runs: 13 })));
     }
 
     #[test]
     fn without_intervals_there_is_one_plot() {
         let whole = saved("a", run(1, 1_000..=2_000));
-        let bare = Saved { intervals: Vec::new(), ..whole.clone() };
+        let bare = LoadedRun { intervals: Vec::new(), ..whole.clone() };
         for (saved, plots) in [(whole, 2), (bare, 1)] {
-            let svg = draw(&[saved]).unwrap();
+            let svg = plot(&[saved]).unwrap();
             let titles = ["percentile of the echoes", "time from the start (s)"];
             assert_eq!(titles.iter().filter(|title| svg.contains(*title)).count(), plots);
         }
