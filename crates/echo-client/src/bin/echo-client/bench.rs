@@ -1,6 +1,6 @@
 //! `echo-client bench`: makes a load and reports what came of it.
 
-mod live;
+mod progress_line;
 mod text;
 
 use std::fs::File;
@@ -17,9 +17,9 @@ use echo_client::{Config, Error};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use self::live::Live;
+use self::progress_line::ProgressLine;
 use crate::cli::{BenchOptions, Format};
-use crate::descriptors::make_room_for;
+use crate::descriptors::raise_limit;
 use crate::print::{print_error, print_gate};
 use crate::signals::{INTERRUPTED, on_each_signal};
 
@@ -32,33 +32,33 @@ pub(crate) fn run(
     workload: &Workload,
     options: &BenchOptions,
 ) -> anyhow::Result<ExitCode> {
-    make_room_for(workload.connections, workload.threads)?;
+    raise_limit(workload.connections, workload.threads)?;
     // Files first: nobody should wait for a run whose results have no place to go.
     let mut report = Report::open(options)?;
     let mut log = options.hdr_log.as_deref().map(HdrLog::create).transpose()?;
     let stop = Stop::default();
-    end_on_signal(stop.clone()).context("cannot wait for signals")?;
-    let live = Live::new(workload);
+    stop_on_signal(stop.clone()).context("cannot wait for signals")?;
+    let progress = ProgressLine::new(workload);
     // The run goes on when a file is full: its end is still worth reporting.
-    let mut trouble = None;
+    let mut write_error = None;
     let run = bench::run(config, workload, &stop, |event| {
         let result = match event {
             Event::Started(run) => {
-                live.start();
+                progress.start();
                 let begun = log.as_mut().map_or(Ok(()), |log| log.begin(config, workload));
                 begun.and_then(|()| report.start(run))
             }
             Event::Interval(interval, latency) => {
-                live.tell(interval);
+                progress.tell(interval);
                 let logged = log.as_mut().map_or(Ok(()), |log| log.write(interval, latency));
-                logged.and_then(|()| report.interval(interval, &live))
+                logged.and_then(|()| report.interval(interval, &progress))
             }
         };
         if let Err(error) = result {
-            trouble.get_or_insert(error);
+            write_error.get_or_insert(error);
         }
     });
-    live.finish();
+    progress.finish();
     let mut run = run?;
     run.gates = options.fail_if.iter().map(|gate| gate.check(&run.result)).collect();
     let written = report.end(&run);
@@ -66,9 +66,9 @@ pub(crate) fn run(
         run.gates.iter().filter(|gate| gate.failed).for_each(print_gate);
     }
     let code = exit_code(&run);
-    match trouble.or(written.err()) {
+    match write_error.or(written.err()) {
         // That the reader of stdout has left does not change what came of the run.
-        Some(error) if !has_lost_its_reader(&error) => {
+        Some(error) if !is_broken_pipe(&error) => {
             print_error(&error, None);
             Ok(code.max(1).into())
         }
@@ -86,12 +86,12 @@ fn exit_code(run: &Run) -> u8 {
     u8::from(result.loss > 0 || result.failed > 0 || result.sent == 0 || is_short)
 }
 
-fn has_lost_its_reader(error: &anyhow::Error) -> bool {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let Some(Error::Output(source)) = error.downcast_ref() else { return false };
     source.kind() == ErrorKind::BrokenPipe
 }
 
-fn end_on_signal(stop: Stop) -> io::Result<()> {
+fn stop_on_signal(stop: Stop) -> io::Result<()> {
     let mut signalled = false;
     on_each_signal(move |_| {
         if std::mem::replace(&mut signalled, true) {
@@ -126,7 +126,7 @@ impl Report {
         }
         let (output, name): (Box<dyn Write>, _) = match &options.output {
             None => (Box::new(io::stdout()), "the report".to_owned()),
-            Some(path) => (Box::new(Fresh::open(path)?), path.display().to_string()),
+            Some(path) => (Box::new(LazyTruncate::open(path)?), path.display().to_string()),
         };
         let (format, has_intervals) = (options.format, options.interval.is_some());
         Ok(Self { format, output, name, is_stdout: options.output.is_none(), has_intervals })
@@ -149,11 +149,11 @@ impl Report {
         self.line("start", &data)
     }
 
-    fn interval(&mut self, interval: &Interval, live: &Live) -> anyhow::Result<()> {
+    fn interval(&mut self, interval: &Interval, progress: &ProgressLine) -> anyhow::Result<()> {
         match self.format {
             Format::Jsonl => self.line("interval", interval),
             Format::Text if self.has_intervals => {
-                live.above(|| self.write(&text::interval(interval)))
+                progress.above(|| self.write(&text::interval(interval)))
             }
             _ => Ok(()),
         }
@@ -197,14 +197,14 @@ impl Report {
 /// The log for HdrHistogram's tools.
 struct HdrLog {
     /// Until it is begun.
-    file: Option<Fresh>,
-    log: Option<LogWriter<BufWriter<Fresh>>>,
+    file: Option<LazyTruncate>,
+    log: Option<LogWriter<BufWriter<LazyTruncate>>>,
     name: String,
 }
 
 impl HdrLog {
     fn create(path: &Path) -> anyhow::Result<Self> {
-        let file = Some(Fresh::open(path)?);
+        let file = Some(LazyTruncate::open(path)?);
         Ok(Self { file, log: None, name: path.display().to_string() })
     }
 
@@ -230,12 +230,12 @@ impl HdrLog {
 
 /// A file that keeps what it has until something is written: a run that does not begin leaves the results
 /// of the one before.
-struct Fresh {
+struct LazyTruncate {
     file: File,
     is_old: bool,
 }
 
-impl Fresh {
+impl LazyTruncate {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let file = File::options().create(true).write(true).truncate(false).open(path);
         let file = file.with_context(|| format!("cannot create {}", path.display()))?;
@@ -243,7 +243,7 @@ impl Fresh {
     }
 }
 
-impl Write for Fresh {
+impl Write for LazyTruncate {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if std::mem::take(&mut self.is_old) && self.file.metadata()?.is_file() {
             self.file.set_len(0)?;

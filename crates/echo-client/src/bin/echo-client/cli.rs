@@ -104,7 +104,7 @@ struct Common {
         value_name = "DURATION",
         default_value = "5s"
     )]
-    #[arg(value_parser = some_seconds)]
+    #[arg(value_parser = nonzero_duration)]
     connect_timeout: Duration,
 
     /// How long to wait for the next byte of the echo
@@ -115,7 +115,7 @@ struct Common {
         value_name = "DURATION",
         default_value = "10s"
     )]
-    #[arg(value_parser = some_seconds)]
+    #[arg(value_parser = nonzero_duration)]
     timeout: Duration,
 
     /// How messages are told apart [default: raw; line for a pipe on a terminal]
@@ -128,7 +128,7 @@ struct Common {
 }
 
 /// The largest message that is made up, in bytes.
-const LARGEST: u32 = 1 << 30;
+const MAX_MESSAGE_SIZE: u32 = 1 << 30;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -219,7 +219,7 @@ fn message_size(text: &str) -> Result<u32, String> {
     let size = sizes.parse_size(text);
     let size = size.map_err(|error| format!("{error}; write 64, 4k or 1MiB"))?;
     match u32::try_from(size) {
-        Ok(1..=LARGEST) => Ok(size as u32),
+        Ok(1..=MAX_MESSAGE_SIZE) => Ok(size as u32),
         _ => Err("it must be 1 to 1GiB".to_owned()),
     }
 }
@@ -235,7 +235,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     if duration <= YEAR { Ok(duration) } else { Err("it must be a year at the most".to_owned()) }
 }
 
-fn some_seconds(text: &str) -> Result<Duration, String> {
+fn nonzero_duration(text: &str) -> Result<Duration, String> {
     match seconds(text)? {
         Duration::ZERO => Err("it must be more than zero".to_owned()),
         duration => Ok(duration),

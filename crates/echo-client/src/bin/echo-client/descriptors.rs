@@ -10,7 +10,7 @@ const RESERVE_PER_THREAD: usize = 4;
 /// Raises the soft limit on descriptors to the hard one, and fails if the connections do not fit even so:
 /// better than a run in which some of them are missing.
 #[cfg(unix)]
-pub(crate) fn make_room_for(connections: usize, threads: usize) -> anyhow::Result<()> {
+pub(crate) fn raise_limit(connections: usize, threads: usize) -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -29,6 +29,6 @@ pub(crate) fn make_room_for(connections: usize, threads: usize) -> anyhow::Resul
 
 /// Where sockets are no descriptors, memory is the limit.
 #[cfg(not(unix))]
-pub(crate) fn make_room_for(_: usize, _: usize) -> anyhow::Result<()> {
+pub(crate) fn raise_limit(_: usize, _: usize) -> anyhow::Result<()> {
     Ok(())
 }

@@ -7,8 +7,8 @@ use echo_client::{Config, Connection, Framing};
 
 use crate::cli::PipeOptions;
 use crate::print::print_note;
-use crate::progress::{Progress, Progressing};
-use crate::terminal::{Escaped, unbuffered_stdout};
+use crate::progress::{Progress, ProgressWriter};
+use crate::terminal::{EscapeWriter, unbuffered_stdout};
 
 /// Runs the pipe. Unless told otherwise, a terminal converses line by line.
 pub(crate) fn run(
@@ -25,12 +25,12 @@ pub(crate) fn run(
     }
     let mut output: Box<dyn Write> = Box::new(unbuffered_stdout()?);
     if io::stdout().is_terminal() && !options.raw_output {
-        output = Box::new(Escaped::new(output));
+        output = Box::new(EscapeWriter::new(output));
     }
     let mut progress = None;
     if io::stderr().is_terminal() && !conversation {
         let progress = progress.insert(Progress::of_stdin());
-        output = Box::new(Progressing::new(output, progress.clone()));
+        output = Box::new(ProgressWriter::new(output, progress.clone()));
     }
     let result = connection.pipe(io::stdin(), output, framing.unwrap_or(default));
     if let Some(progress) = progress {

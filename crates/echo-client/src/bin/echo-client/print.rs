@@ -7,9 +7,9 @@ use echo_client::run::GateResult;
 use echo_proto::{one_line, repr};
 
 /// The longest reply that is shown whole, in bytes.
-const WHOLE: usize = 4096;
+const MAX_SHOWN: usize = 4096;
 /// How much is shown of a longer one.
-const SHORTENED: usize = 64;
+const EXCERPT_LEN: usize = 64;
 
 /// Takes a reply of any length and keeps as much of it as is going to be shown.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Excerpt {
 
 impl Write for Excerpt {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = WHOLE - self.beginning.len();
+        let room = MAX_SHOWN - self.beginning.len();
         self.beginning.extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.length += bytes.len() as u64;
         Ok(bytes.len())
@@ -33,10 +33,10 @@ impl Write for Excerpt {
 
 impl fmt::Display for Excerpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.length <= WHOLE as u64 {
+        if self.length <= MAX_SHOWN as u64 {
             return repr(&self.beginning).fmt(f);
         }
-        write!(f, "{}... ({} bytes)", repr(&self.beginning[..SHORTENED]), self.length)
+        write!(f, "{}... ({} bytes)", repr(&self.beginning[..EXCERPT_LEN]), self.length)
     }
 }
 

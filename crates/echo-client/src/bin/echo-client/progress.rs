@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How long a run goes on before its progress is shown.
-const LONG_RUN: Duration = Duration::from_secs(1);
+const SHOW_AFTER: Duration = Duration::from_secs(1);
 
 /// A line that says how far a run is, once it is a long one.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Progress {
 
     fn advance(&self, bytes: usize) {
         self.bar.inc(bytes as u64);
-        if self.bar.is_hidden() && self.started.elapsed() >= LONG_RUN {
+        if self.bar.is_hidden() && self.started.elapsed() >= SHOW_AFTER {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
@@ -60,18 +60,18 @@ fn length_of_stdin() -> Option<u64> {
 }
 
 /// An output whose bytes count as progress.
-pub(crate) struct Progressing<W> {
+pub(crate) struct ProgressWriter<W> {
     output: W,
     progress: Progress,
 }
 
-impl<W: Write> Progressing<W> {
+impl<W: Write> ProgressWriter<W> {
     pub(crate) fn new(output: W, progress: Progress) -> Self {
         Self { output, progress }
     }
 }
 
-impl<W: Write> Write for Progressing<W> {
+impl<W: Write> Write for ProgressWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.output.write(bytes)?;
         self.progress.advance(written);

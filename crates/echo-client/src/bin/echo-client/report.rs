@@ -13,7 +13,7 @@ use crate::cli::{ReportFormat, ReportOptions};
 use crate::print::print_line;
 
 /// A longer file is no saved run: an hour in intervals of a second has some 10 MB.
-const LONGEST_FILE: u64 = 256 << 20;
+const MAX_FILE_SIZE: u64 = 256 << 20;
 
 /// Reads all files before it says anything, so that a bad one does not leave half a report.
 pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
@@ -78,8 +78,8 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     let input: Box<dyn Read> =
         if is_stdin(file) { Box::new(io::stdin()) } else { Box::new(File::open(file)?) };
     let mut text = Vec::new();
-    input.take(LONGEST_FILE + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LONGEST_FILE {
+    input.take(MAX_FILE_SIZE + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_FILE_SIZE {
         return Err(io::Error::new(
             ErrorKind::FileTooLarge,
             "it has more than 256 MiB, as no saved run has",

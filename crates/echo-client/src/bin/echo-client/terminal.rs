@@ -18,19 +18,19 @@ pub(crate) fn unbuffered_stdout() -> io::Result<File> {
 
 /// Shows control characters instead of sending them to the terminal, which would obey them: an echo
 /// must not be able to move the cursor, or to type. Line breaks and tabs are left.
-pub(crate) struct Escaped<W: Write> {
+pub(crate) struct EscapeWriter<W: Write> {
     output: W,
     /// The start of a character whose rest has not come yet: 3 bytes at most.
     pending: Vec<u8>,
 }
 
-impl<W: Write> Escaped<W> {
+impl<W: Write> EscapeWriter<W> {
     pub(crate) fn new(output: W) -> Self {
         Self { output, pending: Vec::new() }
     }
 }
 
-impl<W: Write> Write for Escaped<W> {
+impl<W: Write> Write for EscapeWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut text = std::mem::take(&mut self.pending);
         text.extend_from_slice(bytes);
@@ -60,7 +60,7 @@ impl<W: Write> Write for Escaped<W> {
 }
 
 /// Shows a character that was cut off for good.
-impl<W: Write> Drop for Escaped<W> {
+impl<W: Write> Drop for EscapeWriter<W> {
     fn drop(&mut self) {
         let mut shown = String::new();
         escape(&self.pending, &mut shown);
@@ -86,7 +86,7 @@ mod tests {
 
     fn shown(pieces: &[&[u8]]) -> String {
         let mut output = Vec::new();
-        let mut escaped = Escaped::new(&mut output);
+        let mut escaped = EscapeWriter::new(&mut output);
         for piece in pieces {
             escaped.write_all(piece).unwrap();
         }

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum, value_parser};
 use echo_client::bench::{Arrivals, Engine, RunLimit, Workload};
 use echo_client::gates::Gate;
 
-use super::{Cli, message_size, seconds, some_seconds};
+use super::{Cli, message_size, nonzero_duration, seconds};
 
 /// The letters are those of wrk2 and ping(8).
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(crate) struct BenchOptions {
     size: u32,
 
     /// How long to measure [default: 10s]
-    #[arg(short, long, env = "ECHO_DURATION", value_name = "DURATION", value_parser = some_seconds)]
+    #[arg(short, long, env = "ECHO_DURATION", value_name = "DURATION", value_parser = nonzero_duration)]
     #[arg(conflicts_with = "messages")]
     duration: Option<Duration>,
 

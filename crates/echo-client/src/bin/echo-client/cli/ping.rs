@@ -6,7 +6,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
 use echo_client::ping::Ping;
 
-use super::{Cli, message_size, seconds, some_seconds};
+use super::{Cli, message_size, nonzero_duration, seconds};
 
 /// The letters are those of ping(8).
 #[derive(Debug, Args)]
@@ -22,12 +22,12 @@ pub(crate) struct PingOptions {
     interval: Duration,
 
     /// How long to wait for the next byte of an echo [default: that of --timeout]
-    #[arg(short = 'W', long, env = "ECHO_WAIT", value_name = "DURATION", value_parser = some_seconds)]
+    #[arg(short = 'W', long, env = "ECHO_WAIT", value_name = "DURATION", value_parser = nonzero_duration)]
     wait: Option<Duration>,
 
     /// Stop after this time, however many messages were sent
     #[arg(short = 'w', long, env = "ECHO_DEADLINE", value_name = "DURATION")]
-    #[arg(value_parser = some_seconds)]
+    #[arg(value_parser = nonzero_duration)]
     deadline: Option<Duration>,
 
     /// Bytes of a message

@@ -10,13 +10,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::print::time;
 
 /// A line on the terminal that is always the latest.
-pub(super) struct Live {
+pub(super) struct ProgressLine {
     bar: Option<ProgressBar>,
     warmup: Duration,
     limit: RunLimit,
 }
 
-impl Live {
+impl ProgressLine {
     pub(super) fn new(workload: &Workload) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
