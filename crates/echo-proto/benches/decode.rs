@@ -1,5 +1,5 @@
-//! The decoder beside `tokio_util::codec::LengthDelimitedCodec` on the same bytes:
-//! `cargo bench -p echo-proto`.
+//! The decoder compared with `tokio_util::codec::LengthDelimitedCodec` on the same bytes: `cargo
+//! bench -p echo-proto`.
 
 use bytes::{BufMut, BytesMut};
 use divan::counter::BytesCount;
@@ -7,12 +7,12 @@ use divan::{Bencher, black_box};
 use echo_proto::{Decoder, Framing, Pattern, encode};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
-/// Lengths of the messages.
+/// Bytes per message.
 const LENGTHS: [usize; 2] = [64, 64 * 1024];
-/// Bytes of messages in a stream.
+/// Bytes per stream.
 const STREAM: usize = 8 * 1024 * 1024;
-/// What one `recv` might give.
-const PIECE: usize = 64 * 1024;
+/// Bytes that one `recv` might return.
+const READ_SIZE: usize = 64 * 1024;
 
 fn main() {
     divan::main();
@@ -28,20 +28,20 @@ fn stream(length: usize) -> Vec<u8> {
     wire
 }
 
-/// The stream arrives in pieces; copying each stands for the `recv` into the buffer.
-mod in_pieces {
+/// The stream arrives in chunks; copying each one stands for the `recv` into the buffer.
+mod in_chunks {
     use super::*;
 
     #[divan::bench(args = LENGTHS)]
     fn ours(bencher: Bencher<'_, '_>, length: usize) {
         let wire = stream(length);
-        let mut buffer = vec![0; PIECE];
+        let mut buffer = vec![0; READ_SIZE];
         bencher.counter(BytesCount::of_slice(&wire)).bench_local(|| {
             let mut decoder = Decoder::new(Framing::Length, u64::MAX);
             let mut messages = 0;
-            for piece in wire.chunks(PIECE) {
-                buffer[..piece.len()].copy_from_slice(piece);
-                let mut input = &buffer[..piece.len()];
+            for chunk in wire.chunks(READ_SIZE) {
+                buffer[..chunk.len()].copy_from_slice(chunk);
+                let mut input = &buffer[..chunk.len()];
                 while let Some(frame) = decoder.decode(&mut input).expect("it is well-formed") {
                     black_box(frame.payload());
                     messages += 1;
@@ -56,11 +56,11 @@ mod in_pieces {
         let wire = stream(length);
         bencher.counter(BytesCount::of_slice(&wire)).bench_local(|| {
             let mut codec = codec();
-            let mut buffer = BytesMut::with_capacity(PIECE);
+            let mut buffer = BytesMut::with_capacity(READ_SIZE);
             let mut messages = 0;
-            for piece in wire.chunks(PIECE) {
-                buffer.reserve(PIECE);
-                buffer.put_slice(piece);
+            for chunk in wire.chunks(READ_SIZE) {
+                buffer.reserve(READ_SIZE);
+                buffer.put_slice(chunk);
                 while let Some(frame) = codec.decode(&mut buffer).expect("it is well-formed") {
                     black_box(&frame[..]);
                     messages += 1;
@@ -71,7 +71,8 @@ mod in_pieces {
     }
 }
 
-/// The whole stream is there already, in the buffer that each likes best: nothing is copied.
+/// The whole stream is available at once, in the buffer that suits each decoder best: nothing is
+/// copied.
 mod at_once {
     use super::*;
 

@@ -1,11 +1,11 @@
-//! Messages over anything that reads and writes, such as a blocking socket.
+//! Messages over any `Read` and `Write`, such as a blocking socket.
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use crate::{Decoder, FrameError, Framing, encode};
 
-/// Bytes asked for at once.
-const PIECE: usize = 16 * 1024;
+/// Bytes per read.
+const READ_SIZE: usize = 16 * 1024;
 
 /// Writes `payload` as one message, in a single `write_all`.
 ///
@@ -20,17 +20,17 @@ const PIECE: usize = 16 * 1024;
 ///
 /// # Errors
 ///
-/// Those of the writer; [`ErrorKind::InvalidInput`] around a [`FrameError`] if the payload cannot be
-/// said in this framing, and then nothing was written.
+/// Those of the writer; [`ErrorKind::InvalidInput`] with a [`FrameError`] if the payload cannot be
+/// framed, in which case nothing was written.
 pub fn write_message(mut writer: impl Write, framing: Framing, payload: &[u8]) -> io::Result<()> {
-    // One buffer, so that a count and its message leave in one segment.
+    // One buffer, so that the length and the message leave in one segment.
     let mut wire = Vec::with_capacity(payload.len() + 4);
     encode(framing, payload, &mut wire)
         .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
     writer.write_all(&wire)
 }
 
-/// Reads messages one after the other.
+/// Reads messages one at a time.
 ///
 /// ```
 /// use echo_proto::Framing;
@@ -48,31 +48,32 @@ pub fn write_message(mut writer: impl Write, framing: Framing, payload: &[u8]) -
 pub struct MessageReader<R> {
     reader: R,
     decoder: Decoder,
-    piece: Vec<u8>,
-    /// The part of the piece that was not decoded yet.
+    buffer: Vec<u8>,
+    /// The range of the buffer that has not been decoded yet.
     start: usize,
     end: usize,
 }
 
 impl<R: Read> MessageReader<R> {
-    /// Reads messages of at most `max_frame` bytes each. It reads ahead: what follows a message in
-    /// the stream may be buffered already.
+    /// A reader of messages of at most `max_frame` bytes each. It reads ahead: data behind a
+    /// message may already be buffered.
     #[must_use]
     pub fn new(reader: R, framing: Framing, max_frame: u64) -> Self {
         let decoder = Decoder::new(framing, max_frame);
-        Self { reader, decoder, piece: vec![0; PIECE], start: 0, end: 0 }
+        Self { reader, decoder, buffer: vec![0; READ_SIZE], start: 0, end: 0 }
     }
 
-    /// Reads the next message over what `payload` held. `false` at the end of the stream.
+    /// Reads the next message into `payload`, replacing its contents. Returns `false` at the end of
+    /// the stream.
     ///
     /// # Errors
     ///
-    /// Those of the reader. [`ErrorKind::InvalidData`] around a [`FrameError`] for a message that is
-    /// too large, [`ErrorKind::UnexpectedEof`] around one for a stream that ends inside a message.
+    /// Those of the reader; [`ErrorKind::InvalidData`] with a [`FrameError`] for a message that is
+    /// too large, [`ErrorKind::UnexpectedEof`] with one for a stream that ends inside a message.
     pub fn read_message(&mut self, payload: &mut Vec<u8>) -> io::Result<bool> {
         payload.clear();
         loop {
-            let mut input = &self.piece[self.start..self.end];
+            let mut input = &self.buffer[self.start..self.end];
             let frame = self.decoder.decode(&mut input);
             self.start = self.end - input.len();
             if let Some(frame) = frame.map_err(frame_error)? {
@@ -80,7 +81,7 @@ impl<R: Read> MessageReader<R> {
                 return Ok(true);
             }
             let count = loop {
-                match self.reader.read(&mut self.piece) {
+                match self.reader.read(&mut self.buffer) {
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     result => break result?,
                 }
@@ -92,7 +93,7 @@ impl<R: Read> MessageReader<R> {
         }
     }
 
-    /// The reader underneath, for whoever wants to close it or set its timeouts.
+    /// The underlying reader, to close it or to set its timeouts.
     pub fn get_ref(&self) -> &R {
         &self.reader
     }
@@ -123,8 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn messages_larger_than_a_piece_are_read_whole() {
-        let messages = vec![vec![1; 3 * PIECE], vec![], vec![2; PIECE - 4], vec![3]];
+    fn messages_larger_than_the_buffer_are_read_whole() {
+        let messages = vec![vec![1; 3 * READ_SIZE], vec![], vec![2; READ_SIZE - 4], vec![3]];
         let mut wire = Vec::new();
         for message in &messages {
             write_message(&mut wire, Framing::Length, message).unwrap();
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_messages_before_a_cut_are_read_and_the_cut_is_named() {
+    fn whole_messages_before_a_truncated_one_are_read() {
         let (read, end) = read_all(b"one\ntw", Framing::Line, 10);
         assert_eq!(read, [b"one"]);
         let error = end.unwrap_err();
@@ -144,7 +145,7 @@ mod tests {
         assert_eq!(fact, Some(&FrameError::Truncated { received: 2, missing: 1 }));
     }
 
-    /// Fails as often as it has errors, then gives a message.
+    /// Returns its errors, then a message.
     struct Failing(Vec<ErrorKind>);
 
     impl Read for Failing {
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_in_between_is_no_error_and_all_else_is() {
+    fn an_interrupted_read_is_retried_and_other_errors_are_returned() {
         let mut message = Vec::new();
         let interrupted = Failing(vec![ErrorKind::Interrupted; 2]);
         let mut reader = MessageReader::new(interrupted, Framing::Line, 10);

@@ -1,23 +1,23 @@
-//! From pieces of a stream to whole messages.
+//! Splits a stream into messages.
 
 use crate::{Boundaries, FrameError, Framing};
 
-/// Memory that is kept between messages; what a larger one took is given back.
-const KEPT: usize = 4096;
+/// Capacity kept between messages. What a larger message needed is freed.
+const KEEP_CAPACITY: usize = 4096;
 
-/// Gives whole messages from a stream that arrives in pieces of any size.
+/// Returns whole messages from a stream that arrives in chunks of any size.
 ///
-/// A message that lies whole in one piece is handed out from there, without a copy. Of one that does
-/// not, what has come is kept: memory grows with the bytes received, never with those promised.
+/// A message that lies within one chunk is returned from there without a copy. Otherwise its parts
+/// are buffered: memory grows with the bytes received, never with the length announced.
 ///
 /// ```
 /// use echo_proto::{Decoder, Framing};
 ///
 /// let mut decoder = Decoder::new(Framing::Length, 1024 * 1024);
 /// let mut messages = Vec::new();
-/// for mut piece in [&b"\0\0\0\x02h"[..], b"i\0\0\0\0\0"] {
-///     // Takes messages off the front of the piece until more bytes are needed.
-///     while let Some(frame) = decoder.decode(&mut piece)? {
+/// for mut chunk in [&b"\0\0\0\x02h"[..], b"i\0\0\0\0\0"] {
+///     // Takes messages off the front of the chunk until more bytes are needed.
+///     while let Some(frame) = decoder.decode(&mut chunk)? {
 ///         messages.push(frame.payload().to_vec());
 ///     }
 /// }
@@ -30,9 +30,9 @@ const KEPT: usize = 4096;
 pub struct Decoder {
     boundaries: Boundaries,
     framing: Framing,
-    /// What has come of the message that is not whole yet.
+    /// The received part of the current message.
     partial: Vec<u8>,
-    /// The partial message has been completed and handed out.
+    /// The partial message has been completed and returned.
     handed_out: bool,
 }
 
@@ -44,14 +44,14 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// The message itself, without what the framing adds.
+    /// The message without its framing.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         let (before, after) = self.framing.overhead();
         &self.wire[before..self.wire.len() - after]
     }
 
-    /// The message as it came over the wire.
+    /// The message with its framing, as received.
     #[must_use]
     pub fn wire(&self) -> &'a [u8] {
         self.wire
@@ -59,20 +59,20 @@ impl<'a> Frame<'a> {
 }
 
 impl Decoder {
-    /// A decoder at the start of a stream whose messages hold at most `max_frame` bytes each, without
-    /// what the framing adds.
+    /// A decoder at the start of a stream whose messages have at most `max_frame` bytes each,
+    /// without framing.
     #[must_use]
     pub fn new(framing: Framing, max_frame: u64) -> Self {
         let boundaries = Boundaries::new(framing, max_frame);
         Self { boundaries, framing, partial: Vec::new(), handed_out: false }
     }
 
-    /// Takes bytes off the front of `input` up to the end of a message. `Ok(None)` when all of the
-    /// input is taken and more is needed.
+    /// Consumes `input` up to the end of a message. Returns `Ok(None)` when all of the input was
+    /// consumed and more is needed.
     ///
     /// # Errors
     ///
-    /// [`FrameError::FrameTooLarge`]. The stream cannot be understood from there on.
+    /// [`FrameError::FrameTooLarge`]. The rest of the stream cannot be decoded.
     #[inline]
     pub fn decode<'m, 'i: 'm>(
         &'m mut self,
@@ -81,7 +81,7 @@ impl Decoder {
         if self.handed_out {
             self.handed_out = false;
             self.partial.clear();
-            self.partial.shrink_to(KEPT);
+            self.partial.shrink_to(KEEP_CAPACITY);
         }
         let end = self.boundaries.next_end(input)?;
         let (taken, rest) = input.split_at(end.unwrap_or(input.len()));
@@ -101,17 +101,17 @@ impl Decoder {
         }
     }
 
-    /// Bytes kept of a message that is not whole yet.
+    /// Bytes buffered of an incomplete message.
     #[must_use]
     pub fn buffered(&self) -> usize {
         if self.handed_out { 0 } else { self.partial.len() }
     }
 
-    /// Says that the stream has ended.
+    /// Reports the end of the stream.
     ///
     /// # Errors
     ///
-    /// [`FrameError::Truncated`] if that was inside a message.
+    /// [`FrameError::Truncated`] if it ended inside a message.
     pub fn finish(&self) -> Result<(), FrameError> {
         self.boundaries.finish()
     }
@@ -125,11 +125,11 @@ mod tests {
 
     const MAX: u64 = 1000;
 
-    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>, FrameError> {
+    fn decode(framing: Framing, chunks: &[&[u8]]) -> Result<Vec<Vec<u8>>, FrameError> {
         let mut decoder = Decoder::new(framing, MAX);
         let mut messages = Vec::new();
-        for mut piece in pieces.iter().copied() {
-            while let Some(frame) = decoder.decode(&mut piece)? {
+        for mut chunk in chunks.iter().copied() {
+            while let Some(frame) = decoder.decode(&mut chunk)? {
                 messages.push(frame.payload().to_vec());
             }
         }
@@ -151,8 +151,8 @@ mod tests {
             let wire = encoded(framing, &messages);
             for second in 0..=wire.len() {
                 for first in 0..=second {
-                    let pieces = [&wire[..first], &wire[first..second], &wire[second..]];
-                    assert_eq!(decode(framing, &pieces).unwrap(), messages, "{first} {second}");
+                    let chunks = [&wire[..first], &wire[first..second], &wire[second..]];
+                    assert_eq!(decode(framing, &chunks).unwrap(), messages, "{first} {second}");
                 }
             }
         }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_passes_pieces_on_as_they_come() {
+    fn raw_passes_chunks_through() {
         assert_eq!(
             decode(Framing::Raw, &[b"any", b"", b"\n\0"]).unwrap(),
             [b"any".to_vec(), b"\n\0".to_vec()]
@@ -180,24 +180,24 @@ mod tests {
     #[test]
     fn a_frame_knows_its_bytes_on_the_wire() {
         let mut decoder = Decoder::new(Framing::Length, MAX);
-        let mut piece = &b"\0\0\0\x02hi"[..];
-        let frame = decoder.decode(&mut piece).unwrap().unwrap();
+        let mut chunk = &b"\0\0\0\x02hi"[..];
+        let frame = decoder.decode(&mut chunk).unwrap().unwrap();
         assert_eq!((frame.payload(), frame.wire()), (&b"hi"[..], &b"\0\0\0\x02hi"[..]));
     }
 
     #[test]
-    fn a_message_that_lies_whole_in_one_piece_is_not_copied() {
+    fn a_message_within_one_chunk_is_not_copied() {
         let wire = b"one\ntwo\n";
         let mut decoder = Decoder::new(Framing::Line, MAX);
-        let mut piece = &wire[..];
+        let mut chunk = &wire[..];
         for message in [&wire[..4], &wire[4..]] {
-            let frame = decoder.decode(&mut piece).unwrap().unwrap();
+            let frame = decoder.decode(&mut chunk).unwrap().unwrap();
             assert!(std::ptr::eq(frame.wire(), message));
         }
     }
 
     #[test]
-    fn what_is_kept_of_an_unfinished_message_is_told() {
+    fn the_buffered_part_of_a_message_is_counted() {
         let mut decoder = Decoder::new(Framing::Line, MAX);
         assert_eq!(decoder.buffered(), 0);
         assert_eq!(decoder.decode(&mut &b"unfin"[..]), Ok(None));
@@ -208,35 +208,35 @@ mod tests {
     }
 
     #[test]
-    fn a_promised_4_gib_allocates_nothing() {
+    fn an_announced_length_of_4_gib_allocates_nothing() {
         let mut decoder = Decoder::new(Framing::Length, u64::MAX);
-        let mut piece = &b"\xff\xff\xff\xff"[..];
-        assert_eq!(decoder.decode(&mut piece), Ok(None));
+        let mut chunk = &b"\xff\xff\xff\xff"[..];
+        assert_eq!(decoder.decode(&mut chunk), Ok(None));
         assert!(decoder.partial.capacity() <= 8, "{} bytes", decoder.partial.capacity());
     }
 
     #[test]
-    fn memory_of_a_large_message_is_given_back() {
+    fn memory_of_a_large_message_is_freed() {
         let message = vec![b'x'; 1_000_000];
         let wire = encoded(Framing::Length, &[&message, b"small"]);
         let mut decoder = Decoder::new(Framing::Length, u64::MAX);
-        for mut piece in wire.chunks(1000) {
-            while decoder.decode(&mut piece).unwrap().is_some() {}
+        for mut chunk in wire.chunks(1000) {
+            while decoder.decode(&mut chunk).unwrap().is_some() {}
         }
-        assert!(decoder.partial.capacity() <= KEPT);
+        assert!(decoder.partial.capacity() <= KEEP_CAPACITY);
     }
 
     #[test]
     fn an_error_stays_an_error() {
         let mut decoder = Decoder::new(Framing::Length, MAX);
-        let mut piece = &b"\0\x01\0\0rest"[..];
+        let mut chunk = &b"\0\x01\0\0rest"[..];
         let error = Err(FrameError::FrameTooLarge { len: 65536, max: MAX });
-        assert_eq!(decoder.decode(&mut piece), error);
+        assert_eq!(decoder.decode(&mut chunk), error);
     }
 
     proptest! {
         #[test]
-        fn what_was_encoded_is_decoded_from_any_pieces(
+        fn what_was_encoded_is_decoded_from_any_chunks(
             messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
             sizes in prop::collection::vec(1usize..300, 1..10),
             framing in prop::sample::select(vec![Framing::Line, Framing::Length]),
@@ -250,17 +250,17 @@ mod tests {
             };
             let borrowed: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
             let wire = encoded(framing, &borrowed);
-            let mut pieces = Vec::new();
+            let mut chunks = Vec::new();
             let mut rest = wire.as_slice();
             for size in sizes.iter().cycle() {
                 if rest.is_empty() {
                     break;
                 }
-                let (piece, later) = rest.split_at(rest.len().min(*size));
-                pieces.push(piece);
+                let (chunk, later) = rest.split_at(rest.len().min(*size));
+                chunks.push(chunk);
                 rest = later;
             }
-            prop_assert_eq!(decode(framing, &pieces).unwrap(), messages);
+            prop_assert_eq!(decode(framing, &chunks).unwrap(), messages);
         }
     }
 }

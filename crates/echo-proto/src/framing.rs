@@ -4,43 +4,43 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
-/// How messages are told apart on a byte stream.
+/// How messages are delimited in a byte stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
-    /// They are not: whatever arrives together is one piece, and says nothing about what was sent
+    /// Not at all: bytes that arrive together form a chunk, which says nothing about what was sent
     /// together.
     #[default]
     Raw,
-    /// A message is a line: any bytes but `\n`, then `\n`. A `\r` before it belongs to the message.
+    /// A message is a line: any bytes but `\n`, then `\n`. A `\r` before it is part of the message.
     Line,
-    /// A message is a 4-byte big-endian count of bytes, then that many bytes of any value.
+    /// A message is a 4-byte big-endian length, then that many bytes.
     Length,
 }
 
-/// Bytes of the count before a message of [`Framing::Length`].
-const COUNT: usize = size_of::<u32>();
+/// Size of the length prefix of [`Framing::Length`].
+const LENGTH_PREFIX: usize = size_of::<u32>();
 
 /// What is wrong with a message or a stream of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// A message is longer than it may be.
+    /// A message exceeds the limit.
     FrameTooLarge {
-        /// Its length in bytes: as promised by its count, or of a line as far as it has come.
+        /// Its length in bytes: as announced by its prefix, or of a line as far as received.
         len: u64,
-        /// The most that is allowed.
+        /// The limit.
         max: u64,
     },
     /// The stream ended inside a message.
     Truncated {
-        /// Bytes of the message that came, its count among them.
+        /// Bytes received of the message, its length prefix included.
         received: u64,
-        /// Bytes that are missing, at the least: a count cut short says nothing of what follows it.
+        /// Bytes missing, at least: an incomplete length prefix does not tell the length.
         missing: u64,
     },
-    /// A message that should become a line has a line break inside.
+    /// A message to be sent as a line contains a line break.
     LineBreak {
-        /// Bytes before the break.
+        /// Offset of the line break.
         offset: usize,
     },
 }
@@ -50,21 +50,21 @@ pub enum FrameError {
 pub struct UnknownFraming(String);
 
 impl Framing {
-    /// What the framings are called, for [`str::parse`] and on command lines.
+    /// Names for [`str::parse`] and command lines.
     pub const NAMES: [&str; 3] = ["raw", "line", "length"];
 
-    /// Whether there are messages at all.
+    /// Whether messages are delimited at all.
     #[must_use]
     pub fn is_framed(self) -> bool {
         self != Self::Raw
     }
 
-    /// Bytes that the framing puts before and after a message.
+    /// Bytes of framing before and after a message.
     pub(crate) fn overhead(self) -> (usize, usize) {
         match self {
             Self::Raw => (0, 0),
             Self::Line => (0, 1),
-            Self::Length => (COUNT, 0),
+            Self::Length => (LENGTH_PREFIX, 0),
         }
     }
 }
@@ -83,9 +83,8 @@ impl Framing {
 ///
 /// # Errors
 ///
-/// The payload cannot be said in this framing, and nothing was appended:
-/// [`FrameError::LineBreak`] for a line with `\n` inside, [`FrameError::FrameTooLarge`] where the
-/// count does not fit into four bytes.
+/// The payload cannot be framed, and nothing was appended: [`FrameError::LineBreak`] for a line
+/// that contains `\n`, [`FrameError::FrameTooLarge`] if the length does not fit into four bytes.
 pub fn encode(framing: Framing, payload: &[u8], wire: &mut Vec<u8>) -> Result<(), FrameError> {
     match framing {
         Framing::Raw => wire.extend_from_slice(payload),
@@ -108,9 +107,9 @@ pub fn encode(framing: Framing, payload: &[u8], wire: &mut Vec<u8>) -> Result<()
     Ok(())
 }
 
-/// Finds the ends of messages in a stream that passes by, and keeps nothing of it.
+/// Finds the ends of messages in a stream without buffering it.
 ///
-/// It is what a [`Decoder`](crate::Decoder) goes by; use it alone where only the boundaries matter.
+/// The [`Decoder`](crate::Decoder) builds on it; use it directly if only the boundaries matter.
 ///
 /// ```
 /// use echo_proto::{Boundaries, FrameError, Framing};
@@ -126,26 +125,26 @@ pub fn encode(framing: Framing, payload: &[u8], wire: &mut Vec<u8>) -> Result<()
 pub struct Boundaries {
     framing: Framing,
     max_frame: u64,
-    /// Bytes of the current message that have passed, its count among them.
+    /// Bytes of the current message that have passed, its length prefix included.
     passed: u64,
-    /// The digits of its count that have passed, as the number they make so far.
+    /// Value of the length prefix so far.
     count: u32,
 }
 
 impl Boundaries {
-    /// At the start of a stream whose messages hold at most `max_frame` bytes each, without what the
-    /// framing adds. [`Framing::Raw`] has no messages, so none can be too large.
+    /// At the start of a stream whose messages have at most `max_frame` bytes each, without
+    /// framing. [`Framing::Raw`] has no messages, so none can be too large.
     #[must_use]
     pub fn new(framing: Framing, max_frame: u64) -> Self {
         Self { framing, max_frame, passed: 0, count: 0 }
     }
 
-    /// Passes over `input` to the end of the current message, and returns how many bytes that took.
-    /// `None` if all of the input passed without reaching it.
+    /// Advances to the end of the current message and returns how many bytes of `input` that took;
+    /// `None` if the end lies beyond `input`.
     ///
     /// # Errors
     ///
-    /// [`FrameError::FrameTooLarge`], as soon as it can be known. Nothing after it can be relied on.
+    /// [`FrameError::FrameTooLarge`], as early as possible. Later results are meaningless.
     pub fn next_end(&mut self, input: &[u8]) -> Result<Option<usize>, FrameError> {
         let end = match self.framing {
             Framing::Raw => (!input.is_empty()).then_some(input.len()),
@@ -167,15 +166,16 @@ impl Boundaries {
     }
 
     fn end_of_count(&mut self, input: &[u8]) -> Result<Option<usize>, FrameError> {
-        let digits = (COUNT as u64).saturating_sub(self.passed).min(input.len() as u64) as usize;
+        let digits =
+            (LENGTH_PREFIX as u64).saturating_sub(self.passed).min(input.len() as u64) as usize;
         for &digit in &input[..digits] {
             self.count = self.count << 8 | u32::from(digit);
         }
-        if self.passed + (digits as u64) < COUNT as u64 {
+        if self.passed + (digits as u64) < LENGTH_PREFIX as u64 {
             return Ok(None);
         }
         self.check(self.count.into())?;
-        let left = COUNT as u64 + u64::from(self.count) - self.passed;
+        let left = LENGTH_PREFIX as u64 + u64::from(self.count) - self.passed;
         Ok(usize::try_from(left).ok().filter(|&left| left <= input.len()))
     }
 
@@ -184,27 +184,28 @@ impl Boundaries {
         if len > max { Err(FrameError::FrameTooLarge { len, max }) } else { Ok(()) }
     }
 
-    /// Says that the stream has ended.
+    /// Reports the end of the stream.
     ///
     /// # Errors
     ///
-    /// [`FrameError::Truncated`] if that was inside a message.
+    /// [`FrameError::Truncated`] if it ended inside a message.
     pub fn finish(&self) -> Result<(), FrameError> {
         let received = self.passed;
         let missing = match self.framing {
             _ if received == 0 => return Ok(()),
             Framing::Raw => return Ok(()),
             Framing::Line => 1,
-            Framing::Length if received < COUNT as u64 => COUNT as u64 - received,
-            Framing::Length => COUNT as u64 + u64::from(self.count) - received,
+            Framing::Length if received < LENGTH_PREFIX as u64 => LENGTH_PREFIX as u64 - received,
+            Framing::Length => LENGTH_PREFIX as u64 + u64::from(self.count) - received,
         };
         Err(FrameError::Truncated { received, missing })
     }
 }
 
-/// The offset of the first `\n`.
+/// Offset of the first `\n`.
 fn find_line_break(bytes: &[u8]) -> Option<usize> {
-    // `contains` compares many bytes at a time, `position` one: so it looks at one block only.
+    // `contains` compares many bytes at a time and `position` one, so the latter only searches one
+    // block.
     const BLOCK: usize = 128;
     let mut blocks = bytes.chunks(BLOCK).enumerate();
     let (number, block) = blocks.find(|(_, block)| block.contains(&b'\n'))?;
@@ -261,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_said_in_a_framing_is_not_appended() {
+    fn a_payload_that_cannot_be_framed_is_not_appended() {
         let mut wire = b"before".to_vec();
         let error = encode(Framing::Line, b"two\nlines", &mut wire);
         assert_eq!(error, Err(FrameError::LineBreak { offset: 3 }));
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn every_framing_goes_by_its_name() {
+    fn every_framing_is_parsed_from_its_name() {
         for name in Framing::NAMES {
             assert_eq!(name.parse::<Framing>().unwrap().to_string(), name);
         }
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_how_much_and_where() {
+    fn errors_have_lengths_and_offsets() {
         for (error, text) in [
             (
                 FrameError::FrameTooLarge { len: 5, max: 4 },
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_over_the_limit_is_an_error_with_its_last_digit() {
+    fn a_length_over_the_limit_is_an_error_with_its_last_byte() {
         let mut boundaries = Boundaries::new(Framing::Length, 4);
         assert_eq!(boundaries.next_end(b"\0\0\0\x04....\0\0\0\x05"), Ok(Some(8)));
         assert_eq!(boundaries.next_end(b"\0\0\0"), Ok(None));
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_inside_a_count_or_a_message_says_how_much_is_missing() {
+    fn a_truncated_message_is_reported_with_the_bytes_missing() {
         let truncated = |input: &[u8]| {
             let mut boundaries = Boundaries::new(Framing::Length, u64::MAX);
             assert_eq!(boundaries.next_end(input), Ok(None));

@@ -1,20 +1,20 @@
-//! What an echo pair agrees on, without a socket in sight: bytes in, facts out.
+//! The protocol that an echo server and its client share: bytes in, facts out, no sockets.
 //!
-//! A TCP echo server (RFC 862) returns what it receives, unchanged and in order. TCP delivers that
-//! as a stream of bytes in pieces of any size, so both "where does a message end?" and "did my echo
-//! come back?" are questions about offsets and counts. This crate answers them:
+//! A TCP echo server (RFC 862) returns what it receives, unchanged and in order. TCP delivers a
+//! stream of bytes in chunks of any size, so both "where does a message end?" and "did my echo come
+//! back?" are questions about offsets and counts. This crate answers them:
 //!
 //! - [`Framing`], [`encode`] and [`Decoder`] put messages on a stream and take them off again;
-//!   [`Boundaries`] finds only their ends; [`blocking`] has the same over `Read` and `Write`.
-//! - [`Pattern`] makes test streams in which every byte says where it belongs, so that loss,
-//!   repetition, reordering and corruption are found, with the place; [`TestStream`] puts it into
+//!   [`Boundaries`] finds only their ends; [`blocking`] does the same over `Read` and `Write`.
+//! - [`Pattern`] generates test streams in which every byte depends on its offset, so that loss,
+//!   repetition, reordering and corruption are found and located; [`TestStream`] divides one into
 //!   messages of one size.
 //! - [`ReplyCheck`] compares what comes back with what was sent while it is in flight, and knows
-//!   when as many bytes came back as went out.
+//!   when as many bytes have come back as were sent.
 //! - [`repr()`] shows bytes as Python does: `b'Hello, world'`.
 //!
-//! What it deliberately does *not* do: no threads, no clock, no `unsafe`, no dependencies, and no I/O
-//! outside of [`blocking`]. Whoever owns the socket drives it.
+//! What it deliberately does *not* have: threads, clocks, `unsafe`, dependencies, and I/O outside
+//! of [`blocking`]. The owner of the socket drives it.
 //!
 //! # The wire
 //!

@@ -1,48 +1,48 @@
-//! A stream of bytes that knows where each of them belongs.
+//! A byte stream in which every byte depends on its offset.
 
 use std::error::Error;
 use std::fmt;
 
 use crate::repr;
 
-/// The byte stream number `stream`: the byte at each offset is a function of both numbers. It is
-/// 2^64 bytes long; a piece must not reach beyond.
+/// The byte stream number `stream`: each byte is a function of the stream number and its offset.
+/// The stream is 2^64 bytes long; a chunk must not extend beyond.
 ///
-/// Two ends that agree on the stream number can check any piece of it, of any length from one byte,
-/// with no header on the wire and nothing kept in memory. A lost, repeated, swapped or changed byte
-/// puts the following bytes where others are expected. A single byte can match by chance (1 in
-/// 256), eight in a row practically never.
+/// Two ends that agree on the stream number can check any part of it, from one byte on, without a
+/// header on the wire and without keeping data in memory. A lost, repeated, swapped or changed byte
+/// leaves the following bytes at the wrong offset. A single byte matches by chance 1 in 256 times,
+/// eight in a row practically never.
 ///
 /// ```
 /// use echo_proto::Pattern;
 ///
 /// let pattern = Pattern::new(7);
-/// let mut piece = [0; 100];
-/// pattern.fill(1_000, &mut piece);
-/// assert_eq!(pattern.check(1_000, &piece), Ok(()));
+/// let mut chunk = [0; 100];
+/// pattern.fill(1_000, &mut chunk);
+/// assert_eq!(pattern.check(1_000, &chunk), Ok(()));
 ///
-/// piece[3] ^= 0x10;
-/// assert_eq!(pattern.check(1_000, &piece).unwrap_err().offset, 1_003);
+/// chunk[3] ^= 0x10;
+/// assert_eq!(pattern.check(1_000, &chunk).unwrap_err().offset, 1_003);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern {
     key: u64,
 }
 
-/// The first byte of a stream that is not what it should be.
+/// The first wrong byte of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Bytes before it in the stream.
+    /// Its offset in the stream.
     pub offset: u64,
-    /// The byte that belongs there.
+    /// The expected byte.
     pub expected: u8,
-    /// The byte that stood there.
+    /// The byte found instead.
     pub found: u8,
 }
 
-/// The pattern is made of words of this many bytes, each the hash of a state.
+/// The pattern consists of words of this many bytes, each the hash of a state.
 const WORD: usize = size_of::<u64>();
-/// From one word's state to the next, by addition: 2^64 over the golden ratio, so that neighbours
+/// Added to the state from one word to the next: 2^64 over the golden ratio, so that neighbours
 /// differ in about half of their bits.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -50,12 +50,12 @@ impl Pattern {
     /// The stream with this number.
     #[must_use]
     pub const fn new(stream: u64) -> Self {
-        // Streams are parts of one long cycle. Mixing the number sets them far apart; the constant
-        // (digits of pi) keeps stream 0 from starting at the one word that is all zeros.
+        // Streams are parts of one long cycle. Mixing the number spreads them far apart; the
+        // constant (digits of pi) keeps stream 0 from starting with the one word that is all zeros.
         Self { key: mix((stream ^ 0x243f_6a88_85a3_08d3).wrapping_mul(STEP)) }
     }
 
-    /// Writes the bytes that start `offset` bytes into the stream over all of `buffer`.
+    /// Fills `buffer` with the stream from `offset` on.
     pub fn fill(&self, offset: u64, buffer: &mut [u8]) {
         let (head, mut state) = self.head(offset, buffer.len());
         buffer[..head.len()].copy_from_slice(&head);
@@ -76,8 +76,8 @@ impl Pattern {
     pub fn check(&self, offset: u64, bytes: &[u8]) -> Result<(), Mismatch> {
         let (head, mut state) = self.head(offset, bytes.len());
         let mut words = bytes[head.len()..].chunks_exact(WORD);
-        // One comparison a word and no early exit: the common case is that all of it matches, and
-        // a loop without branches runs at the speed of memory.
+        // One comparison per word and no early exit: usually everything matches, and a loop without
+        // branches runs at memory speed.
         let mut differs = 0;
         for chunk in &mut words {
             let found = u64::from_ne_bytes(chunk.try_into().expect("a chunk is one word"));
@@ -90,7 +90,7 @@ impl Pattern {
         if same { Ok(()) } else { Err(self.first_mismatch(offset, bytes)) }
     }
 
-    /// Finds the difference that [`check`](Self::check) knows to be there, byte by byte.
+    /// Locates the difference that [`check`](Self::check) has found, byte by byte.
     fn first_mismatch(&self, offset: u64, bytes: &[u8]) -> Mismatch {
         let places = (0..).map(|i| offset.wrapping_add(i));
         places
@@ -100,7 +100,7 @@ impl Pattern {
             .expect("only called for bytes that differ somewhere")
     }
 
-    /// The bytes before the first whole word, `length` at most, and the state of that word.
+    /// The bytes before the first whole word, at most `length`, and the state of that word.
     fn head(&self, offset: u64, length: usize) -> (Head, u64) {
         let (state, skip) = self.state(offset);
         if skip == 0 {
@@ -115,7 +115,7 @@ impl Pattern {
         word(state)[skip]
     }
 
-    /// The state of the word that holds `offset`, and the place of its byte in that word.
+    /// The state of the word that contains `offset`, and the position of its byte in that word.
     fn state(&self, offset: u64) -> (u64, usize) {
         let index = offset / WORD as u64;
         (self.key.wrapping_add(index.wrapping_mul(STEP)), (offset % WORD as u64) as usize)
@@ -127,7 +127,7 @@ fn word(state: u64) -> [u8; WORD] {
     mix(state).to_le_bytes()
 }
 
-/// The part of one word that an unaligned piece starts with.
+/// The part of a word that an unaligned chunk starts with.
 struct Head {
     word: [u8; WORD],
     start: usize,
@@ -142,9 +142,9 @@ impl std::ops::Deref for Head {
     }
 }
 
-/// Spreads each input bit over the output: a round after the 64-bit finaliser of MurmurHash3
-/// (Appleby, public domain). With [`STEP`] it makes a generator of the SplitMix kind (Steele, Lea and Flood,
-/// "Fast splittable pseudorandom number generators", 2014).
+/// Spreads each input bit over the output: one round of the 64-bit finaliser of MurmurHash3
+/// (Appleby, public domain). With [`STEP`] it forms a generator of the SplitMix kind (Steele, Lea
+/// and Flood, "Fast splittable pseudorandom number generators", 2014).
 const fn mix(mut x: u64) -> u64 {
     x ^= x >> 32;
     x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_piece_is_cut_from_the_same_stream() {
+    fn every_part_is_taken_from_the_same_stream() {
         let whole = bytes(1, 0, 100);
         for start in 0..100 {
             for end in start..100 {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_bit_is_found_at_its_place() {
+    fn every_changed_bit_is_found_at_its_offset() {
         let original = bytes(9, 5, 40);
         for place in 0..original.len() {
             for bit in 0..8 {
@@ -216,7 +216,7 @@ mod tests {
         fn a_shifted_stream_is_found_within_eight_bytes(
             stream: u64, offset in 0..u64::MAX / 2, shift in 1u64..1 << 32,
         ) {
-            // What loss and repetition look like from the other end.
+            // What loss and repetition look like to the receiver.
             let shifted = bytes(stream, offset + shift, 64);
             let mismatch = Pattern::new(stream).check(offset, &shifted).unwrap_err();
             prop_assert!(mismatch.offset < offset + 8);

@@ -1,4 +1,4 @@
-//! The exact-length reply check: as many bytes back as went out, each of them the same.
+//! Checks a reply: as many bytes back as were sent, each unchanged.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -8,15 +8,15 @@ use crate::{Mismatch, repr};
 
 /// Compares an echo with what was sent, keeping only what is in flight.
 ///
-/// Tell it of bytes *before* they are sent, or a fast echo could arrive first. It holds
-/// [`in_flight`](Self::in_flight) bytes of memory; whoever sends bounds that by waiting.
+/// Register bytes *before* sending them: a fast echo could arrive first. Memory use is
+/// [`in_flight`](Self::in_flight) bytes; the sender limits it by waiting.
 ///
 /// ```
 /// use echo_proto::ReplyCheck;
 ///
 /// let mut reply = ReplyCheck::new();
 /// reply.sent(b"Hello, world");
-/// // The echo may arrive in any pieces.
+/// // The echo may arrive in any chunks.
 /// reply.received(b"Hello")?;
 /// assert_eq!(reply.in_flight(), 7);
 /// reply.received(b", world")?;
@@ -33,13 +33,13 @@ pub struct ReplyCheck {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplyError {
-    /// A byte came back changed, or in the place of another.
+    /// A byte came back changed or out of place.
     Differs(Mismatch),
     /// More came back than was sent.
     Surplus {
         /// Bytes sent, all of which had come back.
         sent: u64,
-        /// The first byte too many.
+        /// The first surplus byte.
         found: u8,
     },
     /// The stream ended too early.
@@ -52,23 +52,23 @@ pub enum ReplyError {
 }
 
 impl ReplyCheck {
-    /// A check for a connection on which nothing was sent yet.
+    /// A check for a new connection.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Notes that `bytes` are about to be sent.
+    /// Registers bytes that are about to be sent.
     pub fn sent(&mut self, bytes: &[u8]) {
         self.expected.extend(bytes);
     }
 
-    /// Compares the next piece of the reply, of any size, with what was sent.
+    /// Compares the next chunk of the reply, of any size, with what was sent.
     ///
     /// # Errors
     ///
-    /// [`ReplyError::Differs`] with the first byte that is not as sent, or
-    /// [`ReplyError::Surplus`]. The check is of no use after that.
+    /// [`ReplyError::Differs`] with the first wrong byte, or [`ReplyError::Surplus`]. The check is
+    /// unusable afterwards.
     pub fn received(&mut self, bytes: &[u8]) -> Result<(), ReplyError> {
         let (known, surplus) = bytes.split_at(bytes.len().min(self.expected.len()));
         let (front, back) = self.expected.as_slices();
@@ -83,7 +83,7 @@ impl ReplyCheck {
         }
     }
 
-    /// Compares `found` with as many bytes of `expected`; they start `at` bytes into the piece.
+    /// Compares `found` with the start of `expected`; `at` is its offset in the chunk.
     fn compare(&self, at: usize, found: &[u8], expected: &[u8]) -> Result<(), ReplyError> {
         let expected = &expected[..found.len()];
         if found == expected {
@@ -104,7 +104,7 @@ impl ReplyCheck {
         self.expected.len()
     }
 
-    /// Bytes that came back, all as sent.
+    /// Bytes that came back unchanged.
     #[must_use]
     pub fn received_total(&self) -> u64 {
         self.received
@@ -116,7 +116,7 @@ impl ReplyCheck {
         self.received + self.expected.len() as u64
     }
 
-    /// Says that no more will come, and how many bytes came back.
+    /// Reports the end of the reply. Returns the number of bytes that came back.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl fmt::Display for ReplyError {
     }
 }
 
-// No `source`: the message says it already.
+// No `source`: it is part of the message.
 impl Error for ReplyError {}
 
 #[cfg(test)]
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_byte_is_named_with_its_offset() {
+    fn a_changed_byte_is_reported_with_its_offset() {
         let mut reply = after_sending(b"Hello, world");
         assert_eq!(reply.received(b"Hello"), Ok(()));
         let mismatch = Mismatch { offset: 7, expected: b'w', found: b'W' };
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_cut_short_says_how_many_of_how_many() {
+    fn a_short_reply_is_reported_with_both_counts() {
         let mut reply = after_sending(b"Hello, world");
         assert_eq!(reply.received(b"Hello"), Ok(()));
         assert_eq!(reply.finish(), Err(ReplyError::Short { received: 5, sent: 12 }));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_flight_and_what_came_back_are_told() {
+    fn bytes_in_flight_and_received_are_counted() {
         let mut reply = after_sending(b"Hello, world");
         assert_eq!((reply.in_flight(), reply.received_total(), reply.sent_total()), (12, 0, 12));
         reply.received(b"Hello").unwrap();
@@ -207,9 +207,9 @@ mod tests {
     }
 
     proptest! {
-        /// Sends and receives interleave in any way; the ring buffer wraps around meanwhile.
+        /// Sends and receives interleave in any way, and the ring buffer wraps around.
         #[test]
-        fn an_echo_in_any_pieces_is_accepted_and_a_flipped_bit_is_not(
+        fn an_echo_in_any_chunks_is_accepted_and_a_flipped_bit_is_not(
             message in prop::collection::vec(any::<u8>(), 1..300),
             steps in prop::collection::vec(0usize..40, 0..60),
             flip in any::<prop::sample::Index>(),
@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    /// Sends `message` and receives `echo` in turns of the sizes in `steps`, then the rest.
+    /// Alternately sends `message` and receives `echo` in the sizes of `steps`, then the rest.
     fn exchange(message: &[u8], echo: &[u8], steps: &[usize]) -> Result<(), u64> {
         let mut reply = ReplyCheck::new();
         let (mut to_send, mut to_receive) = (message, echo);

@@ -1,12 +1,12 @@
-//! Bytes, and texts from elsewhere, as a person reads them.
+//! Printable forms of bytes and of untrusted text.
 
 use std::fmt::{self, Display, Write};
 
 /// Shows `bytes` exactly as Python's `repr(bytes)` does: `b'Hello, world'`.
 ///
 /// Printable ASCII stands for itself; `\t`, `\n`, `\r`, `\\` and the quote are escaped with a
-/// backslash, all else as `\xNN`. The quote is `'`, or `"` where that saves escaping: the bytes hold
-/// a `'` and no `"`. (`PyBytes_Repr` in CPython's `Objects/bytesobject.c`.) The text holds no control
+/// backslash, everything else as `\xNN`. The quote is `'`, or `"` if the bytes contain a `'` and no
+/// `"`. (`PyBytes_Repr` in CPython's `Objects/bytesobject.c`.) The result contains no control
 /// character, so it is safe to print to a terminal.
 ///
 /// ```
@@ -39,8 +39,8 @@ impl Display for Repr<'_> {
     }
 }
 
-/// Shows a text that comes from elsewhere, such as the name of a file, on one line and safe to print to a
-/// terminal: its control characters as [`repr`] shows them, the rest as it is.
+/// Shows untrusted text, such as a file name, on one line and safe for a terminal: control
+/// characters are escaped as in [`repr`], everything else is unchanged.
 ///
 /// ```
 /// use echo_proto::one_line;
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_keeps_all_but_what_a_terminal_would_obey() {
+    fn only_control_characters_of_a_text_are_escaped() {
         let text = "it's \"ü\" \\ 世界\t\r\n\x1b[2J\u{7f}\u{9b}";
         let shown = r#"it's "ü" \ 世界\t\r\n\x1b[2J\x7f\xc2\x9b"#;
         assert_eq!(one_line(text).to_string(), shown);

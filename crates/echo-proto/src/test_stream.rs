@@ -2,47 +2,47 @@
 
 use crate::{Framing, Mismatch, Pattern};
 
-/// Messages of one size, one behind the other, as they stand on the wire in a framing. Their payload is
-/// that of a [`Pattern`], so that any piece of the stream can be made and checked without the rest.
+/// Consecutive messages of one size, as they appear on the wire in a framing. Their payload is that
+/// of a [`Pattern`], so that any part of the stream can be generated and checked on its own.
 ///
 /// ```
 /// use echo_proto::{Framing, TestStream};
 ///
 /// let stream = TestStream::new(1, Framing::Length, 100);
-/// let mut piece = vec![0; 150];
-/// stream.fill(0, &mut piece);
-/// assert_eq!(piece[..4], [0, 0, 0, 100]);
-/// assert_eq!(piece[104..108], [0, 0, 0, 100]);
-/// assert_eq!(stream.check(0, &piece), Ok(()));
+/// let mut chunk = vec![0; 150];
+/// stream.fill(0, &mut chunk);
+/// assert_eq!(chunk[..4], [0, 0, 0, 100]);
+/// assert_eq!(chunk[104..108], [0, 0, 0, 100]);
+/// assert_eq!(stream.check(0, &chunk), Ok(()));
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TestStream {
     pattern: Pattern,
     framing: Framing,
-    /// Bytes of a message without what the framing adds.
+    /// Bytes per message, without framing.
     size: u32,
 }
 
-/// How much is compared at once with framing, where the stream has to be made first.
-const PIECE: usize = 1024;
+/// Bytes compared at once with framing, where the expected bytes have to be generated first.
+const BLOCK_SIZE: usize = 1024;
 
 impl TestStream {
-    /// Messages of `size` bytes; `stream` tells streams of the same messages apart.
+    /// Messages of `size` bytes; `stream` selects their contents.
     ///
-    /// A message of no bytes leaves no trace on a raw stream: there the size must be more than zero.
+    /// An empty message leaves no trace on a raw stream: there the size must be more than zero.
     #[must_use]
     pub const fn new(stream: u64, framing: Framing, size: u32) -> Self {
         Self { pattern: Pattern::new(stream), framing, size }
     }
 
-    /// Bytes of a message on the wire.
+    /// Bytes per message on the wire.
     #[must_use]
     pub fn wire_size(&self) -> u64 {
         let (before, after) = self.framing.overhead();
         u64::from(self.size) + (before + after) as u64
     }
 
-    /// Writes the bytes that start `offset` bytes into the stream over all of `buffer`.
+    /// Fills `buffer` with the stream from `offset` on.
     pub fn fill(&self, offset: u64, buffer: &mut [u8]) {
         self.pattern.fill(offset, buffer);
         if !self.framing.is_framed() {
@@ -58,7 +58,7 @@ impl TestStream {
                     }
                 }
                 Framing::Line if place == wire_size - 1 => *byte = b'\n',
-                // A line has no line break inside.
+                // A line must not contain a line break.
                 Framing::Line if *byte == b'\n' => *byte = b' ',
                 _ => {}
             }
@@ -76,15 +76,15 @@ impl TestStream {
             return self.pattern.check(offset, bytes);
         }
         let mut offset = offset;
-        let mut expected = [0; PIECE];
-        for piece in bytes.chunks(PIECE) {
-            let expected = &mut expected[..piece.len()];
+        let mut expected = [0; BLOCK_SIZE];
+        for chunk in bytes.chunks(BLOCK_SIZE) {
+            let expected = &mut expected[..chunk.len()];
             self.fill(offset, expected);
-            if let Some(place) = (0..piece.len()).find(|&place| piece[place] != expected[place]) {
-                let (expected, found) = (expected[place], piece[place]);
+            if let Some(place) = (0..chunk.len()).find(|&place| chunk[place] != expected[place]) {
+                let (expected, found) = (expected[place], chunk[place]);
                 return Err(Mismatch { offset: offset + place as u64, expected, found });
             }
-            offset += piece.len() as u64;
+            offset += chunk.len() as u64;
         }
         Ok(())
     }
@@ -96,7 +96,7 @@ mod tests {
     use crate::Decoder;
 
     #[test]
-    fn a_decoder_finds_the_messages_again() {
+    fn a_decoder_recovers_the_messages() {
         for (framing, size) in [(Framing::Line, 300), (Framing::Length, 300), (Framing::Length, 0)]
         {
             let stream = TestStream::new(9, framing, size);
@@ -125,22 +125,22 @@ mod tests {
     }
 
     #[test]
-    fn any_piece_is_the_same_as_in_the_whole() {
+    fn any_part_equals_that_of_the_whole() {
         for framing in [Framing::Raw, Framing::Line, Framing::Length] {
             let stream = TestStream::new(3, framing, 37);
             let mut whole = vec![0; 3000];
             stream.fill(0, &mut whole);
             for offset in 0..100 {
-                let mut piece = [0; 1100];
-                stream.fill(offset as u64, &mut piece);
-                assert_eq!(piece, whole[offset..offset + piece.len()], "{framing} at {offset}");
-                assert_eq!(stream.check(offset as u64, &piece), Ok(()));
+                let mut chunk = [0; 1100];
+                stream.fill(offset as u64, &mut chunk);
+                assert_eq!(chunk, whole[offset..offset + chunk.len()], "{framing} at {offset}");
+                assert_eq!(stream.check(offset as u64, &chunk), Ok(()));
             }
         }
     }
 
     #[test]
-    fn the_first_changed_byte_is_found_with_its_place() {
+    fn the_first_changed_byte_is_found_with_its_offset() {
         for framing in [Framing::Raw, Framing::Line, Framing::Length] {
             let stream = TestStream::new(3, framing, 37);
             for place in [0, 3, 40, 1024, 2999] {

@@ -1,5 +1,5 @@
-//! Any bytes in any pieces: the decoder does not panic, gives the same messages as from one piece, and
-//! holds no more than what came and a constant.
+//! Any bytes in any chunks: the decoder does not panic, returns the same messages as from one
+//! chunk, and allocates no more than a multiple of what was received.
 #![no_main]
 
 use echo_proto::{Decoder, FrameError, Framing, encode};
@@ -9,13 +9,13 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// A vector that grows doubles, and while it moves to new memory the old is still there.
+/// A growing vector doubles, and while it is moved the old allocation still exists.
 const GROWTH: usize = 3;
-/// Whatever the input: what a small vector starts with.
+/// Minimum size of a small vector, whatever the input.
 const CONSTANT: usize = 64;
 
 fuzz_target!(|input: &[u8]| {
-    // The first bytes say how to cut the rest.
+    // The first bytes determine how to split the rest.
     let [framing, max_frame, cut, wire @ ..] = input else { return };
     let framing = [Framing::Raw, Framing::Line, Framing::Length][usize::from(framing % 3)];
     let max_frame = if *max_frame == 255 { u64::MAX } else { u64::from(*max_frame) };
@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
         return;
     }
     assert_eq!(whole, pieces);
-    // A line that is too large is noticed earlier in smaller pieces; all else is the same.
+    // A line that is too large is noticed earlier in smaller chunks. Everything else is the same.
     match (end, end_of_pieces) {
         (Err(FrameError::FrameTooLarge { .. }), Err(FrameError::FrameTooLarge { .. })) => {}
         (end, end_of_pieces) => assert_eq!(end, end_of_pieces),
@@ -47,7 +47,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(wire.starts_with(&encoded));
 });
 
-/// Decodes and keeps nothing.
+/// Decodes and discards.
 fn count(framing: Framing, max_frame: u64, wire: &[u8], size: usize) {
     let mut decoder = Decoder::new(framing, max_frame);
     for mut piece in wire.chunks(size) {

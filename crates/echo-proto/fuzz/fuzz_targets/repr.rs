@@ -1,4 +1,4 @@
-//! Any bytes: their notation is printable ASCII, and read by Python's rules gives them back.
+//! Any bytes: their notation is printable ASCII, and parsed by Python's rules it gives them back.
 #![no_main]
 
 use echo_proto::repr;
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(read(shown.as_bytes()), bytes);
 });
 
-/// Reads a bytes literal, as Python's tokenizer does.
+/// Parses a bytes literal as Python's tokenizer does.
 fn read(shown: &[u8]) -> Vec<u8> {
     let [b'b', quote, inner @ .., end] = shown else { panic!("no literal") };
     assert!(quote == end && matches!(quote, b'\'' | b'"'));
