@@ -1,4 +1,5 @@
-//! `echo-client bench` against servers whose behaviour is known, so that its figures can be checked.
+//! `echo-client bench` against servers whose behaviour is known, so that its metrics can be
+//! checked.
 
 mod load;
 
@@ -14,7 +15,7 @@ use echo_test_support::{Process, command, refusing, skipped};
 
 use self::load::{PROGRAM, bench, echo_server, run};
 
-/// Whether this machine lacks an engine; if so, says that it was not tested.
+/// Whether this machine lacks an engine; if so, reports it as skipped.
 fn lacks(engine: &str) -> bool {
     static WITHOUT: OnceLock<Option<String>> = OnceLock::new();
     let missing = match engine {
@@ -43,17 +44,17 @@ macro_rules! on_every_engine {
 }
 
 on_every_engine! {
-    a_count_of_messages_is_kept_exactly,
+    a_requested_number_of_messages_is_sent_exactly,
     large_messages_and_many_connections_come_back,
-    each_fault_is_reported_as_what_it_is_with_connection_and_offset,
-    a_reset_is_counted_and_the_connection_made_again,
-    without_a_server_there_is_nothing_to_measure,
-    jsonl_tells_start_intervals_and_end_as_it_goes,
-    a_run_can_be_ended_early_and_a_second_time_for_good,
-    a_loop_that_never_sleeps_does_the_same,
+    each_fault_is_reported_with_its_cause_connection_and_offset,
+    a_reset_is_counted_and_the_connection_reopened,
+    without_a_server_the_run_fails,
+    jsonl_reports_start_intervals_and_end_while_running,
+    ctrl_c_ends_a_run_early_and_a_second_one_exits_at_once,
+    busy_polling_gives_the_same_results,
 }
 
-fn a_count_of_messages_is_kept_exactly(engine: &str) {
+fn a_requested_number_of_messages_is_sent_exactly(engine: &str) {
     let port = echo_server();
     for more in [&["--depth", "7"][..], &["--reconnect-every", "3"], &["--framing", "length"]] {
         let (run, code) = run(
@@ -80,11 +81,11 @@ fn large_messages_and_many_connections_come_back(engine: &str) {
     assert_eq!((code, many.result.echoes, many.result.connect.count), (0, 3000, 300));
 }
 
-/// What a server does to the second connection of three after 1000 bytes of the first message, and what that
-/// is called: cause, bytes that were right, and words.
+/// What a server does to the second of three connections after 1000 bytes of the first message, and
+/// how that is reported: cause, correct bytes, and text.
 type Fault = (&'static str, fn(&mut TcpStream, &[u8]), u64, &'static str);
 
-fn each_fault_is_reported_as_what_it_is_with_connection_and_offset(engine: &str) {
+fn each_fault_is_reported_with_its_cause_connection_and_offset(engine: &str) {
     let faults: [Fault; 6] = [
         ("closed", |_, _| {}, 1000, "1000 of"),
         (
@@ -101,7 +102,7 @@ fn each_fault_is_reported_as_what_it_is_with_connection_and_offset(engine: &str)
         (
             "changed",
             |stream, rest| {
-                // A chunk again, in the place of what follows.
+                // A chunk is repeated in the place of what follows.
                 stream.write_all(&rest[..50]).unwrap();
                 stream.write_all(&rest[..50]).unwrap();
                 wait_for_its_end(stream.try_clone().unwrap());
@@ -112,7 +113,8 @@ fn each_fault_is_reported_as_what_it_is_with_connection_and_offset(engine: &str)
         (
             "surplus",
             |stream, rest| {
-                // In one piece: what comes later would be taken for the echo of the next message.
+                // In one write: surplus that arrives later would be taken for the echo of the next
+                // message.
                 stream.write_all(&[rest, rest].concat()).unwrap();
                 wait_for_its_end(stream.try_clone().unwrap());
             },
@@ -152,13 +154,13 @@ fn each_fault_is_reported_as_what_it_is_with_connection_and_offset(engine: &str)
         assert_eq!((failure.connection, failure.cause.as_str()), (2, cause), "{failure:?}");
         assert!(failure.text.contains(text), "{failure:?}");
         assert_eq!(failure.offset, offset, "{failure:?}");
-        // All of what came before a surplus was right.
+        // Everything before the surplus was correct.
         let lost = if cause == "surplus" { 0 } else { 2000 - offset };
         assert_eq!((result.loss, result.missing_bytes), (u64::from(lost > 0), lost), "{result:?}");
     }
 }
 
-fn a_reset_is_counted_and_the_connection_made_again(engine: &str) {
+fn a_reset_is_counted_and_the_connection_reopened(engine: &str) {
     let port = serve_each(|number, mut stream| {
         if number == 1 {
             // Closing with unread bytes sends RST.
@@ -175,21 +177,21 @@ fn a_reset_is_counted_and_the_connection_made_again(engine: &str) {
     assert!(run.result.echoes > 0, "it went on");
 }
 
-fn a_loop_that_never_sleeps_does_the_same(engine: &str) {
+fn busy_polling_gives_the_same_results(engine: &str) {
     let port = echo_server();
     let polling = ["--engine", engine, "--busy-poll"];
     let more = ["-n", "1000", "-c", "3", "--depth", "3"];
     let (counted, code) = run(port, &[&polling[..], &more].concat());
     assert_eq!((code, counted.result.echoes, counted.settings.busy_poll), (0, 1000, true));
-    // With next to nothing to do, a loop that sleeps takes less than a hundredth of the time; this one takes all
-    // that the machine leaves to it.
+    // With almost nothing to do, a loop that sleeps uses less than 1 % of a CPU; this one uses all
+    // it can get.
     let (idle, _) =
         run(port, &[&polling[..], &["-R", "10", "-d", "500ms", "--warmup", "0s"]].concat());
     assert!(idle.result.busy.is_none_or(|busy| busy > 0.05), "{:?}", idle.result.busy);
 }
 
 #[test]
-fn what_is_not_asked_for_is_one_connection_for_ten_seconds_through_uring_where_it_works() {
+fn the_defaults_are_one_connection_for_ten_seconds_over_uring_where_it_works() {
     let mut client = command(PROGRAM);
     let port = echo_server();
     client.args(["bench", "--format", "jsonl", "--port", &port.to_string()]);
@@ -218,7 +220,7 @@ fn what_is_not_asked_for_is_one_connection_for_ten_seconds_through_uring_where_i
 }
 
 #[test]
-fn a_rate_may_be_in_thousands_and_at_random_and_is_saved_second_by_second() {
+fn a_rate_may_have_a_suffix_and_runs_are_saved_in_intervals_of_a_second() {
     let arguments = ["-R", "2k", "--arrivals", "poisson", "-d", "1500ms", "--warmup", "0s"];
     let (run, _) = run(echo_server(), &arguments);
     assert_eq!(run.settings.rate, Some(2000.0));
@@ -228,8 +230,8 @@ fn a_rate_may_be_in_thousands_and_at_random_and_is_saved_second_by_second() {
 }
 
 #[test]
-fn wrong_usage_is_said_before_anything_is_sent() {
-    // Nobody listens on port 1: whoever tried to connect would exit with 1.
+fn usage_errors_are_reported_before_connecting() {
+    // No server listens on port 1: trying to connect would exit with 1.
     for (arguments, message) in [
         (&["--fail-if", "p98>1ms"][..], "there is no figure \"p98\""),
         (&["--fail-if", "p99>1"], "\"1\" is no time"),
@@ -249,7 +251,7 @@ fn wrong_usage_is_said_before_anything_is_sent() {
     }
 }
 
-fn without_a_server_there_is_nothing_to_measure(engine: &str) {
+fn without_a_server_the_run_fails(engine: &str) {
     let finished = bench(1, &["-c", "3", "--engine", engine]);
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
     assert!(finished.stderr.contains("cannot connect to 127.0.0.1:1: connection refused"));
@@ -257,7 +259,7 @@ fn without_a_server_there_is_nothing_to_measure(engine: &str) {
     assert_eq!(finished.stdout, "");
 }
 
-fn jsonl_tells_start_intervals_and_end_as_it_goes(engine: &str) {
+fn jsonl_reports_start_intervals_and_end_while_running(engine: &str) {
     let arguments = ["-d", "500ms", "--warmup", "100ms", "-i", "100ms", "--format", "jsonl"];
     let finished = bench(echo_server(), &[&arguments[..], &["--engine", engine]].concat());
     let lines = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -273,7 +275,7 @@ fn jsonl_tells_start_intervals_and_end_as_it_goes(engine: &str) {
     assert_eq!(intervals.iter().map(echoes).sum::<u64>(), end.result.echoes);
 }
 
-fn a_run_can_be_ended_early_and_a_second_time_for_good(engine: &str) {
+fn ctrl_c_ends_a_run_early_and_a_second_one_exits_at_once(engine: &str) {
     let mut client = command(PROGRAM);
     let port = echo_server().to_string();
     let arguments = ["bench", "-i", "50ms", "--engine", engine];
@@ -284,7 +286,7 @@ fn a_run_can_be_ended_early_and_a_second_time_for_good(engine: &str) {
     assert!(finished.status.success(), "{finished:?}");
     assert!(finished.stdout.contains("loss         0 of"), "{finished:?}");
 
-    // This one waits for an echo that never comes.
+    // This one waits for an echo that never arrives.
     let port = serve_each(|_, stream| wait_for_its_end(stream)).to_string();
     let mut client = command(PROGRAM);
     let process = Process::spawn(client.args(arguments).args(["--port", &port])).unwrap();
@@ -296,7 +298,7 @@ fn a_run_can_be_ended_early_and_a_second_time_for_good(engine: &str) {
 }
 
 #[test]
-fn where_io_uring_is_refused_it_is_done_without_or_the_likely_cause_is_said() {
+fn without_io_uring_auto_falls_back_and_uring_explains_itself() {
     let refused = |call: &str, error: &str, engine: &str| {
         let mut client = refusing(call, error, PROGRAM);
         client.args(["bench", "-n", "10", "--engine", engine]);
@@ -326,15 +328,15 @@ fn where_io_uring_is_refused_it_is_done_without_or_the_likely_cause_is_said() {
 
 #[cfg(unix)]
 #[test]
-fn connections_that_the_limit_does_not_allow_are_refused_before_the_run() {
+fn more_connections_than_descriptors_are_refused_before_the_run() {
     let finished = bench(1, &["-c", "4000000000"]);
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
     assert!(finished.stderr.contains("descriptors allows: raise it"), "{finished:?}");
 }
 
 #[test]
-fn a_stall_at_the_end_of_a_run_is_in_the_figures_too() {
-    // Stalls half a second before the end, and until after it.
+fn a_stall_at_the_end_of_a_run_is_measured_too() {
+    // Stalls from half a second before the end until after it.
     let port = serve_each(|_, stream| {
         let mut first = None;
         echo(stream, move |_| {
@@ -349,13 +351,13 @@ fn a_stall_at_the_end_of_a_run_is_in_the_figures_too() {
     assert_eq!((code, result.unsent, result.loss), (0, 0, 0), "{result:?}");
     assert_eq!(run.settings.arrivals.as_deref(), Some("constant"));
     assert_eq!((result.sent, result.latency.count), (200, 200), "{result:?}");
-    // Those of its second half were due while it stood still.
+    // The messages of the second half were due during the stall.
     assert!(result.latency.p90_us > 700_000.0 && result.echoes < 150, "{result:?}");
 }
 
 #[test]
-fn messages_of_a_count_that_could_not_be_sent_are_missed() {
-    // Nobody is served any more after the first hundred.
+fn unsent_messages_of_a_requested_number_are_counted() {
+    // After the first hundred messages, no connection is served.
     let port = serve_each(|number, stream| {
         let mut left = if number == 1 { 100 } else { 0 };
         let end = stream.try_clone().unwrap();
@@ -377,7 +379,7 @@ fn messages_of_a_count_that_could_not_be_sent_are_missed() {
 }
 
 #[test]
-fn a_count_takes_as_long_as_its_slowest_thread() {
+fn a_run_of_a_number_of_messages_lasts_until_its_slowest_thread_is_done() {
     let port = serve_each(|number, stream| {
         let pause = if number == 1 { Duration::from_millis(10) } else { Duration::ZERO };
         echo(stream, move |_| thread::sleep(pause));

@@ -1,4 +1,4 @@
-//! What a run of `echo-client bench` leaves behind: the exit code of its gates, and files.
+//! The results of `echo-client bench`: the exit code for its gates, and files.
 
 mod load;
 
@@ -12,7 +12,7 @@ use echo_test_support::{command, skipped};
 use self::load::{PROGRAM, bench, echo_server, run};
 
 #[test]
-fn failed_gates_exit_with_3_and_say_which_and_by_how_much() {
+fn failed_gates_exit_with_3_and_are_reported_with_their_margin() {
     let port = echo_server();
     let arguments = ["-n", "1000", "--fail-if", "min>1s", "--fail-if", "p50>1ns,rate<1G"];
     let finished = bench(port, &arguments);
@@ -29,7 +29,7 @@ fn failed_gates_exit_with_3_and_say_which_and_by_how_much() {
 }
 
 #[test]
-fn a_failed_gate_says_more_than_that_something_was_lost() {
+fn the_exit_code_of_a_failed_gate_takes_precedence_over_losses() {
     let port = serve_each(|_, mut stream| drop(stream.read_exact(&mut [0; 64])));
     for (condition, expected) in [("loss>=0", 3), ("loss>10", 1)] {
         let (run, code) = run(port, &["-n", "10", "--timeout", "500ms", "--fail-if", condition]);
@@ -39,7 +39,7 @@ fn a_failed_gate_says_more_than_that_something_was_lost() {
 }
 
 #[test]
-fn what_a_reader_that_leaves_does_not_see_is_still_judged() {
+fn gates_are_checked_even_if_stdout_is_closed() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let port = echo_server().to_string();
@@ -70,7 +70,7 @@ fn a_report_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn the_log_for_other_tools_holds_the_same_samples() {
+fn the_hdr_log_has_the_same_samples() {
     let path = std::env::temp_dir().join(format!("echo-bench-{}.hdr", std::process::id()));
     let arguments = ["-d", "400ms", "--warmup", "0s", "-i", "100ms", "--hdr-log"];
     let (run, code) = run(echo_server(), &[&arguments[..], &[path.to_str().unwrap()]].concat());
@@ -83,7 +83,7 @@ fn the_log_for_other_tools_holds_the_same_samples() {
 }
 
 #[test]
-fn results_of_an_earlier_run_outlive_one_that_does_not_begin() {
+fn a_run_that_does_not_start_keeps_the_results_of_the_previous_one() {
     let path = std::env::temp_dir().join(format!("echo-bench-{}.json", std::process::id()));
     std::fs::write(&path, "earlier results, longer than what comes").unwrap();
     let file = path.to_str().unwrap();

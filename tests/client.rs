@@ -1,4 +1,4 @@
-//! The built echo-client, from outside, against servers that echo and servers that do not.
+//! The built echo-client against servers that echo and servers that do not.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -59,7 +59,7 @@ fn read(mut stream: &TcpStream, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// The client failed and said why on stderr; stdout is clean for whoever parses it.
+/// The client failed and reported it on stderr only.
 fn fails(assert: Assert, message: &str, hint: &str) {
     assert
         .code(1)
@@ -70,7 +70,7 @@ fn fails(assert: Assert, message: &str, hint: &str) {
 }
 
 #[test]
-fn the_transcript_is_the_seeds() {
+fn the_transcript_is_the_tutorials() {
     let echo = Echo::start();
     client(echo.port)
         .assert()
@@ -131,7 +131,7 @@ fn a_dash_sends_stdin_of_any_length() {
 
 #[test]
 fn a_name_is_tried_at_every_address_until_one_answers() {
-    // Where localhost is ::1 first, nobody listens there.
+    // Where localhost is ::1 first, nothing listens there.
     let echo = Echo::on("127.0.0.1");
     client(echo.port).args(["--host", "localhost"]).assert().success();
     client(echo.port).args(["--host", ""]).assert().success();
@@ -158,7 +158,7 @@ fn a_refused_connection_says_what_to_check() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_connection_that_nobody_answers_times_out() {
+fn a_connect_without_an_answer_times_out() {
     // A full accept queue: Linux drops further SYNs, as a firewall would.
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -175,8 +175,8 @@ fn a_connection_that_nobody_answers_times_out() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_network_that_is_not_there_is_called_unreachable() {
-    // In a network namespace of its own not even the loopback is up.
+fn a_missing_network_is_reported_as_unreachable() {
+    // In a new network namespace not even the loopback interface is up.
     let mut unshared = Command::from_std(command("unshare"));
     unshared.args(["--user", "--net", PROGRAM]).timeout(DEADLINE);
     match unshared.output() {
@@ -185,12 +185,12 @@ fn a_network_that_is_not_there_is_called_unreachable() {
             "cannot connect to 127.0.0.1:65432: network unreachable\n",
             "no way leads there from here: check the address, and this machine's network\n",
         ),
-        _ => skipped("a_network_that_is_not_there_is_called_unreachable", "no user namespace"),
+        _ => skipped("a_missing_network_is_reported_as_unreachable", "no user namespace"),
     }
 }
 
 #[test]
-fn a_name_that_does_not_resolve_is_named() {
+fn a_name_that_does_not_resolve_is_quoted() {
     let host = "x".repeat(64);
     fails(
         client(7).args(["--host", &host]).assert(),
@@ -200,7 +200,7 @@ fn a_name_that_does_not_resolve_is_named() {
 }
 
 #[test]
-fn a_server_that_takes_and_never_answers_times_out() {
+fn a_server_that_accepts_and_never_answers_times_out() {
     let port = serve_one(wait_for_its_end);
     let started = Instant::now();
     fails(
@@ -222,7 +222,7 @@ fn options_can_come_from_the_environment_and_a_bare_number_is_seconds() {
 }
 
 #[test]
-fn an_echo_that_stops_halfway_says_how_far_it_came() {
+fn an_echo_that_stops_halfway_is_reported_with_its_length() {
     let port = serve_one(|stream| {
         (&stream).write_all(&read(&stream, 5)).unwrap();
         wait_for_its_end(stream);
@@ -247,7 +247,7 @@ fn a_slow_echo_is_not_late_while_bytes_keep_coming() {
 }
 
 #[test]
-fn a_reply_cut_short_says_how_many_of_how_many_bytes() {
+fn a_short_reply_is_reported_with_its_length() {
     let port = serve_one(|stream| {
         (&stream).write_all(&read(&stream, 12)[..5]).unwrap();
     });
@@ -259,7 +259,7 @@ fn a_reply_cut_short_says_how_many_of_how_many_bytes() {
 }
 
 #[test]
-fn a_reset_is_called_what_it_is() {
+fn a_reset_is_reported_as_a_reset() {
     let port = serve_one(|stream| {
         // Closing with unread input sends RST.
         read(&stream, 1);
@@ -272,18 +272,18 @@ fn a_reset_is_called_what_it_is() {
 }
 
 #[test]
-fn a_server_that_has_as_many_as_it_allows_is_suspected_of_that() {
+fn a_server_at_its_connection_limit_is_suspected_in_the_hint() {
     let echo = Echo::with(Config { max_connections: Some(1), ..Config::default() });
     let held = connect(SocketAddr::from(([127, 0, 0, 1], echo.port)));
     exchange(&held, b"here first");
     let assert = client(echo.port).assert();
     let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    // Which of them it is depends on who was faster.
+    // Which one appears is a race.
     let messages = [
         format!("cannot connect to 127.0.0.1:{}: connection reset\n", echo.port),
         "the reply was cut short: 0 of 12 bytes came back\n".to_owned(),
         "the connection broke: connection reset; 0 of 12 bytes came back\n".to_owned(),
-        // On a machine so busy that the client's sending thread does not get to it for a tenth of a second.
+        // On a machine so busy that the client's sending thread does not run for 0.1 s.
         "the server closed the connection before anything was sent\n".to_owned(),
     ];
     let message = messages.iter().find(|message| stderr.contains(*message)).expect(&stderr);
@@ -295,7 +295,7 @@ fn a_server_that_has_as_many_as_it_allows_is_suspected_of_that() {
 }
 
 #[test]
-fn another_kind_of_server_is_recognised_by_its_answer() {
+fn another_protocol_is_shown_by_the_start_of_its_answer() {
     let port = serve_one(|stream| {
         read(&stream, 12);
         (&stream).write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
@@ -338,7 +338,7 @@ fn a_reply_that_repeats_is_too_long() {
     );
 }
 
-/// Sends `message` on stdin, keeps that open, and returns what the client says when it gives up.
+/// Sends `message` on stdin, keeps stdin open, and returns stderr once the client has given up.
 fn stderr_with_open_stdin(port: u16, message: &[u8]) -> String {
     let (stdin, mut writer) = std::io::pipe().unwrap();
     let mut command = command(PROGRAM);
@@ -350,7 +350,7 @@ fn stderr_with_open_stdin(port: u16, message: &[u8]) -> String {
 }
 
 #[test]
-fn a_server_that_leaves_early_ends_a_message_that_is_not_through() {
+fn a_server_that_closes_early_ends_an_unfinished_message() {
     let port = serve_one(|stream| {
         (&stream).write_all(&read(&stream, 5)).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
@@ -365,7 +365,7 @@ fn a_server_that_leaves_early_ends_a_message_that_is_not_through() {
 }
 
 #[test]
-fn a_server_that_speaks_first_is_no_echo_server() {
+fn a_server_that_speaks_first_is_not_an_echo_server() {
     let port = serve_one(|stream| {
         (&stream).write_all(b"220 mail.example ESMTP\r\n").unwrap();
         wait_for_its_end(stream);
@@ -375,7 +375,7 @@ fn a_server_that_speaks_first_is_no_echo_server() {
     assert!(stderr.contains(r"the answer began b'220 mail.example ESMTP\r\n'"), "{stderr}");
 }
 
-/// What the program says that it is asked for.
+/// The output of a successful command.
 fn told(arguments: &[&str]) -> String {
     let assert = Command::from_std(command(PROGRAM)).args(arguments).assert();
     let output = assert.success().stderr(is_empty()).get_output().stdout.clone();
@@ -383,7 +383,7 @@ fn told(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn help_tells_what_holds_unless_told_otherwise_and_version_the_version() {
+fn help_shows_the_defaults_and_version_the_version() {
     assert_eq!(told(&["--version"]), concat!("echo-client ", env!("CARGO_PKG_VERSION"), "\n"));
     for (command, options) in [
         (
@@ -419,7 +419,7 @@ fn help_tells_what_holds_unless_told_otherwise_and_version_the_version() {
     ] {
         let help = told(&[command, &["--help"]].concat());
         for (option, default) in options {
-            // Not its place in the line of usage: each has a line of its own.
+            // Not in the usage line: each option has its own line.
             let (_, described) = help.split_once(&format!("{option}\n")).expect(option);
             let (_, shown) = described.split_once("[default: ").expect(option);
             let (shown, _) = shown.split_once(']').expect(option);
@@ -429,7 +429,7 @@ fn help_tells_what_holds_unless_told_otherwise_and_version_the_version() {
 }
 
 #[test]
-fn wrong_usage_exits_with_2_and_names_the_argument() {
+fn usage_errors_exit_with_2_and_name_the_argument() {
     for (arguments, message) in [
         (["--port", "0"], "'0' for '--port <PORT>': 0 is not in 1..=65535"),
         (["--port", "65536"], "'65536' for '--port <PORT>'"),
@@ -463,9 +463,9 @@ fn a_full_stdout_is_an_error_and_a_closed_one_is_not() {
     assert_eq!((closed.status.code(), closed.stderr), (Some(0), vec![]));
 }
 
-/// Python is another implementation of sockets: our client against the seed's server.
+/// Python is an independent implementation of sockets: our client against the tutorial's server.
 #[test]
-fn the_seeds_python_server_echoes() {
+fn the_tutorials_python_server_echoes() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/echo_server.py");
     match echo_test_support::Server::start_with(command("python3").arg(script)) {
         Ok(python) => {
@@ -477,7 +477,7 @@ fn the_seeds_python_server_echoes() {
             assert!(finished.stdout.contains("Connected by ('127.0.0.1', "), "{finished:?}");
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            skipped("the_seeds_python_server_echoes", "python3 is not installed");
+            skipped("the_tutorials_python_server_echoes", "python3 is not installed");
         }
         Err(error) => panic!("{error}"),
     }

@@ -1,4 +1,4 @@
-//! What the built echo-client does to its standard streams, and they to it.
+//! The built echo-client and its standard streams.
 
 use std::sync::mpsc;
 
@@ -7,7 +7,7 @@ use echo_test_support::{Finished, Process, command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
-/// Each mode, and what it sends to the server in all if stdin has nothing.
+/// Each mode, and how many bytes it sends with an empty stdin.
 const MODES: [(&[&str], usize); 5] = [
     (&["Hello, world"], 12),
     (&["-"], 0),
@@ -26,7 +26,7 @@ fn run(port: u16, arguments: &[&str], redirection: &str) -> Finished {
 
 #[cfg(unix)]
 #[test]
-fn closed_standard_streams_are_no_error_and_no_line_gets_to_the_server() {
+fn closed_standard_streams_are_not_an_error_and_nothing_leaks_to_the_server() {
     let (sender, received) = mpsc::channel();
     let port = serve_each(move |_, stream| {
         let mut count = 0;
@@ -46,7 +46,7 @@ fn closed_standard_streams_are_no_error_and_no_line_gets_to_the_server() {
 
 #[cfg(unix)]
 #[test]
-fn an_error_that_nobody_can_be_told_of_is_still_in_the_exit_code() {
+fn with_stderr_closed_an_error_still_sets_the_exit_code() {
     let report: (&[&str], usize) = (&["report", "/nowhere"], 0);
     for (mode, _) in MODES.into_iter().chain([report]) {
         let finished = run(1, mode, "2>&-");
@@ -57,7 +57,7 @@ fn an_error_that_nobody_can_be_told_of_is_still_in_the_exit_code() {
     }
 }
 
-/// What is printed has no control characters but the line breaks that belong there.
+/// The output contains no control characters but its own line breaks.
 fn is_plain(finished: &Finished) {
     let text = [&*finished.stdout, &*finished.stderr].concat();
     let control = |letter: char| letter.is_control() && letter != '\n';
@@ -66,7 +66,7 @@ fn is_plain(finished: &Finished) {
 }
 
 #[test]
-fn names_and_messages_cannot_speak_to_the_terminal() {
+fn names_and_messages_reach_the_terminal_escaped() {
     let port = serve_each(|_, stream| echo(stream, |_| {})).to_string();
     let (host, message) = ("\x1b[2J\nforged.invalid", "\x1b[2J\nforged\u{9b}2J");
     for arguments in [
@@ -85,8 +85,8 @@ fn names_and_messages_cannot_speak_to_the_terminal() {
 }
 
 #[test]
-fn an_answer_cannot_speak_to_the_terminal() {
-    // What is wrong with it is told with its bytes.
+fn a_wrong_answer_reaches_the_terminal_escaped() {
+    // The error quotes the wrong bytes.
     let port = serve_each(|_, stream| echo(stream, |bytes| bytes.fill(0x1b))).to_string();
     for (mode, _) in MODES.iter().filter(|(_, sent)| *sent > 0) {
         let arguments = [mode, &["--port", &port][..]].concat();

@@ -1,4 +1,4 @@
-//! `echo-client report --against`: a figure against what was varied.
+//! `echo-client report --against`: a metric against a varied setting.
 
 mod saved;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use self::saved::{Folder, run, texts_of_well_formed};
 
-/// A run under a label, with a server that took so many microseconds for an echo.
+/// A labelled run with this CPU time per echo of the server.
 fn measured(label: &str, connections: usize, server_us: f64) -> Run {
     let mut run = run(vec![1_000; 100]);
     run.label = Some(label.to_owned());
@@ -18,7 +18,7 @@ fn measured(label: &str, connections: usize, server_us: f64) -> Run {
     run
 }
 
-/// Two servers at 1 to 10 000 connections, three times each: the third time is a bad one.
+/// Two servers at 1 to 10 000 connections, three runs each, of which the third is an outlier.
 fn sweep(folder: &Folder) -> Vec<String> {
     let mut files = Vec::new();
     for (label, base) in [("ring", 2.0), ("a<b&c", 4.0)] {
@@ -34,7 +34,7 @@ fn sweep(folder: &Folder) -> Vec<String> {
 }
 
 #[test]
-fn a_curve_for_each_label_has_the_medians_by_what_was_varied() {
+fn each_label_has_a_curve_of_medians() {
     let folder = Folder::new("curves");
     let files = sweep(&folder);
     let mut arguments: Vec<&str> = files.iter().map(String::as_str).collect();
@@ -59,7 +59,7 @@ connections     ring    a<b&c
 }
 
 #[test]
-fn the_picture_of_curves_has_readable_ticks_and_names() {
+fn the_plot_of_curves_has_readable_ticks_and_names() {
     let folder = Folder::new("curves-svg");
     let files = sweep(&folder);
     let mut arguments: Vec<&str> = files.iter().map(String::as_str).collect();
@@ -87,7 +87,7 @@ fn the_picture_of_curves_has_readable_ticks_and_names() {
 }
 
 #[test]
-fn any_figure_of_the_json_can_be_asked_for() {
+fn any_metric_of_the_json_can_be_plotted() {
     let folder = Folder::new("curves-figure");
     for (name, size, rate, latency) in [
         ("small.json", 64, 50_000.0, 20_000),
@@ -106,7 +106,8 @@ fn any_figure_of_the_json_can_be_asked_for() {
         let rows = finished.stdout.lines().skip(2);
         rows.map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
     };
-    // Without a label it is the server's address, and without its CPU time the rate of a closed loop.
+    // Without a label the curve has the server's address; without its CPU time the metric is the
+    // rate.
     let address = "size 192.0.2.1:65432";
     assert_eq!(against(&[]), [address, "64 B 50000/s", "1000 B 40000/s", "1 MiB 1000/s"]);
     let times = [address, "64 B 20.0 us", "1000 B 30.0 us", "1 MiB 1.50 ms"];
@@ -119,7 +120,7 @@ fn any_figure_of_the_json_can_be_asked_for() {
 }
 
 #[test]
-fn latency_is_told_against_the_rate_that_was_asked_for() {
+fn latency_is_plotted_against_the_requested_rate() {
     let folder = Folder::new("curves-rate");
     for (name, rate, ns) in [("1.json", 10_000.0, 50_000), ("2.json", 90_000.0, 2_500_000)] {
         let mut run = run(vec![ns; 100]);
@@ -136,7 +137,7 @@ fn latency_is_told_against_the_rate_that_was_asked_for() {
 }
 
 #[test]
-fn runs_that_make_no_curve_are_named_with_the_way_out() {
+fn runs_that_do_not_form_a_curve_are_named_with_a_hint() {
     let folder = Folder::new("curves-refused");
     folder.run("one.json", &measured("ring", 1, 2.0));
     folder.run("two.json", &measured("ring", 2, 2.0));
@@ -181,7 +182,7 @@ fn runs_that_make_no_curve_are_named_with_the_way_out() {
 }
 
 #[test]
-fn texts_of_a_run_neither_speak_to_the_terminal_nor_spoil_the_picture() {
+fn texts_of_a_run_are_escaped_on_the_terminal_and_in_the_plot() {
     let folder = Folder::new("curves-label");
     folder.run("one.json", &measured("\u{1b}[2J", 1, 2.0));
     folder.run("two.json", &measured("\u{1b}[2J", 2, 2.0));
@@ -202,7 +203,7 @@ fn texts_of_a_run_neither_speak_to_the_terminal_nor_spoil_the_picture() {
 }
 
 #[test]
-fn runs_that_were_saved_before_there_were_labels_are_still_read() {
+fn runs_saved_before_labels_existed_are_still_read() {
     let folder = Folder::new("curves-earlier");
     for (name, connections) in [("one.json", 1), ("two.json", 2)] {
         let mut json = serde_json::to_value(measured("none", connections, 2.0)).unwrap();

@@ -1,5 +1,4 @@
-//! What the built echo-client says when it meets a fault: each fault of a server that makes them on purpose, in
-//! each mode of the client.
+//! How each mode of the built echo-client reports each injected fault.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use echo_server::{Config, Delay, Faults, Handle, Probability, Server};
 use echo_test_support::{Finished, Process, command, connect};
 
-/// The ways to send as many bytes as "Hello, world" has.
+/// Ways to send as many bytes as "Hello, world" has.
 const MODES: [(&str, &[&str]); 5] = [
     ("message", &[]),
     ("pipe", &["pipe"]),
@@ -19,7 +18,7 @@ const MODES: [(&str, &[&str]); 5] = [
     ("bench", &["bench", "-n", "1", "--size", "12"]),
 ];
 
-/// A server in this process that makes faults. It stops with the test.
+/// A server in this process that injects faults. It stops with the test.
 struct Faulty {
     port: u16,
     handle: Handle,
@@ -59,7 +58,7 @@ fn delay(mean: Duration) -> Option<Delay> {
     Some(Delay { mean, jitter: Duration::ZERO })
 }
 
-/// Meets a fault in all modes at once, each with a server of its own.
+/// Runs all modes at once, each against its own server.
 fn meet_in_every_mode(faults: &Faults, check: impl Fn(&str, &Finished) + Sync) {
     thread::scope(|scope| {
         for (mode, arguments) in MODES {
@@ -72,7 +71,7 @@ fn meet_in_every_mode(faults: &Faults, check: impl Fn(&str, &Finished) + Sync) {
 }
 
 #[test]
-fn each_fault_is_named_as_what_it_is_in_every_mode() {
+fn every_mode_reports_each_fault_by_name() {
     let cut_short = "the reply was cut short: 5 of 12 bytes came back\n";
     let table = [
         (
@@ -100,7 +99,7 @@ fn each_fault_is_named_as_what_it_is_in_every_mode() {
             "the reply differs: byte 0 is ",
             "is an echo server there? the answer began ",
         ),
-        // Faster or slower than the first byte.
+        // Before or after the first byte.
         (
             Faults { refuse: always(), ..none() },
             "connection reset",
@@ -119,12 +118,12 @@ fn each_fault_is_named_as_what_it_is_in_every_mode() {
 }
 
 #[test]
-fn what_is_only_slow_or_in_small_pieces_is_no_failure() {
+fn slow_and_fragmented_echoes_are_not_failures() {
     let table = [
         Faults { delay: delay(Duration::from_millis(50)), ..none() },
         Faults { rate_limit: NonZero::new(100), ..none() },
         Faults { slice: Some(1..=3), ..none() },
-        // All that was sent came back.
+        // Everything that was sent came back.
         Faults { close_after: Some(12), ..none() },
     ];
     for faults in table {
@@ -135,7 +134,7 @@ fn what_is_only_slow_or_in_small_pieces_is_no_failure() {
 }
 
 #[test]
-fn a_delay_is_seen_in_the_round_trips() {
+fn a_delay_shows_in_the_round_trip_times() {
     let faulty = Faulty::start(Faults { delay: delay(Duration::from_millis(50)), ..none() });
     let finished = faulty.meet(&["ping", "-c", "3", "-i", "0"], b"");
     let line =
@@ -148,7 +147,7 @@ fn a_delay_is_seen_in_the_round_trips() {
 fn a_changed_byte_is_found_at_its_exact_offset_in_every_mode() {
     let corrupt = Probability::new(1e-3).unwrap();
     let faults = Faults { corrupt, seed: 42, ..none() };
-    // What another peer sees of the same faults: the first connection, as those below are.
+    // What another client sees of the same faults: the first connection, as in the runs below.
     let faulty = Faulty::start(faults.clone());
     let stream = connect(([127, 0, 0, 1], faulty.port).into());
     (&stream).write_all(&[b'x'; 10_000]).unwrap();
@@ -168,16 +167,16 @@ fn a_changed_byte_is_found_at_its_exact_offset_in_every_mode() {
         let said = format!("{}{}", finished.stdout, finished.stderr);
         assert_eq!(finished.status.code(), Some(1), "{said}");
         assert!(said.contains(&format!("the reply differs: byte {place} is ")), "{said}");
-        // Before it, all was right: no other service does that.
+        // The bytes before it were correct, so it is an echo server.
         let hint = "hint: the server, or something on the way, changes what it passes on";
         assert_eq!(said.contains(hint), matches!(arguments[0], "-" | "pipe"), "{said}");
     }
 }
 
 #[test]
-fn a_share_that_is_refused_is_counted_by_ping_and_bench_and_the_rest_comes_back() {
+fn refused_connections_are_counted_and_the_others_echo() {
     let half = Probability::new(0.5).unwrap();
-    // With this seed, the first connection is served.
+    // With this seed the first connection is served.
     let faults = Faults { refuse: half, seed: 1, close_after: Some(12), ..none() };
     let finished = Faulty::start(faults).meet(&["ping", "-c", "10", "-i", "0", "-s", "12"], b"");
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");

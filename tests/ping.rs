@@ -30,7 +30,7 @@ fn ping(port: u16, arguments: &[&str]) -> Finished {
 }
 
 #[test]
-fn each_reply_has_its_line_and_the_end_a_summary() {
+fn each_reply_has_a_line_and_the_run_a_summary() {
     let port = echo_server();
     let finished = ping(port, &["-c", "3", "-i", "0.01"]);
     assert_eq!(finished.status.code(), Some(0), "{finished:?}");
@@ -54,7 +54,7 @@ fn each_reply_has_its_line_and_the_end_a_summary() {
 }
 
 #[test]
-fn quiet_leaves_the_summary_and_a_hundred_replies_give_percentiles() {
+fn quiet_prints_the_summary_with_percentiles_from_a_hundred_replies_on() {
     let finished = ping(echo_server(), &["-c", "100", "-i", "0", "-q", "-s", "1k"]);
     assert!(finished.stdout.contains("100 messages transmitted, 100 received"), "{finished:?}");
     assert!(finished.stdout.contains("\nrtt p50/p99 = "), "{finished:?}");
@@ -77,7 +77,7 @@ fn a_message_larger_than_the_socket_buffers_and_a_framed_one_come_back() {
 }
 
 #[test]
-fn timestamps_stand_before_each_line() {
+fn each_line_can_have_a_timestamp() {
     let finished = ping(echo_server(), &["-c", "1", "-D"]);
     for line in finished.stdout.lines().take(2) {
         let (seconds, rest) = line.strip_prefix('[').unwrap().split_once('.').unwrap();
@@ -89,18 +89,18 @@ fn timestamps_stand_before_each_line() {
 #[test]
 fn a_deadline_ends_the_run() {
     let finished = ping(echo_server(), &["-w", "300ms", "-i", "50ms"]);
-    // What is on its way at the deadline is lost, and on a busy machine something may be.
+    // A message in flight at the deadline is lost, and on a busy machine one may be.
     assert!(matches!(finished.status.code(), Some(0 | 1)), "{finished:?}");
     let (_, time) = finished.stdout.split_once("% loss, time ").expect(&finished.stdout);
     let (ms, _) = time.split_once("ms\n").expect(time);
     assert!((300..5_000).contains(&ms.parse().unwrap()), "{finished:?}");
 }
 
-/// What a server does to the second message on its first connection, and what is said of it.
+/// What a server does to the second message on its first connection, and how that is reported.
 type Fault = (fn(&mut TcpStream, &[u8]), &'static str);
 
 #[test]
-fn each_fault_is_called_what_it_is_and_the_connection_made_again() {
+fn each_fault_is_named_and_the_connection_reopened() {
     let faults: [Fault; 5] = [
         (
             |stream, bytes| drop(stream.write_all(&bytes[..10])),
@@ -159,14 +159,14 @@ fn each_fault_is_called_what_it_is_and_the_connection_made_again() {
 }
 
 #[test]
-fn an_outage_is_told_with_its_length_and_what_was_lost_in_it() {
-    // A real server's place is empty for a while.
+fn an_outage_is_reported_with_its_duration_and_losses() {
+    // The server's port is closed for a while.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let serving = thread::spawn(move || {
         let mut stream = listener.accept().unwrap().0;
         echo_one(&mut stream);
-        // The client is the one that has to wait with its port, so that this one is free again.
+        // The client closes first and gets TIME_WAIT, so that the port can be bound again.
         drop(listener);
         wait_for_its_end(stream.try_clone().unwrap());
     });
@@ -192,7 +192,7 @@ fn an_outage_is_told_with_its_length_and_what_was_lost_in_it() {
 }
 
 #[test]
-fn quiet_still_tells_what_becomes_of_the_connection() {
+fn quiet_still_reports_the_connection() {
     let port = serve_each(|number, mut stream| match number {
         1 => echo_one(&mut stream),
         _ => echo(stream, |_| {}),
@@ -217,7 +217,7 @@ fn without_reconnect_the_first_loss_ends_the_run() {
 }
 
 #[test]
-fn without_a_server_there_is_nothing_to_ping() {
+fn without_a_server_ping_fails() {
     let finished = ping(1, &["-c", "3"]);
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
     assert_eq!(finished.stdout, "");
@@ -226,14 +226,14 @@ fn without_a_server_there_is_nothing_to_ping() {
 
 #[cfg(unix)]
 #[test]
-fn a_status_can_be_asked_for_and_ctrl_c_ends_with_the_summary() {
+fn sigquit_prints_a_status_and_ctrl_c_the_summary() {
     let port = echo_server().to_string();
     let mut client = command(PROGRAM);
     let process = Process::spawn(client.args(["ping", "--port", &port, "-i", "20ms"])).unwrap();
     process.wait_for_stdout("seq=3 ").unwrap();
     process.signal(Signal::QUIT);
     process.wait_for_stderr(" messages, 0% loss, min/avg/max = ").unwrap();
-    // It goes on, also in the middle of a pause.
+    // The run goes on, also in the middle of a pause.
     process.wait_for_stdout("seq=6 ").unwrap();
     process.interrupt();
     let finished = process.wait().unwrap();
@@ -242,7 +242,7 @@ fn a_status_can_be_asked_for_and_ctrl_c_ends_with_the_summary() {
 }
 
 #[test]
-fn ctrl_c_does_not_wait_for_an_echo_that_does_not_come() {
+fn ctrl_c_does_not_wait_for_a_missing_echo() {
     let (arrived, arrival) = std::sync::mpsc::channel();
     let port = serve_each(move |_, mut stream| {
         stream.read_exact(&mut [0; 64]).unwrap();
@@ -259,8 +259,8 @@ fn ctrl_c_does_not_wait_for_an_echo_that_does_not_come() {
 }
 
 #[test]
-fn a_server_that_takes_connections_and_closes_them_is_away_all_the_time() {
-    // What a load balancer does whose backend is away, for a while.
+fn a_server_that_accepts_and_closes_counts_as_one_outage() {
+    // What a load balancer does while its backend is down.
     let port = serve_each(|number, mut stream| match number {
         1 => echo_one(&mut stream),
         2..=4 => {}
@@ -273,7 +273,7 @@ fn a_server_that_takes_connections_and_closes_them_is_away_all_the_time() {
 }
 
 #[test]
-fn an_outage_that_has_not_ended_is_in_the_summary() {
+fn a_current_outage_is_in_the_summary() {
     let port = serve_each(|number, mut stream| {
         if number == 1 {
             echo_one(&mut stream);
@@ -285,7 +285,7 @@ fn an_outage_that_has_not_ended_is_in_the_summary() {
 
 #[cfg(unix)]
 #[test]
-fn a_stdout_that_nobody_reads_does_not_hold_up_ctrl_c() {
+fn a_blocked_stdout_does_not_delay_ctrl_c() {
     let port = echo_server().to_string();
     let mut client = command(PROGRAM);
     let (reader, writer) = std::io::pipe().unwrap();
@@ -293,7 +293,7 @@ fn a_stdout_that_nobody_reads_does_not_hold_up_ctrl_c() {
     let mut child = client.spawn().unwrap();
     drop(client);
     let id = rustix::process::Pid::from_child(&child);
-    // Long enough for the pipe to be full.
+    // Long enough to fill the pipe.
     thread::sleep(Duration::from_secs(1));
     for _ in 0..2 {
         rustix::process::kill_process(id, Signal::INT).unwrap();
@@ -309,7 +309,7 @@ fn a_stdout_that_nobody_reads_does_not_hold_up_ctrl_c() {
 }
 
 #[test]
-fn durations_beyond_a_year_are_wrong_usage() {
+fn durations_beyond_a_year_are_usage_errors() {
     for arguments in [["-w", "1.8e19"], ["-i", "1e19"], ["-W", "2years"]] {
         let finished = ping(1, &arguments);
         assert_eq!(finished.status.code(), Some(2), "{finished:?}");

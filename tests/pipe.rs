@@ -12,7 +12,7 @@ use echo_test_support::{DEADLINE, Finished, Process, command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
-/// A real server in this process; it ends with it.
+/// A real server in this process; it ends with the process.
 fn echo_server(framing: Framing) -> u16 {
     let server = Server::bind(Config { port: 0, framing, ..Config::default() }).unwrap();
     let port = server.local_addrs()[0].port();
@@ -36,13 +36,13 @@ fn each_argument_is_one_message_on_one_connection() {
 }
 
 #[test]
-fn a_message_called_like_a_command_is_sent_after_two_dashes() {
+fn a_message_named_like_a_command_is_sent_after_two_dashes() {
     let port = echo_server(Framing::Raw);
     assert_eq!(run(port, &["--", "pipe"], b"").stdout, "Received b'pipe'\n");
 }
 
 #[test]
-fn what_cannot_be_said_in_a_framing_is_wrong_usage() {
+fn a_message_that_cannot_be_framed_is_a_usage_error() {
     for (arguments, message) in [
         (&["--framing", "line", "a\nb"], "a line cannot have a line break inside"),
         (&["--framing", "line", "-"], "for --framing line use pipe"),
@@ -77,13 +77,13 @@ fn a_pipe_gives_back_exactly_what_went_in() {
 }
 
 #[test]
-fn an_empty_pipe_is_no_error() {
+fn an_empty_pipe_is_not_an_error() {
     let finished = run(echo_server(Framing::Raw), &["pipe"], b"");
     assert!(finished.status.success() && finished.stdout.is_empty(), "{finished:?}");
 }
 
 #[test]
-fn a_pipe_passes_each_piece_on_at_once() {
+fn a_pipe_passes_each_chunk_on_at_once() {
     let port = echo_server(Framing::Raw);
     let (stdin, mut writer) = std::io::pipe().unwrap();
     let mut client = command(PROGRAM);
@@ -99,10 +99,10 @@ fn a_pipe_passes_each_piece_on_at_once() {
 }
 
 #[test]
-fn a_cut_off_last_line_is_reported_as_what_it_is() {
+fn a_truncated_last_line_is_reported() {
     let said = "echo-client: the last line of the input is cut off: no line break at its end (length 1)\n\
                 hint: a server with --framing line echoes whole lines only; --framing raw sends any bytes\n";
-    // Whether the server knows of lines or not.
+    // Whether or not the server has line framing.
     for (framing, echo) in [(Framing::Line, "a\n"), (Framing::Raw, "a\nb")] {
         let port = echo_server(framing);
         let finished = run(port, &["pipe", "--framing", "line"], b"a\nb");
@@ -113,7 +113,7 @@ fn a_cut_off_last_line_is_reported_as_what_it_is() {
 }
 
 #[test]
-fn a_cut_off_length_message_is_reported_as_what_it_is() {
+fn a_truncated_length_message_is_reported() {
     let port = echo_server(Framing::Length);
     let finished = run(port, &["pipe", "--framing", "length"], b"\0\0\0\x01a\0\0\0\x05b");
     assert_eq!((finished.status.code(), finished.stdout.as_str()), (Some(1), "\0\0\0\x01a"));
@@ -136,7 +136,7 @@ fn a_changed_byte_in_a_pipe_is_found_at_its_offset() {
 }
 
 #[test]
-fn a_surplus_after_the_echo_is_found_however_late_it_comes() {
+fn late_surplus_after_the_echo_is_found() {
     let port = serve_one(|mut stream| {
         let mut message = Vec::new();
         stream.read_to_end(&mut message).unwrap();
@@ -165,20 +165,20 @@ fn a_server_that_ignores_the_half_close_is_named() {
 }
 
 #[test]
-fn a_server_that_never_echoes_gets_no_more_than_is_held_for_it() {
+fn a_server_that_never_echoes_receives_at_most_what_may_be_in_flight() {
     let (sender, counted) = mpsc::channel();
     let port = serve_one(move |mut stream| {
         sender.send(std::io::copy(&mut stream, &mut std::io::sink()).unwrap()).unwrap();
     });
     let finished = run(port, &["pipe", "--timeout", "1s"], &[0; 20_000_000]);
     assert!(finished.stderr.contains("timed out: no byte for 1s; 0 of "), "{finished:?}");
-    // It has to keep what was sent until the echo is compared with it.
+    // The client keeps what was sent until its echo has been compared.
     let counted = counted.recv_timeout(DEADLINE).unwrap();
     assert!((1..=8 * 1024 * 1024).contains(&counted), "{counted}");
 }
 
 #[test]
-fn a_reader_that_leaves_ends_a_pipe_quietly() {
+fn a_closed_stdout_ends_a_pipe_quietly() {
     let port = echo_server(Framing::Raw);
     let mut child = command(PROGRAM)
         .args(["--port", &port.to_string(), "pipe"])
@@ -195,7 +195,7 @@ fn a_reader_that_leaves_ends_a_pipe_quietly() {
     assert_eq!((finished.status.code(), finished.stderr), (Some(0), vec![]));
 }
 
-/// What a command shows on a pseudo-terminal on which this is typed; `script` is part of util-linux.
+/// What a command shows on a pseudo-terminal with this input; `script` is part of util-linux.
 #[cfg(target_os = "linux")]
 fn on_a_terminal(line: &str, typed: &[u8]) -> Option<String> {
     let mut script = command("script");
@@ -223,9 +223,10 @@ fn control_characters_are_escaped_on_a_terminal_unless_asked_for() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_terminal_is_told_that_it_is_connected_and_converses_in_lines() {
+fn on_a_terminal_a_pipe_reports_its_connection_and_uses_lines() {
     let port = echo_server(Framing::Raw);
-    // Ctrl-D ends the line, and again the input. Only stderr is shown, beside what the terminal itself echoes.
+    // The first Ctrl-D ends the line, the second one the input. Only stderr is shown, beside the
+    // terminal's own echo.
     let client = format!("{PROGRAM} --port {port} pipe 2>&1 >/dev/null");
     let Some(shown) = on_a_terminal(&client, b"a\nb\x04\x04") else { return };
     let connected =

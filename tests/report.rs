@@ -15,8 +15,7 @@ use serde_json::Value;
 
 use self::saved::{Folder, PROGRAM, run, texts_of_well_formed, times};
 
-/// Reads the log named first with an HdrHistogram that is not ours, and prints percentiles in
-/// nanoseconds.
+/// Reads a log with another implementation of HdrHistogram and prints percentiles in nanoseconds.
 const OTHER_READER: &str = "
 import sys
 from hdrh.histogram import HdrHistogram
@@ -28,7 +27,7 @@ while log.add_next_interval_histogram():
 print(total.get_total_count(), *map(total.get_value_at_percentile, (50, 99, 99.9, 100)))
 ";
 
-/// A log of three intervals of a second each.
+/// A log of three intervals of one second.
 fn log(intervals: [Histogram<u64>; 3]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut log = LogWriter::new(&mut bytes, SystemTime::now(), "echo-client to example").unwrap();
@@ -45,7 +44,7 @@ fn values(json: &Value, figure: &str, key: &str) -> Vec<Option<f64>> {
 }
 
 #[test]
-fn runs_stand_side_by_side_with_ratios_to_the_first() {
+fn runs_are_compared_with_ratios_to_the_first() {
     let folder = Folder::new("table");
     folder.run("a.json", &run(vec![1_000; 100]));
     let mut other = run(vec![1_500; 50]);
@@ -86,7 +85,7 @@ fn merged_runs_have_the_percentiles_of_all_their_samples() {
     assert_eq!(merged.result.latency, all);
     assert_eq!((merged.result.sent, merged.settings.connections), (all.count, 2));
     assert_eq!(merged.result.rate, all.count as f64 / 2.0);
-    // Each connection had other work to do, by the numbers of the echoes.
+    // Each connection had a different number of echoes.
     let (a, b) = (2_001.0_f64, 88_001.0_f64);
     let jain = (a + b).powi(2) / (2.0 * (a * a + b * b));
     assert!(
@@ -95,7 +94,7 @@ fn merged_runs_have_the_percentiles_of_all_their_samples() {
         merged.result.fairness
     );
     assert!(merged.program.contains("2 runs merged"), "{}", merged.program);
-    // What was merged is a run like others, and can be merged again.
+    // A merged run is a run, and can be merged again.
     folder.run("ab.json", &merged);
     folder.run("c.json", &run([5]));
     let more: Run = serde_json::from_value(folder.json(&["--merge", "ab.json", "c.json"])).unwrap();
@@ -105,7 +104,7 @@ fn merged_runs_have_the_percentiles_of_all_their_samples() {
 }
 
 #[test]
-fn what_cannot_be_reported_is_named_with_its_cause_and_the_way_out() {
+fn files_that_cannot_be_reported_are_named_with_their_cause() {
     let folder = Folder::new("refused");
     let good = run([1_000]);
     folder.run("good.json", &good);
@@ -173,7 +172,7 @@ fn a_run_without_an_echo_has_no_percentiles_and_no_curve() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_full_disk_is_told_of() {
+fn a_full_disk_is_reported() {
     let folder = Folder::new("full");
     folder.run("a.json", &run([1_000]));
     let finished = folder.report(&["a.json", "--svg", "/dev/full"]);
@@ -189,7 +188,7 @@ fn a_full_disk_is_told_of() {
 }
 
 #[test]
-fn neither_a_file_nor_its_name_can_speak_to_the_terminal() {
+fn files_and_their_names_reach_the_terminal_escaped() {
     let folder = Folder::new("escapes");
     let mut hostile = run([1_000]);
     hostile.settings.host = "\x1b[2J\nforged".to_owned();
@@ -198,7 +197,7 @@ fn neither_a_file_nor_its_name_can_speak_to_the_terminal() {
     hostile.settings.host = "\u{9b}2J".to_owned();
     folder.run("b.json", &hostile);
     folder.file("c.json", r#"{"schema_version": 1, "settings": {"loop": "\u001b[2J\n"}}"#);
-    // Alone its settings stand in a line, beside another run they are rows.
+    // The settings of a single run are a paragraph; with another run they are rows.
     for files in [&["a.json"][..], &["a.json", "b.json"], &["c.json"], &["\x1b[2J\n.json"]] {
         let Finished { stdout, stderr, .. } = folder.report(files);
         let spoken = |letter: char| letter.is_control() && letter != '\n';
@@ -209,7 +208,7 @@ fn neither_a_file_nor_its_name_can_speak_to_the_terminal() {
 }
 
 #[test]
-fn the_picture_has_the_curves_and_says_what_they_are() {
+fn the_plot_has_its_series_and_labels() {
     let folder = Folder::new("svg");
     folder.run("a&b.json", &run((0..5_000).map(|index| 10_000 + 3 * index)));
     folder.run("slow.json", &run((0..5_000).map(|index| 20_000 + index * index)));
@@ -230,7 +229,7 @@ fn the_picture_has_the_curves_and_says_what_they_are() {
     ] {
         assert!(texts.iter().any(|found| found == text), "no {text:?} in {texts:?}");
     }
-    // The first run's colour and the second's, in paths long enough for a curve.
+    // The colours of the first two runs, in paths long enough for a series.
     for (colour, points) in [("#0072B2", 20), ("#D55E00", 20)] {
         let lines = svg.lines().filter(|line| line.contains("polyline") && line.contains(colour));
         let found: usize = lines.map(|line| line.matches(',').count()).sum();
@@ -239,7 +238,7 @@ fn the_picture_has_the_curves_and_says_what_they_are() {
 }
 
 #[test]
-fn an_interval_log_stands_beside_a_run() {
+fn an_interval_log_is_compared_with_a_run() {
     let folder = Folder::new("log");
     folder.run("run.json", &run(vec![4_000_000; 4]));
     folder.file("log.hlog", log([times([2_000]), times([2_000]), times([2_000; 10])]));
@@ -269,7 +268,7 @@ fn another_hdrhistogram_reads_our_log_to_the_same_percentiles() {
         return;
     }
     let folder = Folder::new("python");
-    // 40 000 in all: where a percentile lies between two, that library rounds to the nearest.
+    // 40 000 in all: if a percentile lies between two values, that library rounds to the nearest.
     let parts = [times(1_000..=40_096), times([9; 3]), times((0..900).map(|it| it * 1_000_000))];
     let mut all = histogram();
     parts.iter().for_each(|part| all.add(part).unwrap());

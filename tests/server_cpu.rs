@@ -1,7 +1,7 @@
 //! `echo-client bench --server-pid`: what an echo costs the server.
 //!
-//! The servers here are threads of the test's own process. So it is this process that is measured, and the
-//! tests take turns.
+//! The servers here are threads of the test process. Its CPU time is measured, so the tests run one
+//! at a time.
 #![cfg(target_os = "linux")]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The processor time of this thread.
+/// CPU time of this thread.
 fn cpu_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }
@@ -32,7 +32,7 @@ fn bench(port: u16, pid: u32, arguments: &[&str]) -> std::process::Command {
 }
 
 #[test]
-fn the_servers_processor_time_is_saved_shown_and_judged() {
+fn the_servers_cpu_time_is_saved_shown_and_gated() {
     let _alone = alone();
     let port = serve_each(|_, stream| {
         echo(stream, |_| {
@@ -45,7 +45,7 @@ fn the_servers_processor_time_is_saved_shown_and_judged() {
     let json = [&arguments[..], &["--format", "json"]].concat();
     let finished = Process::run(&mut bench(port, id, &json), b"").unwrap();
     let run: Run = serde_json::from_str(&finished.stdout).unwrap();
-    // The clock is right to 0.02 s.
+    // The clock is accurate to 0.02 s.
     let (seconds, us) = (run.result.server_cpu_s.unwrap(), run.result.server_cpu_us_per_echo);
     assert!(seconds > 0.47, "{seconds} s");
     assert!((us.unwrap() - seconds * 1e4).abs() < 1e-6, "{us:?} for {seconds} s");
@@ -61,7 +61,7 @@ fn the_servers_processor_time_is_saved_shown_and_judged() {
 }
 
 #[test]
-fn what_the_server_did_in_the_warm_up_is_not_counted() {
+fn cpu_time_in_the_warm_up_is_not_counted() {
     let _alone = alone();
     let port = serve_each(|_, stream| {
         let mut first = None;
@@ -79,7 +79,7 @@ fn what_the_server_did_in_the_warm_up_is_not_counted() {
 }
 
 #[test]
-fn a_server_that_ends_meanwhile_leaves_a_warning_and_fails_its_gate() {
+fn a_server_that_exits_during_the_run_gives_a_warning_and_fails_its_gate() {
     let _alone = alone();
     let port = serve_each(|_, stream| echo(stream, |_| {}));
     let other = Process::spawn(command("sleep").arg("60")).unwrap();
@@ -97,8 +97,8 @@ fn a_server_that_ends_meanwhile_leaves_a_warning_and_fails_its_gate() {
 }
 
 #[test]
-fn a_process_that_there_is_not_is_said_before_anything_is_sent() {
-    // Nobody listens on port 1 either: that would be another message.
+fn a_missing_process_is_reported_before_connecting() {
+    // No server listens on port 1 either, which would be a different message.
     let finished = Process::run(&mut bench(1, u32::MAX, &[]), b"").unwrap();
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
     let expected = "echo-client: there is no process 4294967295\nhint: it is the server's process";
@@ -107,7 +107,7 @@ fn a_process_that_there_is_not_is_said_before_anything_is_sent() {
 }
 
 #[test]
-fn a_label_without_letters_and_a_process_without_a_number_are_wrong_usage() {
+fn an_empty_label_and_process_0_are_usage_errors() {
     for (arguments, message) in
         [(["--label", ""], "a value is required"), (["-s", "1"], "0 is not in")]
     {

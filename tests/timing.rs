@@ -1,4 +1,4 @@
-//! Whether `ping` and `bench` tell the truth about time, held against theory.
+//! The times that `ping` and `bench` report, compared with theory.
 
 use std::net::SocketAddr;
 use std::panic::{RefUnwindSafe, catch_unwind, resume_unwind};
@@ -14,9 +14,9 @@ use echo_test_support::{Process, command, connect, exchange, skipped};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
-/// Runs a test of time, one at a time: they disturb each other. So does whatever else the machine is at,
-/// which only makes things late; so it has five attempts, of which a wrong program fails each. On a machine
-/// that does not let anybody keep time, it is skipped.
+/// Runs a timing test. Timing tests disturb each other, so only one runs at a time. Other load on
+/// the machine only makes things late, so there are five attempts: a wrong program fails all of
+/// them. On a machine too busy to keep time, the test is skipped.
 fn timed(test: impl Fn() + RefUnwindSafe) {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,7 +33,8 @@ fn timed(test: impl Fn() + RefUnwindSafe) {
     resume_unwind(failure.expect("it has failed each time"));
 }
 
-/// Whether a plain client sees that a server takes 5 ms, most of the time: else, how late it was.
+/// Whether a simple client measures 5 ms for a server that takes 5 ms, most of the time; otherwise,
+/// how late it was.
 fn keep_time() -> Result<(), Duration> {
     let time = Duration::from_millis(5);
     let port = serve_each(move |_, stream| echo(stream, |_| wait_until(Instant::now() + time)));
@@ -65,7 +66,7 @@ fn run(port: u16, engine: &str, arguments: &[&str]) -> Run {
     serde_json::from_str(&json).unwrap()
 }
 
-/// Waits to the microsecond: a sleep is late by as much as the system likes.
+/// Waits with microsecond precision. A sleep may be late by any amount.
 fn wait_until(time: Instant) {
     while let Some(left) = time.checked_duration_since(Instant::now()) {
         if left > Duration::from_micros(500) {
@@ -74,19 +75,19 @@ fn wait_until(time: Instant) {
     }
 }
 
-/// Samples of at least so many milliseconds.
+/// Number of samples of at least `ms` milliseconds.
 fn samples_from(times: &Distribution, ms: u64) -> u64 {
     let times = times.decode().unwrap();
     times.count_between(ms * 1_000_000, times.high())
 }
 
-/// Makes each function, which takes the name of an engine, a test for every way that bench can go.
+/// Makes each function, which takes the name of an engine, a test for every engine.
 macro_rules! on_every_engine {
     ($($test:ident,)*) => {
         mod readiness {
             $(#[test] fn $test() { super::$test("readiness"); })*
         }
-        // On Linux that is io_uring, where it works; tests/bench.rs says if it does not.
+        // io_uring on Linux, where it works; tests/bench.rs reports if it does not.
         mod auto {
             $(#[test] fn $test() { super::$test("auto"); })*
         }
@@ -94,12 +95,12 @@ macro_rules! on_every_engine {
 }
 
 on_every_engine! {
-    the_time_of_a_server_that_takes_5_ms_is_5_ms,
-    a_stall_shows_in_all_messages_that_were_due_in_it,
-    waiting_to_be_sent_is_a_part_of_the_latency,
+    a_server_that_takes_5_ms_has_a_latency_of_5_ms,
+    every_message_due_during_a_stall_has_its_latency,
+    waiting_to_be_sent_is_part_of_the_latency,
     a_closed_loop_sees_a_stall_once_for_each_connection,
-    messages_that_are_due_at_random_have_the_rate_that_was_asked_for,
-    a_rate_that_cannot_be_reached_is_said,
+    poisson_arrivals_reach_the_requested_rate,
+    a_rate_that_is_not_reached_gives_a_warning,
 }
 
 #[track_caller]
@@ -108,7 +109,7 @@ fn near(figure: f64, expected: f64, percent: f64) {
     assert!(off <= percent, "{figure} is {off:.1} % off {expected}");
 }
 
-fn the_time_of_a_server_that_takes_5_ms_is_5_ms(engine: &str) {
+fn a_server_that_takes_5_ms_has_a_latency_of_5_ms(engine: &str) {
     timed(|| {
         let port = serve_each(|_, stream| {
             echo(stream, |_| wait_until(Instant::now() + Duration::from_millis(5)));
@@ -122,7 +123,7 @@ fn the_time_of_a_server_that_takes_5_ms_is_5_ms(engine: &str) {
     });
 }
 
-/// A server that stalls for 200 ms once, 300 ms after its first message.
+/// A server that stalls once for 200 ms, 300 ms after its first message.
 fn stalling_server() -> u16 {
     let stalled = Arc::new(AtomicBool::new(false));
     serve_each(move |_, stream| {
@@ -139,13 +140,13 @@ fn stalling_server() -> u16 {
     })
 }
 
-fn a_stall_shows_in_all_messages_that_were_due_in_it(engine: &str) {
+fn every_message_due_during_a_stall_has_its_latency(engine: &str) {
     timed(|| {
-        // With room for all of them in flight, the messages wait at the server and nowhere else.
+        // With room for all messages in flight, they queue only at the server.
         let arguments = ["-R", "1000", "--depth", "1000", "-d", "1s", "--warmup", "0s"];
         let latency = run(stalling_server(), engine, &arguments).result.latency;
         near(latency.count as f64, 1000.0, 1.0);
-        // Those that were due in the stall waited for its end, from 200 ms down to nothing.
+        // Messages that were due during the stall waited for its end, from 200 ms down to 0.
         near(samples_from(&latency, 2) as f64, 198.0, 5.0);
         near(samples_from(&latency, 100) as f64, 100.0, 5.0);
         near(latency.p90_us, 100_000.0, 5.0);
@@ -154,14 +155,15 @@ fn a_stall_shows_in_all_messages_that_were_due_in_it(engine: &str) {
     });
 }
 
-fn waiting_to_be_sent_is_a_part_of_the_latency(engine: &str) {
+fn waiting_to_be_sent_is_part_of_the_latency(engine: &str) {
     timed(|| {
         let arguments = ["-R", "1000", "-d", "1s", "--warmup", "0s"];
         let result = run(stalling_server(), engine, &arguments).result;
-        // The same, but that those behind the stall wait too until its backlog is sent, one by one.
+        // The same, but messages behind the stall also wait until the backlog has been sent one by
+        // one.
         near(samples_from(&result.latency, 100) as f64, 100.0, 10.0);
         near(result.latency.p99_us, 190_000.0, 5.0);
-        // From when they were sent, only the one that was under way waited.
+        // Counted from sending, only the message in flight waited.
         assert_eq!(samples_from(&result.service, 100), 1, "{:?}", result.service);
         assert!(result.service.p99_us < 50_000.0, "{:?}", result.service);
     });
@@ -176,38 +178,40 @@ fn a_closed_loop_sees_a_stall_once_for_each_connection(engine: &str) {
     });
 }
 
-fn messages_that_are_due_at_random_have_the_rate_that_was_asked_for(engine: &str) {
+fn poisson_arrivals_reach_the_requested_rate(engine: &str) {
     timed(|| {
         let arguments =
             ["-R", "2000", "--arrivals", "poisson", "-c", "5", "-d", "1s", "--warmup", "0s"];
         let run = run(serve_each(|_, stream| echo(stream, |_| {})), engine, &arguments);
-        // The number of a Poisson process varies by its root: by 2.2 %, and 10 % is more than four times that.
+        // The count of a Poisson process has a standard deviation of its root, 2.2 %; 10 % is more
+        // than four times that.
         near(run.result.rate, 2000.0, 10.0);
         assert_eq!(run.settings.pacing, Loop::Open);
     });
 }
 
-fn a_rate_that_cannot_be_reached_is_said(engine: &str) {
+fn a_rate_that_is_not_reached_gives_a_warning(engine: &str) {
     timed(|| {
         let port = serve_each(|_, stream| {
             echo(stream, |_| wait_until(Instant::now() + Duration::from_millis(5)));
         });
         let run = run(port, engine, &["-R", "1000", "-d", "500ms", "--warmup", "0s"]);
-        // In the run's 500 ms and as long again behind it, 200 of the 500 that were due can be sent.
+        // In the 500 ms of the run and the 500 ms after it, 200 of the 500 due messages can be
+        // sent.
         near(run.result.unsent as f64, 300.0, 10.0);
         assert!(
             run.result.warnings[0].contains("the rate was not reached"),
             "{:?}",
             run.result.warnings
         );
-        // Due more and more before they could be sent: the last one by 800 ms.
+        // Each message is sent later than the one before, the last by 800 ms.
         near(run.result.latency.max_us, 800_000.0, 10.0);
         assert!(run.result.service.p50_us < 10_000.0);
     });
 }
 
 #[test]
-fn a_ping_takes_what_the_server_takes() {
+fn ping_measures_the_time_the_server_takes() {
     timed(|| {
         let port = serve_each(|_, stream| {
             echo(stream, |_| wait_until(Instant::now() + Duration::from_millis(5)));

@@ -6,7 +6,7 @@ use echo_test_support::{Finished, Process, command};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
-/// Runs it to its end.
+/// Runs bench to its end.
 pub(crate) fn bench(port: u16, arguments: &[&str]) -> Finished {
     let mut client = command(PROGRAM);
     client.args(["bench", "--port", &port.to_string()]).args(arguments);
@@ -20,7 +20,7 @@ pub(crate) fn run(port: u16, arguments: &[&str]) -> (Run, i32) {
     (run.unwrap_or_else(|error| panic!("{error}: {finished:?}")), finished.status.code().unwrap())
 }
 
-/// An honest server.
+/// A correct server.
 pub(crate) fn echo_server() -> u16 {
     serve_each(|_, stream| echo(stream, |_| {}))
 }

@@ -1,4 +1,4 @@
-//! Saved runs for tests of `echo-client report`, and where they lie.
+//! Saved runs for the tests of `echo-client report`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
-/// A folder of this test's own, which goes with it.
+/// A directory for this test, removed when dropped.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
@@ -126,7 +126,7 @@ fn settings() -> Settings {
     }
 }
 
-/// Checks that each element ends, in order, and that text is escaped; returns the texts.
+/// Checks that every element is closed in order and text is escaped; returns the texts.
 pub(crate) fn texts_of_well_formed(xml: &str) -> Vec<String> {
     let (mut open, mut texts) = (Vec::new(), Vec::new());
     for piece in xml.trim().split('<').skip(1) {

@@ -1,12 +1,13 @@
-//! A load on many connections at once, every byte of it checked.
+//! Load on many connections at once, with every byte checked.
 //!
-//! The load is data, a [`Workload`]; a worker is an event loop that carries out its part of it. What it
-//! measures it hands in by interval; they are put together here.
+//! The load is described by a [`Workload`]. Each worker thread runs an event loop for its share of
+//! the connections and reports what it measured interval by interval; the calling thread adds the
+//! reports up.
 //!
-//! In a closed loop a message is sent when an echo has come, so a server that stalls is asked nothing
-//! while it does, and the stall shows once for each connection. With a rate a message has a time at which
-//! it is due, and its latency is counted from there even where it could not be sent in time, as it
-//! would be for a user who came at that time ("coordinated omission", G. Tene).
+//! In a closed loop the next message is sent when an echo arrives. A server that stalls receives no
+//! new messages meanwhile, so a stall shows once per connection. With a rate, each message has a
+//! due time, and its latency counts from there even if it was sent late, as it would for a user who
+//! arrived at that time ("coordinated omission", G. Tene).
 
 mod connection;
 mod engine;
@@ -41,12 +42,12 @@ use crate::error::ConnectFailure;
 use crate::run::{Interval, Metrics, Run, SCHEMA_VERSION};
 use crate::{Config, Error, system};
 
-/// What the collecting thread tells as it goes.
+/// Progress of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The connections are there, and messages are sent from now on. The run has no results yet.
+    /// The connections are open and sending begins. The run has no results yet.
     Started(&'a Run),
-    /// An interval is over.
+    /// An interval has ended.
     Interval(&'a Interval, &'a Histogram<u64>),
 }
 
@@ -55,7 +56,7 @@ pub enum Event<'a> {
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Sends nothing more, waits for what is in flight, and lets [`run`] return what was measured.
+    /// Stops sending, waits for the messages in flight and lets [`run`] return what was measured.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -65,19 +66,19 @@ impl Stop {
     }
 }
 
-/// What each worker may have said that was not heard yet.
+/// Updates per worker that may wait to be collected.
 const UPDATES_PER_WORKER: usize = 4;
 
-/// What the workers share.
+/// State shared by the workers.
 struct Shared<'a> {
     config: &'a Config,
     workload: &'a Workload,
     server: SocketAddr,
-    /// Workers: no more than connections.
+    /// Number of workers: at most one per connection.
     threads: usize,
     /// Bytes of a message on the wire.
     wire_size: u64,
-    /// Which one is used: never [`Engine::Auto`].
+    /// The engine in use: never [`Engine::Auto`].
     engine: Engine,
     stop: &'a Stop,
     barrier: StartBarrier,
@@ -90,24 +91,24 @@ impl Shared<'_> {
     }
 }
 
-/// What a worker says to the collecting thread.
+/// What a worker reports to the collecting thread.
 enum Update {
-    /// Its first connections are there, or why not one is.
+    /// Every first connection is open or has failed.
     Ready { connected: bool, failure: Option<io::Error> },
-    /// What it has measured in an interval.
+    /// Measurements of one interval.
     Interval { worker: usize, index: u64, stats: IntervalStats },
-    /// The rest, and what there was in all.
+    /// The last interval, and the totals.
     Done { worker: usize, stats: IntervalStats, totals: Box<Totals> },
 }
 
-/// Carries out a plan and returns what was measured; the gates of the run are left to the caller.
+/// Runs a workload and returns what was measured. Gates are left to the caller.
 ///
-/// `observe` is called on this thread.
+/// `observe` is called on the calling thread.
 ///
 /// # Errors
 ///
-/// The host has no address, not one connection can be made, the system refuses what an event loop
-/// takes, or it does not tell the processor time of the server's process. Connections that fail later are
+/// The host has no address, not one connection can be opened, the system refuses a resource, or the
+/// processor time of the server's process cannot be read. Connections that fail later are counted
 /// in the [`Run`].
 pub fn run(
     config: &Config,
@@ -134,7 +135,7 @@ pub fn run(
     let workers = workers.collect::<io::Result<Vec<_>>>().map_err(Error::Setup)?;
     drop(sender);
     thread::scope(|scope| {
-        // However this ends, nobody is left waiting at the gate.
+        // Releases the workers from the barrier whichever way this function returns.
         let barrier = CancelOnDrop(&shared.barrier);
         for worker in workers {
             let thread = thread::Builder::new().name("load".to_owned());
@@ -161,7 +162,7 @@ pub fn run(
     })
 }
 
-/// The address to connect to: where there are several, the first that answers.
+/// The address to connect to. If there are several, the first that accepts a connection.
 fn server(config: &Config) -> Result<SocketAddr, Error> {
     match addresses(&config.host, config.port)?.as_slice() {
         [address] => Ok(*address),
@@ -169,7 +170,7 @@ fn server(config: &Config) -> Result<SocketAddr, Error> {
     }
 }
 
-/// Waits until every worker has tried its connections. Fails if there is none.
+/// Waits until every worker has tried its connections. Fails if none is open.
 fn wait_until_ready(shared: &Shared<'_>, messages: &Receiver<Update>) -> Result<(), Error> {
     let (mut any, mut first) = (false, None);
     for message in messages.iter().take(shared.threads) {
@@ -184,7 +185,7 @@ fn wait_until_ready(shared: &Shared<'_>, messages: &Receiver<Update>) -> Result<
     }
 }
 
-/// Puts together what the workers hand in, until all are done.
+/// Adds up the workers' updates until all are done.
 fn collect(
     shared: &Shared<'_>,
     messages: &Receiver<Update>,
@@ -194,7 +195,7 @@ fn collect(
     let (mut total, mut totals, mut intervals) =
         (IntervalStats::new(is_open_loop), Totals::default(), Vec::new());
     let mut parts: BTreeMap<u64, IntervalStats> = BTreeMap::new();
-    // The number of the interval that each worker is in, and of the next one to be told.
+    // The interval each worker is in, and the next one to be reported.
     let (mut at, mut next) = (vec![0; shared.threads], 0);
     let length = shared.workload.interval;
     for message in messages {
@@ -211,11 +212,11 @@ fn collect(
         };
         total.add(&stats);
         parts.entry(index).or_insert_with(|| IntervalStats::new(is_open_loop)).add(&stats);
-        // Those that everybody has left are complete.
+        // Intervals that all workers have left are complete.
         let complete = at.iter().min().copied().unwrap_or(u64::MAX);
         let last = parts.last_key_value().map_or(0, |(last, _)| last + 1);
         while next < complete.min(last) {
-            // In one that has no part, everybody was held up.
+            // No worker reported this interval: all of them were delayed past it.
             let part = parts.remove(&next).unwrap_or_else(|| IntervalStats::new(is_open_loop));
             let start = length.saturating_mul(u32::try_from(next).unwrap_or(u32::MAX));
             let rest =
@@ -231,7 +232,7 @@ fn collect(
     (total, totals, intervals)
 }
 
-/// Where the workers wait for the common beginning.
+/// Where the workers wait for the common start time.
 #[derive(Default)]
 struct StartBarrier {
     state: Mutex<BarrierState>,
@@ -242,14 +243,14 @@ struct StartBarrier {
 enum BarrierState {
     #[default]
     Waiting,
-    /// Open since then.
+    /// Started at this time.
     Open(Instant),
-    /// It will not be opened any more.
+    /// The run was given up before it started.
     Cancelled,
 }
 
 impl StartBarrier {
-    /// Waits; returns the common beginning, or `None` if there is none.
+    /// Waits for the start time; `None` if the run was given up.
     fn wait(&self) -> Option<Instant> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_while(state, |state| matches!(state, BarrierState::Waiting));
@@ -273,7 +274,7 @@ impl StartBarrier {
     }
 }
 
-/// Sends home whoever still waits at the gate.
+/// Cancels the barrier when dropped, so that no worker waits for ever.
 struct CancelOnDrop<'a>(&'a StartBarrier);
 
 impl Drop for CancelOnDrop<'_> {

@@ -15,35 +15,34 @@ use crate::verified_stream::is_self_connect;
 pub struct Connection {
     stream: Arc<TcpStream>,
     peer: SocketAddr,
-    /// What was sent on the connection and what came back.
+    /// What was sent on the connection and has not come back.
     in_flight: Arc<InFlight>,
     timeout: Duration,
 }
 
 impl Connection {
-    /// Connects to the first address of the host that answers.
+    /// Connects to the first address of the host that accepts.
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`], or [`Error::Connect`] with what each address said.
+    /// [`Error::Resolve`], or [`Error::Connect`] with the failure of each address.
     pub fn open(config: &Config) -> Result<Self, Error> {
         let (stream, peer) = connect(config)?;
         let (stream, in_flight) = (Arc::new(stream), Arc::default());
         Ok(Self { stream, peer, in_flight, timeout: config.timeout })
     }
 
-    /// Sends all of `input`, reads it back at the same time, checks it against what was sent and
-    /// writes it to `output`. Returns the number of bytes that went out and came back.
+    /// Sends all of `input`, receives its echo at the same time, compares it with what was sent and
+    /// writes it to `output`. Returns the number of bytes echoed.
     ///
-    /// The connection stays open for the next exchange; after an error it is of no more use.
+    /// The connection stays open for another exchange; after an error it is unusable.
     ///
-    /// What is in flight is bounded (8 MiB), so is the memory for it, whatever the input's length.
+    /// At most 8 MiB are in flight and in memory, however long the input.
     ///
     /// # Errors
     ///
-    /// The connection breaks, the echo is wrong or does not come, or `input` or `output` fails.
-    /// If that happens while a `read` of `input` blocks, the thread that is in it stays there
-    /// until it returns.
+    /// The connection fails, the echo is wrong or missing, or `input` or `output` fails. If that
+    /// happens while a `read` of `input` blocks, its thread stays there until the read returns.
     pub fn echo(
         &mut self,
         input: impl Read + Send + 'static,
@@ -68,8 +67,8 @@ impl Connection {
     }
 }
 
-/// Connects to the first address of the host that answers. Returns that too: the system forgets it when the
-/// server breaks the connection at once.
+/// Connects to the first address of the host that accepts. Returns the address too: the system
+/// forgets it if the server resets the connection at once.
 pub(crate) fn connect(config: &Config) -> Result<(TcpStream, SocketAddr), Error> {
     let mut failures = Vec::new();
     for address in addresses(&config.host, config.port)? {
@@ -86,15 +85,15 @@ fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     if is_self_connect(stream.local_addr(), address) {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    // A message goes out when it is written, not when there is more (RFC 896).
+    // Send each message at once instead of waiting for more data (Nagle, RFC 896).
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// What `host` stands for, in the resolver's order of preference (RFC 6724), each address once.
+/// The addresses of `host` in the resolver's order of preference (RFC 6724), without duplicates.
 pub(crate) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     if host.is_empty() {
-        // The server's "every interface"; from here the nearest of them is this machine's own.
+        // For a server this means every interface; for a client, loopback.
         return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
     }
     let failed = |source| Error::Resolve { host: host.to_owned(), source };

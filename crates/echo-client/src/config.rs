@@ -1,17 +1,17 @@
-//! What a client is told to do: plain data.
+//! Settings of a client: plain data.
 
 use std::time::Duration;
 
 /// Settings of a [`Connection`](crate::Connection). The defaults are those of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// A numeric address, a name, or `""` for this machine.
+    /// An address, a name, or `""` for this machine.
     pub host: String,
     /// TCP port, 1 to 65535.
     pub port: u16,
-    /// How long to try each address that the host resolves to; more than zero.
+    /// How long to try each address of the host; more than zero.
     pub connect_timeout: Duration,
-    /// How long to wait for the next byte of an echo that is owed; more than zero.
+    /// How long to wait for the next byte of an echo; more than zero.
     pub timeout: Duration,
 }
 

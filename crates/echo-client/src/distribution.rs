@@ -1,4 +1,4 @@
-//! How a quantity is distributed, and the histogram behind it.
+//! The distribution of a set of times, and the histogram behind it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,24 +6,24 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
-/// The longest time that is told from longer ones: an hour, in nanoseconds.
+/// Longest time that is distinguished: one hour, in nanoseconds.
 const MAX_NS: u64 = 3_600_000_000_000;
-/// Significant decimal digits that are kept of each value.
+/// Significant decimal digits of each value.
 const DIGITS: u8 = 3;
 
-/// A histogram for times in nanoseconds, to three digits.
+/// A histogram of nanoseconds with three significant digits.
 #[must_use]
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, MAX_NS, DIGITS).expect("the bounds are in order")
 }
 
-/// How times are distributed, in microseconds. Without a sample all is zero.
+/// A distribution of times, in microseconds. All zero without a sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Distribution {
-    /// Samples.
+    /// Number of samples.
     pub count: u64,
-    /// Shortest.
+    /// Shortest time.
     pub min_us: f64,
     /// Arithmetic mean.
     pub mean_us: f64,
@@ -39,21 +39,21 @@ pub struct Distribution {
     pub p99_9_us: f64,
     /// 99.99th percentile.
     pub p99_99_us: f64,
-    /// Longest.
+    /// Longest time.
     pub max_us: f64,
-    /// All of it: an HdrHistogram of nanoseconds (format V2, deflated, base64).
+    /// The whole distribution: an HdrHistogram of nanoseconds (format V2, deflated, base64).
     pub histogram: String,
 }
 
 impl Default for Distribution {
-    /// Without a sample.
+    /// No samples.
     fn default() -> Self {
         Self::of(&histogram())
     }
 }
 
 impl Distribution {
-    /// The figures of a histogram of nanoseconds.
+    /// Summarises a histogram of nanoseconds.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| ns_to_us(histogram.value_at_quantile(quantile));
@@ -72,7 +72,7 @@ impl Distribution {
         }
     }
 
-    /// The histogram that was saved; `None` if the text is none.
+    /// The saved histogram; `None` if the text is not one.
     #[must_use]
     pub fn decode(&self) -> Option<Histogram<u64>> {
         let bytes = STANDARD.decode(&self.histogram).ok()?;
@@ -80,7 +80,7 @@ impl Distribution {
     }
 }
 
-/// Nanoseconds in microseconds.
+/// Converts nanoseconds to microseconds.
 pub(crate) fn ns_to_us(ns: u64) -> f64 {
     ns as f64 / 1e3
 }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_those_of_the_samples_to_three_digits() {
+    fn a_distribution_has_three_significant_digits() {
         let mut histogram = histogram();
         for us in 1..=10_000 {
             histogram.record(us * 1_000).unwrap();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_sample_all_is_zero() {
+    fn without_a_sample_a_distribution_is_zero() {
         let empty = Distribution::of(&histogram());
         assert_eq!((empty.count, empty.p99_us, empty.mean_us, empty.stdev_us), (0, 0.0, 0.0, 0.0));
     }

@@ -1,4 +1,4 @@
-//! What can go wrong between a message and its echo, and what a person can do about it.
+//! What can go wrong between a message and its echo, and what to do about it.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -7,113 +7,113 @@ use std::time::Duration;
 
 use echo_proto::{Framing, ReplyError, one_line, repr};
 
-/// Why there is no echo, or not the right one.
+/// Why there is no echo, or a wrong one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The host is neither an address nor a name that resolves to one.
+    /// The host is neither an address nor a name that resolves.
     Resolve {
         /// The host as given.
         host: String,
-        /// What the resolver said.
+        /// The error of the resolver.
         source: io::Error,
     },
-    /// None of the host's addresses could be connected to.
+    /// None of the host's addresses accepted a connection.
     Connect {
         /// The host as given.
         host: String,
         /// The port.
         port: u16,
-        /// What happened at each address, in the order tried.
+        /// The failure of each address, in the order tried.
         failures: Vec<ConnectFailure>,
     },
-    /// The reply is not what was sent: changed, too long or cut short.
+    /// The reply is not what was sent: changed, too long or too short.
     Reply {
-        /// The fact.
+        /// What is wrong with it.
         fault: ReplyError,
-        /// How the answer began, where it was wrong from its first piece on.
+        /// The start of the reply, if it was wrong from the first chunk on.
         excerpt: Option<Vec<u8>>,
     },
-    /// The server ended the connection between messages: all sent so far came back, but the input
-    /// was not at its end.
+    /// The server closed the connection between messages: everything sent came back, but the input
+    /// had not ended.
     Closed {
         /// Bytes sent and received.
         bytes: u64,
     },
-    /// The connection broke: reset, or lost on the way.
+    /// The connection was reset or lost.
     Lost {
         /// Bytes that came back.
         received: u64,
-        /// Bytes handed over to be sent.
+        /// Bytes passed to the system.
         sent: u64,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// No byte of the echo came for a whole timeout.
+    /// No byte of the echo arrived within the timeout.
     Timeout {
         /// The timeout.
         after: Duration,
         /// Bytes that came back.
         received: u64,
-        /// Bytes handed over to be sent.
+        /// Bytes passed to the system.
         sent: u64,
     },
-    /// All came back, but the server does not end the connection although we have.
+    /// Everything came back, but the server did not close the connection after our half-close.
     CloseTimeout {
         /// The timeout.
         after: Duration,
         /// Bytes sent and received.
         bytes: u64,
     },
-    /// The input ends in the middle of a message.
+    /// The input ended in the middle of a message.
     TruncatedInput {
-        /// How messages are told apart in it.
+        /// The framing of the input.
         framing: Framing,
         /// Bytes of the last message that are there.
         received: u64,
-        /// Bytes that are missing, at the least.
+        /// Bytes missing, at least.
         missing: u64,
     },
-    /// The message could not be read.
+    /// The input cannot be read.
     Input(io::Error),
-    /// The echo could not be passed on.
+    /// The output cannot be written.
     Output(io::Error),
-    /// The system refused what it takes to exchange bytes: a thread, or a socket option.
+    /// The system refused a thread, a socket option or the like.
     Setup(io::Error),
-    /// The processor time of the server's process cannot be measured.
+    /// The CPU time of the server's process cannot be measured.
     ServerProcess {
-        /// The process as given.
+        /// The process ID as given.
         pid: u32,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// io_uring was asked for, and the system has none, or not all that it takes, or forbids it.
+    /// io_uring was requested, but is missing, incomplete or forbidden.
     Uring(io::Error),
 }
 
-/// Bytes at the beginning of an answer that are the same as those sent by no accident: it is an echo.
+/// A reply that starts with this many correct bytes is an echo, not another protocol.
 const MIN_ECHO_PREFIX: u64 = 4;
 const HINT_CHANGED: &str = "the server, or something on the way, changes what it passes on";
 const HINT_DROPPED: &str = "the server took the connection and dropped it: was it stopped, has it as many as it allows, or does it expect another --framing?";
 
-/// Why one address could not be connected to.
+/// Why one address did not accept a connection.
 #[derive(Debug)]
 pub struct ConnectFailure {
     /// The address.
     pub address: SocketAddr,
-    /// What the system said.
+    /// The error of the system.
     pub source: io::Error,
 }
 
 impl Error {
-    /// One line on the likely cause and the way out, where there is one.
+    /// One line on the likely cause and what to do, if known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Resolve { .. } => {
                 "check the spelling; the port goes into --port, and an IPv6 address has no brackets"
             }
-            // The first address is the preferred one, so what it says comes first.
+            // The first address is the preferred one.
             Self::Connect { failures, .. } => return failures.first()?.hint(),
             Self::Reply { fault: ReplyError::Short { received: 0, .. }, .. }
             | Self::Lost { received: 0, .. }
@@ -271,7 +271,7 @@ impl fmt::Display for ConnectFailure {
     }
 }
 
-/// An error in the words that people search for: `connection refused`, without the number.
+/// The error in the words that people search for, `connection refused`, without the number.
 fn cause(error: &io::Error) -> String {
     match error.kind() {
         kind @ (ErrorKind::ConnectionRefused
@@ -287,7 +287,7 @@ fn cause(error: &io::Error) -> String {
     }
 }
 
-// No `source`: the message says it already.
+// No `source`: it is part of the message.
 impl std::error::Error for Error {}
 
 #[cfg(test)]
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_is_named_alone_and_several_each_with_its_cause() {
+    fn each_address_is_reported_with_its_cause() {
         let refused = || failure("127.0.0.1:7", ErrorKind::ConnectionRefused);
         let one = connect(vec![refused()]);
         assert_eq!(one.to_string(), "cannot connect to 127.0.0.1:7: connection refused");
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_dropped_at_once_has_one_hint_whoever_was_faster() {
+    fn a_connection_dropped_at_once_has_one_hint_for_every_timing() {
         let lost =
             |sent| Error::Lost { received: 0, sent, source: ErrorKind::ConnectionReset.into() };
         let short = ReplyError::Short { received: 0, sent: 12 };
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_began_as_an_echo_was_changed_on_the_way() {
+    fn a_reply_that_starts_as_an_echo_was_changed_on_the_way() {
         let hint = |offset| {
             let fault = ReplyError::Differs(Mismatch { offset, expected: b'x', found: b'y' });
             Error::Reply { fault, excerpt: Some(b"Hellp".to_vec()) }.hint().unwrap()
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_not_to_connect_has_a_hint() {
+    fn every_connect_failure_has_a_hint() {
         for kind in [
             ErrorKind::ConnectionRefused,
             ErrorKind::ConnectionReset,

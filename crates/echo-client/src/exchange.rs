@@ -1,8 +1,8 @@
-//! Sending and receiving at the same time.
+//! Sends and receives at the same time.
 //!
-//! Sending all of a message before reading any of its echo works until the message is larger than
-//! the socket buffers on its way: then the server waits for us to read, and we for the server. So
-//! one thread sends while this one receives. Between them stands what is in flight.
+//! Sending a whole message before reading its echo works until the message exceeds the socket
+//! buffers on the path: then the server waits for us to read, and we wait for the server. Therefore
+//! one thread sends while another receives. They share the bytes in flight.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -14,48 +14,48 @@ use echo_proto::ReplyCheck;
 
 use crate::Error;
 
-/// What is sent or received at once.
+/// Bytes sent or received per call.
 const BUFFER_LEN: usize = 64 * 1024;
-/// Bytes that may be under way. More than the socket buffers of a fast path hold (Linux grows them
-/// to 6 MiB), so that waiting for the echo does not slow the sending down.
+/// Bytes that may be in flight. More than the socket buffers of a fast path hold (Linux grows them
+/// to 6 MiB), so that waiting for the echo does not slow down sending.
 const MAX_IN_FLIGHT: usize = 8 * 1024 * 1024;
-/// How often the receiver looks around when nothing comes.
+/// How often the receiver checks the shared state while nothing arrives.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How much of a wrong answer is kept to be shown.
 const EXCERPT_LEN: usize = 64;
 
-/// What the two threads share.
+/// State shared by the two threads.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     state: Mutex<State>,
-    /// Signalled whenever one of the threads changes what the other may wait for.
+    /// Notified when one thread changes what the other may wait for.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     reply: ReplyCheck,
-    /// When the server began to owe us what we wait for: an echo, or its FIN.
+    /// Since when the server owes an echo or its FIN.
     owed_since: Option<Instant>,
-    /// All of the input was sent.
+    /// All of the input has been sent.
     all_sent: bool,
-    /// The message could not be read.
+    /// Reading the input failed.
     input_error: Option<io::Error>,
-    /// The connection took no more. Mostly the receiver sees that too, and why.
+    /// Sending failed. Usually the receiver sees the failure too, with its cause.
     send_error: Option<io::Error>,
     receiver_done: bool,
 }
 
-/// When an exchange is over.
+/// When an exchange is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndCondition {
-    /// When as many bytes came back as went out. The connection stays open.
+    /// When as many bytes have come back as were sent. The connection stays open.
     EchoComplete,
-    /// When we have sent FIN after our bytes, and the server its own after the echo of them.
+    /// When the server has closed its side after our half-close.
     HalfClose,
 }
 
-/// Sends `input`, receives as much, compares, and writes it to `output`. Returns how much that was.
+/// Sends `input`, receives and checks its echo, and writes it to `output`. Returns the number of
+/// bytes echoed.
 pub(crate) fn run(
     stream: &Arc<TcpStream>,
     in_flight: &Arc<InFlight>,
@@ -80,7 +80,7 @@ pub(crate) fn run(
     }
     in_flight.lock().receiver_done = true;
     in_flight.changed.notify_all();
-    // Wakes the sender from a send that nobody will ever take. The connection may be gone.
+    // Unblocks a sender whose data will never be read. Fails if the connection is gone.
     let _ = stream.shutdown(Shutdown::Both);
     result
 }
@@ -97,7 +97,7 @@ fn send_all(in_flight: &InFlight, mut stream: &TcpStream, mut input: impl Read, 
                 drop(state);
                 in_flight.changed.notify_all();
                 if end == EndCondition::HalfClose {
-                    // It fails where the connection is gone, which the receiver sees too.
+                    // Fails if the connection is gone, which the receiver sees too.
                     let _ = stream.shutdown(Shutdown::Write);
                 }
                 return;
@@ -113,7 +113,7 @@ fn send_all(in_flight: &InFlight, mut stream: &TcpStream, mut input: impl Read, 
         while state.reply.in_flight() + count > MAX_IN_FLIGHT && !state.receiver_done {
             state = in_flight.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        // Noted before it is sent: the echo may be faster than this thread.
+        // Noted before sending: the echo may arrive before this thread runs again.
         state.reply.sent(&chunk[..count]);
         state.owed_since.get_or_insert_with(Instant::now);
         drop(state);
@@ -134,7 +134,7 @@ fn receive_all(
 ) -> Result<u64, Error> {
     stream.set_read_timeout(Some(POLL_INTERVAL.min(timeout))).map_err(Error::Setup)?;
     let mut chunk = vec![0; BUFFER_LEN];
-    // Most messages are there at once: an empty one is over before anything is waited for.
+    // Usually the input is available at once, and an empty one is complete without waiting.
     drop(in_flight.wait_until(|state| state.owed_since.is_some() || state.input_error.is_some()));
     loop {
         let complete = in_flight.lock().complete()?;
@@ -146,15 +146,16 @@ fn receive_all(
             Ok(count) => {
                 in_flight.lock().received(&chunk[..count])?;
                 in_flight.changed.notify_all();
-                // What has come is shown at once: a conversation waits for it.
+                // Written at once: a conversation waits for it.
                 let written = output.write_all(&chunk[..count]).and_then(|()| output.flush());
                 written.map_err(Error::Output)?;
-                // The time that a slow reader of the output took is not the server's.
+                // Time spent writing to a slow output does not count against the server.
                 in_flight.lock().restart_clock();
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => in_flight.lock().check_deadline(timeout)?,
-                // So Windows calls the read timeout; elsewhere it is a server that is gone.
+                // Windows reports a read timeout this way; elsewhere it means that the server is
+                // unreachable.
                 ErrorKind::TimedOut if cfg!(windows) => in_flight.lock().check_deadline(timeout)?,
                 ErrorKind::Interrupted => {}
                 _ => return Err(in_flight.lock().lost(error)),
@@ -164,21 +165,21 @@ fn receive_all(
 }
 
 impl InFlight {
-    /// Locks the shared state. Nobody panics while holding it.
+    /// Locks the shared state. No thread panics while holding the lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the other thread, a moment at most.
+    /// Waits for the other thread, for at most one poll interval.
     fn wait_until(&self, condition: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
         let waited =
             self.changed.wait_timeout_while(self.lock(), POLL_INTERVAL, |state| !condition(state));
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// The server has ended the stream: are we through?
+    /// The server has closed its side: is the exchange complete?
     fn closed(&self) -> Result<u64, Error> {
-        // A reset that the sender runs into looks like an end from here.
+        // A reset that the sender has seen appears here as the end of the stream.
         let mut state = self.wait_until(|state| state.all_sent || state.send_error.is_some());
         match (state.reply.finish(), state.send_error.take()) {
             (Ok(bytes), _) if state.all_sent => Ok(bytes),
@@ -190,7 +191,7 @@ impl InFlight {
 }
 
 impl State {
-    /// The number of bytes, once all were sent and all came back.
+    /// The number of bytes, once everything was sent and came back.
     fn complete(&mut self) -> Result<Option<u64>, Error> {
         match self.input_error.take() {
             Some(error) => Err(Error::Input(error)),
@@ -209,7 +210,7 @@ impl State {
         Ok(())
     }
 
-    /// Counts what the server owes us, if it does, as owed from now on.
+    /// Restarts the timeout, if the server owes anything.
     fn restart_clock(&mut self) {
         let owed = self.reply.in_flight() > 0 || self.all_sent;
         self.owed_since = owed.then(Instant::now);

@@ -1,4 +1,4 @@
-//! Conditions on the figures of a run, such as `p99>2ms`: the names are those of the JSON.
+//! Conditions on the metrics of a run, such as `p99>2ms`. Metrics have their JSON names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,14 +6,14 @@ use std::str::FromStr;
 use crate::metric::{Metric, UnknownMetric};
 use crate::run::{GateResult, Metrics};
 
-/// A condition under which a run has failed.
+/// A condition that makes a run fail.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
     /// As given.
     text: String,
     metric: Metric,
     comparison: Comparison,
-    /// In the unit of the figure.
+    /// In the unit of the metric.
     limit: f64,
 }
 
@@ -25,25 +25,25 @@ enum Comparison {
     AtMost,
 }
 
-/// Why a text is no condition.
+/// Why a text is not a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GateError {
-    /// It is not a name, a comparison and a value.
+    /// Not a name, a comparison and a value.
     Syntax,
-    /// No figure is called so.
+    /// There is no such metric.
     Metric(UnknownMetric),
-    /// The value does not fit the figure.
+    /// The value does not fit the metric.
     Value {
         /// The value as given.
         value: String,
-        /// Whether the figure is a time.
+        /// Whether the metric is a time.
         is_time: bool,
     },
 }
 
 impl Gate {
-    /// Holds the condition against the figures. A figure that there is not fails it too: nobody should
-    /// take what was not measured for good.
+    /// Checks the condition. A metric that was not measured fails it: a missing value must not pass
+    /// for a good one.
     #[must_use]
     pub fn check(&self, metrics: &Metrics) -> GateResult {
         let value = self.metric.of(metrics);
@@ -93,7 +93,7 @@ fn microseconds(text: &str) -> Option<f64> {
     finite(number).map(|number| number * factor)
 }
 
-/// `50000`, `50k`, `1.5M`: of things that are counted, a thousand is 1000.
+/// `50000`, `50k`, `1.5M`. In counts, `k` is 1000.
 fn number(text: &str) -> Option<f64> {
     for (unit, factor) in [("k", 1e3), ("M", 1e6), ("G", 1e9)] {
         if let Some(number) = text.strip_suffix(unit) {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_fails_where_its_condition_holds() {
+    fn a_gate_fails_if_its_condition_holds() {
         assert!(fails("p99>2ms") && fails("p99 > 2999us") && fails("p99.9>0.002s"));
         assert!(!fails("p99>4ms") && !fails("max > 1s"));
         assert!(fails("latency.p99>2ms") && fails("latency.p99_9_us>2ms"), "as the JSON has them");
@@ -153,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_fails() {
+    fn a_metric_that_was_not_measured_fails() {
         assert!(fails("connect.p99>1h".replace("1h", "60m").as_str()), "no connection was timed");
         assert!(fails("busy>0.9") && fails("retransmits>0"), "the system did not tell");
     }
 
     #[test]
-    fn what_is_no_gate_is_refused_with_what_there_is() {
+    fn invalid_gates_are_refused_with_an_explanation() {
         assert_eq!("p99".parse::<Gate>(), Err(GateError::Syntax));
         let error = "p98>1ms".parse::<Gate>().unwrap_err().to_string();
         assert!(error.contains("\"p98\"") && error.contains("p99.99, "), "{error}");

@@ -1,8 +1,8 @@
-//! HdrHistogram interval logs: a line for each interval, with all of its histogram.
+//! HdrHistogram interval logs: one line per interval, with its histogram.
 //!
-//! This is the format of `HistogramLogWriter` in HdrHistogram for Java, version 1.2, which its other
-//! versions and many viewers read: comments, a legend, then `[Tag=x,]start,length,max,histogram` with
-//! seconds, seconds, the longest time and the histogram (format V2, deflated, base64).
+//! This is the format of `HistogramLogWriter` in HdrHistogram for Java, version 1.2, which its
+//! ports and many viewers read: comments, a legend, then `[Tag=x,]start,length,max,histogram` with
+//! start and length in seconds, the longest time, and the histogram (format V2, deflated, base64).
 
 use std::fmt;
 use std::io::{self, Write};
@@ -20,11 +20,11 @@ use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 use crate::distribution::{histogram, ns_to_us};
 use crate::run::Interval;
 
-/// The crate that writes intervals leaves these two lines to its user, but readers look for them.
+/// Readers expect these two lines, which the crate leaves to its user.
 const FORMAT: &str = "[Histogram log format version 1.2]";
 const LEGEND: &str = "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\
                       \"Interval_Compressed_Histogram\"\n";
-/// The longest time of an interval is written in milliseconds, as in Java. It is for people to read.
+/// The maximum is written in milliseconds, as in Java. It is for people to read.
 const NS_PER_MS: f64 = 1e6;
 
 /// Writes a log of histograms of nanoseconds.
@@ -35,8 +35,7 @@ pub struct LogWriter<W> {
 }
 
 impl<W: Write> LogWriter<W> {
-    /// Begins a log. `started` is the time that the intervals count from, `comment` says who measured
-    /// what.
+    /// Starts a log. Times count from `started`; `comment` describes the measurement.
     ///
     /// # Errors
     ///
@@ -46,7 +45,7 @@ impl<W: Write> LogWriter<W> {
         header
             .add_comment(FORMAT)
             .add_comment(comment)
-            // Without a base time, readers guess from its size what a start counts from.
+            // Without a base time, readers guess from the size of a start time what it counts from.
             .with_start_time(started)
             .with_base_time(started)
             .with_max_value_divisor(NS_PER_MS);
@@ -59,12 +58,12 @@ impl<W: Write> LogWriter<W> {
         Ok(Self { output, header, header_length })
     }
 
-    /// Adds an interval that begins `start` after the start of the log, and flushes the output, so
-    /// that it can be followed and a run that is killed has left all but its last interval.
+    /// Adds an interval that starts `start` after the start of the log, and flushes the output: the
+    /// log can be followed, and a run that is killed loses only its last interval.
     ///
     /// # Errors
     ///
-    /// It cannot be written.
+    /// The output cannot be written.
     pub fn write(
         &mut self,
         histogram: &Histogram<u64>,
@@ -72,8 +71,8 @@ impl<W: Write> LogWriter<W> {
         length: Duration,
         tag: Option<Tag>,
     ) -> io::Result<()> {
-        // The crate's writer borrows its output and its serializer and so cannot live in a struct.
-        // Each line has one of its own, in memory, and the header that comes with it is passed over.
+        // The crate's writer borrows its output and its serializer, so it cannot be a field. Each
+        // line gets its own writer, in memory, and the header it writes is skipped.
         let mut text = Vec::new();
         self.header
             .begin_log_with(&mut text, &mut V2DeflateSerializer::new())?
@@ -87,10 +86,10 @@ impl<W: Write> LogWriter<W> {
     }
 }
 
-/// What the values of a log are. It does not say so itself.
+/// Unit of the values in a log, which the format does not record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogUnit {
-    /// Nanoseconds, as [`LogWriter`] has them.
+    /// Nanoseconds, as [`LogWriter`] writes.
     #[default]
     Nanoseconds,
     /// Microseconds.
@@ -99,35 +98,35 @@ pub enum LogUnit {
     Milliseconds,
 }
 
-/// What a log holds.
+/// The contents of a log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// All intervals together, in nanoseconds.
     pub histogram: Histogram<u64>,
-    /// The intervals by their beginning, which counts from that of the first.
+    /// The intervals in order. Their start counts from that of the first.
     pub intervals: Vec<Interval>,
 }
 
 /// Why a log cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogError {
-    /// A line is none of a log.
+    /// This line is not part of a log.
     Line(usize),
-    /// The histogram of this interval, counted from 1, is damaged or in a format other than V2.
+    /// The histogram of this interval, counted from 1, is damaged or not in format V2.
     Histogram(usize),
-    /// There are only comments.
+    /// There are no intervals.
     Empty,
 }
 
 impl Log {
-    /// Reads a log. Where some intervals have a tag and others have none, the latter count: tags mark
-    /// additional measurements then. Where all have a tag, all count.
+    /// Reads a log. If only some intervals have a tag, those without one count: tags mark
+    /// additional measurements. If all have a tag, all count.
     ///
     /// # Errors
     ///
     /// A line cannot be read, or there is no interval.
     pub fn read(text: &[u8], unit: LogUnit) -> Result<Self, LogError> {
-        // A last line without its end is one that the iterator does not see.
+        // The iterator ignores a last line without a line break.
         let mut text = text.to_owned();
         if !text.is_empty() && !text.ends_with(b"\n") {
             text.push(b'\n');
@@ -136,7 +135,7 @@ impl Log {
         for entry in IntervalLogIterator::new(&text) {
             match entry {
                 Ok(LogEntry::Interval(line)) => lines.push((lines.len() + 1, line)),
-                // Only times between intervals matter here.
+                // Only the times between intervals matter.
                 Ok(LogEntry::StartTime(_) | LogEntry::BaseTime(_)) => {}
                 Err(LogIteratorError::ParseError { offset }) => {
                     let before = text[..offset].iter().filter(|&&byte| byte == b'\n').count();
@@ -233,7 +232,7 @@ mod tests {
         histogram
     }
 
-    /// A log with these times as intervals of a second each.
+    /// A log with these times, in intervals of one second.
     fn log(intervals: &[(u64, Option<&str>, u64)]) -> String {
         let started = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let mut text = Vec::new();
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_has_the_header_and_the_lines_of_java() {
+    fn the_log_has_the_format_of_the_java_writer() {
         let text = log(&[(0, None, 1_500_000), (1, Some("a"), 1_000)]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
@@ -256,14 +255,14 @@ mod tests {
         assert_eq!(lines[3], "#[StartTime: 1700000000.000 (seconds since epoch)]");
         assert_eq!(lines[4], "#[BaseTime: 1700000000.000 (seconds since epoch)]");
         assert!(lines[6].starts_with("\"StartTimestamp\",\"Interval_Length\","), "{text}");
-        // 3 ms, in the histogram's resolution.
+        // 3 ms, at the histogram's resolution.
         assert!(lines[7].starts_with("0.000,1.000,3.000,HISTF"), "{text}");
         assert!(lines[8].starts_with("Tag=a,1.000,1.000,0.002,HISTF"), "{text}");
         assert_eq!(lines.len(), 9);
     }
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn a_written_log_is_read_back() {
         let read =
             Log::read(log(&[(5, None, 1_000), (6, None, 3_000)]).as_bytes(), LogUnit::default());
         let read = read.unwrap();
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn tagged_intervals_count_only_where_all_are_tagged() {
+    fn tagged_intervals_count_only_if_all_are_tagged() {
         let read = |intervals| Log::read(log(intervals).as_bytes(), LogUnit::default()).unwrap();
         let mixed = read(&[(0, None, 1_000), (0, Some("a"), 5_000)]);
         assert_eq!(mixed.histogram, times([1_000, 2_000]));
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named_by_its_place() {
+    fn read_errors_have_their_position() {
         let text = log(&[(0, None, 1_000), (1, None, 1_000)]);
         let read = |text: &str| Log::read(text.as_bytes(), LogUnit::default()).err();
         assert_eq!(read("#comment\nwhat?\n"), Some(LogError::Line(2)));

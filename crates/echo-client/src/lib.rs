@@ -1,5 +1,5 @@
-//! A TCP echo client that trusts nothing: it reads while it sends, goes on until as many bytes came
-//! back as went out, and compares every one of them.
+//! A TCP echo client that checks everything: it reads while it sends, continues until as many bytes
+//! have come back as were sent, and compares each of them.
 //!
 //! ```no_run
 //! use echo_client::{Config, Connection};
@@ -11,8 +11,8 @@
 //! # Ok::<(), echo_client::Error>(())
 //! ```
 //!
-//! It works against any echo server (RFC 862). The library never prints, never exits the process
-//! and never reads the environment.
+//! It works with any echo server (RFC 862). The library never prints, never exits the process and
+//! never reads the environment.
 
 pub mod bench;
 mod client;

@@ -1,4 +1,4 @@
-//! The figures of a run by their names, such as `p99`: the names are those of the JSON.
+//! The metrics of a run by name, such as `p99`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,40 +7,40 @@ use serde_json::Value;
 
 use crate::run::Metrics;
 
-/// A figure of a run.
+/// A metric of a run.
 ///
-/// Its name is that of the JSON without the unit of a time: `connect.p50`, `rate`. Those of the latency need no
-/// more than `p99.9` for `latency.p99_9_us`.
+/// Its name is that of the JSON without the unit of a time: `connect.p50`, `rate`. For latencies
+/// `p99.9` stands for `latency.p99_9_us`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metric {
     name: String,
-    /// Where it is in the JSON of [`Metrics`].
+    /// Its path in the JSON of [`Metrics`].
     path: Vec<String>,
 }
 
-/// No figure is called so.
+/// There is no metric of this name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownMetric {
     /// The name as given.
     pub name: String,
-    /// Those that there are.
+    /// All names.
     pub known: Vec<String>,
 }
 
 impl Metric {
-    /// Its name, as short as it can be.
+    /// The shortest form of its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it is a time, in microseconds.
+    /// Whether it is a time in microseconds.
     #[must_use]
     pub fn is_time(&self) -> bool {
         self.path.last().is_some_and(|key| key.ends_with("_us"))
     }
 
-    /// What it is in a run; `None` where it was not measured, as the times of what did not happen.
+    /// Its value in a run; `None` if it was not measured.
     #[must_use]
     pub fn of(&self, metrics: &Metrics) -> Option<f64> {
         let json = serde_json::to_value(metrics).expect("figures are plain data");
@@ -70,7 +70,7 @@ impl FromStr for Metric {
     }
 }
 
-/// Every figure that is a number.
+/// Every numeric metric.
 fn all() -> Vec<Metric> {
     let json = serde_json::to_value(Metrics::default()).expect("figures are plain data");
     let mut all = Vec::new();
@@ -86,7 +86,7 @@ fn all() -> Vec<Metric> {
                     all.push(Metric { name, path });
                 }
             }
-            // A figure that is not known is null.
+            // An unknown value is null.
             Value::Number(_) | Value::Null => {
                 all.push(Metric { name: key.clone(), path: vec![key.clone()] });
             }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_of_the_figures_has_a_name() {
+    fn every_numeric_metric_has_a_name() {
         let names: Vec<_> = all().into_iter().map(|metric| metric.name).collect();
         for name in [
             "rate",
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_may_be_called_as_the_json_has_it() {
+    fn metrics_are_also_known_by_their_json_path() {
         let metric = |name: &str| name.parse::<Metric>().unwrap();
         assert_eq!(metric("latency.p99_9_us"), metric("p99.9"));
         assert!(metric("connect.p50").is_time() && !metric("server_cpu_us_per_echo").is_time());

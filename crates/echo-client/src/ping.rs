@@ -1,4 +1,4 @@
-//! Round trips, one after the other, as ping(8) does them.
+//! Round trips one at a time, as in ping(8).
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,57 +16,57 @@ use crate::distribution::histogram;
 use crate::verified_stream::VerifiedStream;
 use crate::{Config, Error};
 
-/// What is sent or received at once.
+/// Bytes sent or received per call.
 const BUFFER_LEN: usize = 64 * 1024;
-/// The shortest time between two attempts to connect again.
+/// Shortest time between two attempts to connect again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// What to send, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ping {
-    /// Messages to send; `None` for no end.
+    /// Number of messages; `None` for no limit.
     pub count: Option<u64>,
-    /// From one message to the next, if its echo is there by then.
+    /// Time from one message to the next, if the echo has arrived by then.
     pub interval: Duration,
-    /// Bytes of a message; at least one.
+    /// Bytes per message; at least 1.
     pub size: u32,
-    /// How messages are told apart on the wire.
+    /// How messages are delimited on the wire.
     pub framing: Framing,
     /// Connect again after a failure instead of ending the run.
     pub reconnect: bool,
 }
 
-/// Something that happened.
+/// Progress of a run.
 #[derive(Debug)]
 pub enum Event {
-    /// There is a connection. Whether it echoes is another matter.
+    /// A connection was opened. It may still not echo.
     Connected {
         /// The server.
         peer: SocketAddr,
-        /// How long it took to get.
+        /// How long connecting took.
         took: Duration,
     },
-    /// After messages that failed, one has its echo.
+    /// A message came back after others had failed.
     Recovered {
-        /// What is over with it.
+        /// The outage that has ended.
         outage: Outage,
     },
-    /// A message is about to be sent. What is done about it delays it.
+    /// A message is about to be sent. Time spent in the observer delays it.
     Sending {
-        /// The number of the message, from 1.
+        /// Number of the message, from 1.
         seq: u64,
     },
-    /// An echo came back right.
+    /// A message came back unchanged.
     Reply {
-        /// The number of the message, from 1.
+        /// Number of the message, from 1.
         seq: u64,
-        /// From before it was sent until all of its echo was there.
+        /// From before it was sent until its whole echo had arrived.
         time: Duration,
     },
-    /// A message has no echo, or not the right one. The connection is given up with it: whatever came on
-    /// it now would be mistaken for the echo of a later message.
+    /// A message did not come back, or came back wrong. Its connection is closed: what arrived on
+    /// it later would be taken for the echo of another message.
     Failed {
-        /// The number of the message, from 1.
+        /// Number of the message, from 1.
         seq: u64,
         /// What happened, or why there is no connection.
         error: Error,
@@ -78,13 +78,13 @@ pub enum Event {
 /// A time without an echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// When the first message was sent, or due, that had no echo.
+    /// When the first message without an echo was sent or due.
     pub since: Instant,
-    /// From then until there was an echo again, or as far as it has come.
+    /// From then until the next echo, or until now.
     pub duration: Duration,
-    /// The number of that message.
+    /// Number of the first message without an echo.
     pub first: u64,
-    /// The number of the last one.
+    /// Number of the last one.
     pub last: u64,
 }
 
@@ -92,8 +92,8 @@ pub struct Outage {
 ///
 /// # Errors
 ///
-/// There is no connection to begin with, or the system refuses what it takes to wait for an echo.
-/// What happens later is told in an [`Event`].
+/// The first connection fails, or the system refuses a resource. Later failures are reported as an
+/// [`Event`].
 pub fn run(
     config: &Config,
     ping: &Ping,
@@ -137,13 +137,13 @@ pub fn run(
 }
 
 impl Outage {
-    /// One that begins with the message `seq`.
+    /// An outage that starts with the message `seq`.
     fn of(seq: u64, since: Instant) -> Self {
         Self { since, duration: Duration::ZERO, first: seq, last: seq }
     }
 }
 
-/// A connection, and the wait for something to happen on it.
+/// A connection and its poll.
 struct PingConnection {
     stream: VerifiedStream,
     poll: Poll,
@@ -153,7 +153,7 @@ struct PingConnection {
 }
 
 impl PingConnection {
-    /// Connects and says so. `number` tells the connections apart.
+    /// Connects and reports it. Each `number` has its own test stream.
     fn open(
         config: &Config,
         ping: &Ping,
@@ -165,7 +165,7 @@ impl PingConnection {
         let took = started.elapsed();
         let messages = TestStream::new(number, ping.framing, ping.size);
         let connection = Self::new(stream, messages).map_err(Error::Setup)?;
-        // Whether to go on is asked again with the first reply.
+        // The observer decides with the first reply whether to go on.
         let _ = observe(Event::Connected { peer, took });
         Ok(connection)
     }
@@ -180,9 +180,9 @@ impl PingConnection {
         Ok(Self { stream, poll, events, buffer, wire_size: messages.wire_size() })
     }
 
-    /// Sends a message and waits for its echo, but for no longer than `timeout` without a byte of it.
+    /// Sends a message and waits for its echo, for at most `timeout` without a byte.
     fn round_trip(&mut self, timeout: Duration) -> Result<Duration, Error> {
-        // What has come since the last echo is none: too many bytes, or the end.
+        // What has arrived since the last echo is surplus, or the end of the stream.
         self.stream.receive(&mut self.buffer)?;
         let end = self.stream.sent() + self.wire_size;
         let started = Instant::now();
@@ -191,7 +191,7 @@ impl PingConnection {
             self.stream.send(end, &mut self.buffer)?;
             while self.stream.receive(&mut self.buffer)?.is_some() {
                 last_byte_at = Instant::now();
-                // Not one `receive` more: a server may end the connection behind its echo.
+                // Return without another `receive`: the server may close right after its echo.
                 if self.stream.received() == end {
                     return Ok(last_byte_at - started);
                 }
@@ -211,33 +211,33 @@ impl PingConnection {
     }
 }
 
-/// What a run amounts to, as far as it has come.
+/// Summary of a run so far.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Messages sent, or due while there was no connection.
     pub transmitted: u64,
-    /// Messages that came back right.
+    /// Messages that came back unchanged.
     pub received: u64,
-    /// Their times.
+    /// Their round-trip times.
     pub times: Times,
-    /// The time it took to connect, for each connection.
+    /// Times to connect.
     pub connects: Times,
-    /// The times without an echo, but no more than the first hundred of them.
+    /// The outages that have ended, at most the first hundred.
     pub outages: Vec<Outage>,
-    /// How many there were in all.
+    /// Number of outages that have ended.
     pub outage_count: u64,
-    /// The one that has not ended.
+    /// The current outage.
     pub outage: Option<Outage>,
 }
 
 /// Times in nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Times {
-    /// All of them, to three digits.
+    /// All times, with three significant digits.
     pub histogram: Histogram<u64>,
-    /// The shortest, exactly; 0 if there is none.
+    /// Shortest time, exactly; 0 without a time.
     pub min_ns: u64,
-    /// The longest, exactly.
+    /// Longest time, exactly.
     pub max_ns: u64,
 }
 
@@ -256,11 +256,11 @@ impl Times {
     }
 }
 
-/// Outages that a summary keeps.
+/// Outages kept in a summary.
 const MAX_OUTAGES: usize = 100;
 
 impl Summary {
-    /// Takes an event into account.
+    /// Adds an event to the summary.
     pub fn record(&mut self, event: &Event) {
         match event {
             Event::Connected { took, .. } => self.connects.record(*took),
@@ -284,7 +284,7 @@ impl Summary {
         }
     }
 
-    /// Messages without the right echo.
+    /// Messages without a correct echo.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.transmitted - self.received

@@ -1,4 +1,4 @@
-//! Anything in, its echo out.
+//! Copies an input to the server and its echo to an output.
 
 use std::io::{self, Read, Write};
 use std::sync::{Arc, OnceLock};
@@ -9,13 +9,13 @@ use crate::exchange::EndCondition;
 use crate::{Connection, Error};
 
 impl Connection {
-    /// Sends `input` to its end, says so to the server (half-close), and writes what comes back to
-    /// `output`, all at the same time, until the server ends the connection too. Every byte is
-    /// compared with what was sent. Returns the number of bytes that went out and came back.
+    /// Sends `input` to its end and half-closes the connection, while writing what comes back to
+    /// `output`, until the server closes the connection too. Every byte is compared with what was
+    /// sent. Returns the number of bytes echoed.
     ///
-    /// `framing` says what the input consists of, so that an end in the middle of a message is
-    /// called that: a server with the same framing does not echo such a rest. It is sent all the
-    /// same, and nothing is changed on the way.
+    /// `framing` says how messages are delimited in the input, so that an input that ends inside a
+    /// message is reported as such: a server with the same framing does not echo an incomplete
+    /// message. Nothing is added to the input or removed from it.
     ///
     /// # Errors
     ///
@@ -27,7 +27,7 @@ impl Connection {
         framing: Framing,
     ) -> Result<u64, Error> {
         let truncation = Arc::new(OnceLock::new());
-        // A message may be of any length here: how long is for the server to say.
+        // The limit on the length of a message is up to the server.
         let boundaries = Boundaries::new(framing, u64::MAX);
         let input = FramingMonitor { input, boundaries, truncation: Arc::clone(&truncation) };
         let result = self.exchange(input, output, EndCondition::HalfClose);
@@ -41,7 +41,7 @@ impl Connection {
     }
 }
 
-/// An input that notes how it ends.
+/// A reader that tracks message boundaries to notice a truncated end.
 struct FramingMonitor<R> {
     input: R,
     boundaries: Boundaries,
@@ -52,14 +52,14 @@ impl<R: Read> Read for FramingMonitor<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buffer)?;
         let mut rest = &buffer[..count];
-        // No length is too large here, so there is no other error than the one at the end.
+        // Without a length limit the only possible error is at the end.
         while let Ok(Some(end)) = self.boundaries.next_end(rest) {
             rest = &rest[end..];
         }
         if count == 0
             && let Err(error) = self.boundaries.finish()
         {
-            // Read once more after its end, it would say the same.
+            // A second read at the end would report the same.
             let _ = self.truncation.set(error);
         }
         Ok(count)

@@ -1,7 +1,7 @@
-//! Saved runs side by side: as a table, as curves, as a picture, or added up to one.
+//! Saved runs: compared in a table, as curves, plotted, or merged.
 //!
-//! What is read is either a [`Run`] in JSON or an HdrHistogram interval log, which knows latencies and
-//! when they were, but nothing of settings, losses or causes. Everything here is data in, data out.
+//! A saved run is either a [`Run`] in JSON or an HdrHistogram interval log, which has latencies
+//! over time but no settings, losses or causes.
 
 mod curves;
 mod error;
@@ -24,28 +24,28 @@ pub use merge::merge;
 pub use plot::{MAX_SERIES, plot, plot_curves};
 pub use table::{MetricRow, Setting, Table};
 
-/// Something that was measured and saved.
+/// A saved run, ready for a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadedRun {
-    /// What it is called in tables and pictures.
+    /// Name in tables and plots.
     pub name: String,
-    /// Echoes a second; none where a log does not tell for how long it was measured.
+    /// Echoes per second; `None` for a log without interval lengths.
     pub rate: Option<f64>,
-    /// Latencies in nanoseconds, from the time that a message was due.
+    /// Latencies in nanoseconds, from the time a message was due.
     pub latency: Histogram<u64>,
-    /// The parts of it in time.
+    /// The intervals of the run.
     pub intervals: Vec<Interval>,
-    /// All else; none for an interval log.
+    /// Everything else; `None` for an interval log.
     pub run: Option<Box<RunDetails>>,
 }
 
-/// What a run tells beyond an interval log.
+/// What a run has beyond an interval log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunDetails {
-    /// As it was saved.
+    /// The run as saved.
     pub run: Run,
-    /// From sending a message to its echo, in nanoseconds.
+    /// Times from sending a message to its echo, in nanoseconds.
     pub service: Histogram<u64>,
-    /// From asking for a connection until it was there, in nanoseconds.
+    /// Times to connect, in nanoseconds.
     pub connect: Histogram<u64>,
 }

@@ -1,6 +1,7 @@
-//! A run of the load generator as it is saved: what `bench --format json` writes and `report` reads.
+//! A saved run of the load generator: what `bench --format json` writes and `report` reads.
 //!
-//! The names here are those of the JSON; `docs/schema/bench-1.json` describes it. Times end in their unit.
+//! Field names are those of the JSON, described by `docs/schema/bench-1.json`. Times end in their
+//! unit.
 
 use echo_proto::ReplyError;
 use serde::{Deserialize, Serialize};
@@ -8,34 +9,34 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::distribution::Distribution;
 
-/// The version of the format. Fields may be added to it; none changes its meaning or goes away.
+/// Version of the format. Fields may be added; none is removed or changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// A run and all that is needed to know what it measured.
+/// A run with everything needed to know what it measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Run {
-    /// The version of this format: 1.
+    /// Version of this format: 1.
     pub schema_version: u32,
-    /// Name and version of the program that measured.
+    /// Name and version of the program.
     pub program: String,
-    /// What it is called in reports, where a name was given.
+    /// Label in reports, if one was given.
     pub label: Option<String>,
-    /// When the run started, by RFC 3339.
+    /// When the run started (RFC 3339).
     pub started: String,
-    /// The machine that the load came from.
+    /// The machine that generated the load.
     pub machine: Machine,
-    /// What was asked for.
+    /// What was requested.
     pub settings: Settings,
-    /// What came of it.
+    /// What was measured.
     pub result: Metrics,
-    /// The same, interval by interval.
+    /// The same per interval.
     pub intervals: Vec<Interval>,
-    /// The conditions that were asked for with `--fail-if`.
+    /// The conditions given with `--fail-if`.
     pub gates: Vec<GateResult>,
 }
 
-/// The machine that the load came from.
+/// The machine that generated the load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Machine {
@@ -43,13 +44,13 @@ pub struct Machine {
     pub os: String,
     /// Its version.
     pub kernel: String,
-    /// The processor's name.
+    /// Name of the processor.
     pub cpu: String,
-    /// How many of them this program may use.
+    /// Number of processors that the program may use.
     pub cpus: usize,
 }
 
-/// What was asked for.
+/// What was requested.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Settings {
@@ -59,25 +60,25 @@ pub struct Settings {
     pub address: String,
     /// Connections.
     pub connections: usize,
-    /// Bytes of a message, without what the framing adds.
+    /// Bytes per message, without framing.
     #[serde(rename = "size_bytes")]
     pub size: u32,
-    /// Messages in flight on each connection, at the most.
+    /// Messages in flight per connection, at most.
     pub depth: usize,
-    /// How messages are told apart on the wire.
+    /// How messages are delimited on the wire.
     pub framing: String,
-    /// `closed`: a message is sent when an echo has come. `open`: when its time has come.
+    /// `closed`: a message is sent when an echo arrives. `open`: when it is due.
     #[serde(rename = "loop")]
     pub pacing: Loop,
-    /// Messages a second that were asked for; none in a closed loop.
+    /// Requested messages per second; null in a closed loop.
     pub rate: Option<f64>,
-    /// When messages are due, `constant` or `poisson`; none in a closed loop.
+    /// When messages are due, `constant` or `poisson`; null in a closed loop.
     pub arrivals: Option<String>,
-    /// How long to measure; none where messages are counted instead.
+    /// How long to measure; null if the number of messages is given.
     pub duration_s: Option<f64>,
-    /// How many messages to send; none where time is measured instead.
+    /// How many messages to send; null if the duration is given.
     pub messages: Option<u64>,
-    /// How long messages were sent before measuring began.
+    /// How long messages were sent before measuring.
     pub warmup_s: f64,
     /// How bytes were sent and received: `readiness` or `uring`.
     pub engine: String,
@@ -87,7 +88,7 @@ pub struct Settings {
     pub busy_poll: bool,
     /// Messages after which a connection was replaced by a new one.
     pub reconnect_every: Option<u64>,
-    /// The silence of the server that was tolerated.
+    /// How long to wait for the next byte of an echo.
     pub timeout_s: f64,
 }
 
@@ -96,59 +97,59 @@ pub struct Settings {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Loop {
-    /// When the echo of an earlier one has come.
+    /// When an earlier echo arrives.
     Closed,
-    /// When their time has come.
+    /// When they are due.
     Open,
 }
 
-/// What came of a run.
+/// What was measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Metrics {
-    /// How long it was measured.
+    /// Length of the measuring window.
     pub seconds: f64,
-    /// Messages that came back right in that time.
+    /// Messages that came back unchanged in that time.
     pub echoes: u64,
-    /// The same a second.
+    /// Echoes per second.
     pub rate: f64,
-    /// Bytes on the wire a second, each way.
+    /// Bytes on the wire per second, each way.
     pub bytes_per_second: f64,
-    /// From the time a message was due until its echo was there. In a closed loop a message is due when
-    /// it is sent.
+    /// From the time a message was due until its echo had arrived. In a closed loop a message is
+    /// due when it is sent.
     pub latency: Distribution,
-    /// From the time a message was sent until its echo was there.
+    /// From the time a message was sent until its echo had arrived.
     pub service: Distribution,
-    /// From asking for a connection until it was there.
+    /// Times to connect.
     pub connect: Distribution,
-    /// Messages sent in all, those of the warm-up among them.
+    /// Messages sent in all, the warm-up included.
     pub sent: u64,
-    /// Messages sent that did not come back right, from the first one on.
+    /// Messages sent that did not come back unchanged, the warm-up included.
     pub loss: u64,
-    /// Bytes sent that did not come back right.
+    /// Bytes sent that did not come back unchanged.
     pub missing_bytes: u64,
-    /// Messages that were asked for, or due before the end, and were not sent; about, with `poisson`.
+    /// Messages requested, or due before the end, that were not sent; an estimate with `poisson`.
     pub unsent: u64,
-    /// Connections that failed, in all and by cause.
+    /// Connections that failed.
     pub failed: u64,
-    /// The causes of it.
+    /// The same by cause.
     pub causes: Causes,
     /// The first failures, in words.
     pub incidents: Vec<Failure>,
-    /// How evenly the echoes fall on the connections.
+    /// How evenly echoes are distributed over connections.
     pub fairness: Fairness,
-    /// The client's processor time for each echo; none where the system does not tell.
+    /// CPU time of the client per echo; null where the system does not report it.
     pub cpu_us_per_echo: Option<f64>,
-    /// The share of the time that the busiest thread of the client was running.
+    /// Utilisation of the client's busiest thread, 0 to 1.
     pub busy: Option<f64>,
-    /// The server's processor time, user and system, while it was measured, in seconds; none unless its
-    /// process was named.
+    /// CPU time of the server's process in the measuring window, user and system, in seconds; null
+    /// unless its process was given.
     pub server_cpu_s: Option<f64>,
-    /// The same for each echo, in microseconds.
+    /// The same per echo, in microseconds.
     pub server_cpu_us_per_echo: Option<f64>,
-    /// TCP segments that were sent again, on the client's side (Linux).
+    /// TCP segments that the client retransmitted (Linux).
     pub retransmits: Option<u64>,
-    /// What should be known before the figures are believed.
+    /// Reasons to doubt the metrics.
     pub warnings: Vec<String>,
 }
 
@@ -156,17 +157,17 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Causes {
-    /// It was not there to begin with.
+    /// It could not be opened.
     pub connect: u64,
-    /// A byte came back changed, or in the place of another.
+    /// A byte came back changed or out of place.
     pub changed: u64,
     /// More came back than was sent.
     pub surplus: u64,
-    /// The server ended it.
+    /// The server closed it.
     pub closed: u64,
-    /// It broke: reset, or lost on the way.
+    /// It was reset or lost.
     pub lost: u64,
-    /// Nothing came for the whole timeout.
+    /// No byte arrived within the timeout.
     pub timeout: u64,
 }
 
@@ -187,7 +188,7 @@ impl Causes {
         }
     }
 
-    /// Together with those of another run, or of another part of this one.
+    /// The sum with those of another run or worker.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             connect: self.connect + other.connect,
@@ -204,19 +205,19 @@ impl Causes {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Failure {
-    /// The connection's number, from 1.
+    /// Number of the connection, from 1.
     pub connection: usize,
-    /// Microseconds since messages were first sent.
+    /// Microseconds since the start of sending.
     pub at_us: u64,
-    /// Bytes that had come back right on this connection.
+    /// Bytes that had come back unchanged on this connection.
     pub offset: u64,
-    /// One of the names of the causes.
+    /// Name of the cause, as in the counters.
     pub cause: String,
     /// What happened.
     pub text: String,
 }
 
-/// How evenly the echoes fall on the connections.
+/// How evenly echoes are distributed over connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Fairness {
@@ -224,44 +225,44 @@ pub struct Fairness {
     pub min: u64,
     /// Echoes of the connection with the most.
     pub max: u64,
-    /// Jain's index: 1 where all have the same, 1/n where one of n has all (Jain et al., 1984); none
-    /// without an echo.
+    /// Jain's index: 1 if all have the same number, 1/n if one of n has all (Jain et al., 1984);
+    /// null without an echo.
     pub jain: Option<f64>,
 }
 
-/// A part of a run.
+/// One interval of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Interval {
-    /// Its beginning, from the beginning of the measurement.
+    /// Its start, from the start of measuring.
     pub start_s: f64,
     /// Its length.
     pub seconds: f64,
     /// Echoes in it.
     pub echoes: u64,
-    /// The same a second.
+    /// Echoes per second.
     pub rate: f64,
-    /// Median latency; none without an echo, and in a merged run: percentiles do not add.
+    /// Median latency; null without an echo and in a merged run, as percentiles cannot be added.
     pub p50_us: Option<f64>,
     /// 99th percentile.
     pub p99_us: Option<f64>,
-    /// Longest.
+    /// Maximum.
     pub max_us: Option<f64>,
 }
 
-/// What became of a condition.
+/// The result of a condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GateResult {
     /// The condition as given.
     pub gate: String,
-    /// The figure that it speaks of, in the unit of its JSON name; none where it was not measured.
+    /// The metric, in the unit of its JSON name; null if it was not measured.
     pub value: Option<f64>,
-    /// What it is held against, in the same unit.
+    /// The limit, in the same unit.
     pub limit: f64,
-    /// Whether they are microseconds.
+    /// Whether these are times in microseconds.
     pub is_time: bool,
-    /// Whether the run failed it.
+    /// Whether the run failed the condition.
     pub failed: bool,
 }
 
@@ -269,7 +270,7 @@ pub struct GateResult {
 mod tests {
     use super::*;
 
-    /// Where the schema stands for those who read the files.
+    /// Where the schema is published.
     const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/bench-1.json");
 
     #[test]

@@ -1,48 +1,48 @@
-//! What the operating system knows of a run: processor time, TCP's counters, the machine.
+//! What the operating system knows about a run: CPU time, TCP counters, the machine.
 
 use std::io;
 use std::time::Duration;
 
 use crate::run::Machine;
 
-/// The processor time of this thread so far (`CLOCK_THREAD_CPUTIME_ID`); `None` where the system does not
-/// tell.
+/// CPU time of this thread so far (`CLOCK_THREAD_CPUTIME_ID`); `None` where the system does not
+/// report it.
 #[cfg(unix)]
 pub(crate) fn thread_cpu_time() -> Option<Duration> {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).ok()
 }
 
-/// Not asked for here.
+/// Not implemented for this system.
 #[cfg(not(unix))]
 pub(crate) fn thread_cpu_time() -> Option<Duration> {
     None
 }
 
-/// The processor time, user and system, of a process of this machine with all its threads, ended ones too
-/// (proc_pid_stat(5)). It is right to two hundredths of a second: that is how the system counts.
+/// CPU time, user and system, of a process on this machine with all its threads, ended ones
+/// included (proc_pid_stat(5)). Accurate to 0.02 s, the resolution of two counters.
 ///
 /// # Errors
 ///
-/// There is no such process, or the system does not tell.
+/// There is no such process, or the system does not report it.
 #[cfg(target_os = "linux")]
 pub(crate) fn process_cpu_time(pid: u32) -> io::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     cpu_time_in(&stat).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has another form")))
 }
 
-/// Not asked for here.
+/// Not implemented for this system.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn process_cpu_time(_: u32) -> io::Result<Duration> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Reads `1234 (name) S …`. The name may hold spaces and parentheses; utime and stime are the 12th and
-/// 13th field after it.
+/// Parses `1234 (name) S …`. The name may contain spaces and parentheses; utime and stime are the
+/// 12th and 13th field after it.
 #[cfg(target_os = "linux")]
 fn cpu_time_in(stat: &str) -> Option<Duration> {
-    /// The unit of these fields, whatever the kernel's own clock (USER_HZ, the same on every architecture
-    /// but Alpha and Itanium).
+    /// Unit of these fields, whatever the kernel's own clock (USER_HZ, the same on every
+    /// architecture but Alpha and Itanium).
     const TICK: Duration = Duration::from_millis(10);
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields.split_whitespace().skip(11);
@@ -51,15 +51,15 @@ fn cpu_time_in(stat: &str) -> Option<Duration> {
     Some(TICK * user.checked_add(system)?)
 }
 
-/// Segments that were sent again on this connection (`tcpi_total_retrans` of `TCP_INFO`, tcp(7)); `None`
-/// where the system does not tell.
+/// Segments retransmitted on this connection (`tcpi_total_retrans` of `TCP_INFO`, tcp(7)); `None`
+/// where the system does not report it.
 #[cfg(target_os = "linux")]
 pub(crate) fn retransmits(stream: &impl std::os::fd::AsRawFd) -> Option<u64> {
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `info`, which is as long, and all of whose
-    // fields are integers, so that what it does not write is valid as zeros. The descriptor is open as
-    // long as the stream is borrowed.
+    // SAFETY: the kernel writes at most `length` bytes to `info`, which is that long, and whose
+    // fields are all integers, so that zeros are valid for what it does not write. The descriptor
+    // is open while the stream is borrowed.
     #[allow(unsafe_code, reason = "std and socket2 have no such query")]
     let (result, info) = unsafe {
         let (level, option) = (libc::IPPROTO_TCP, libc::TCP_INFO);
@@ -70,7 +70,7 @@ pub(crate) fn retransmits(stream: &impl std::os::fd::AsRawFd) -> Option<u64> {
     (result == 0).then(|| info.tcpi_total_retrans.into())
 }
 
-/// Not asked for here.
+/// Not implemented for this system.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn retransmits<S>(_: &S) -> Option<u64> {
     None
@@ -92,7 +92,7 @@ fn kernel() -> String {
     "unknown".to_owned()
 }
 
-/// The name that Linux has for the processor, or else the architecture.
+/// Name of the processor (Linux), or else the architecture.
 fn cpu() -> String {
     let known = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let mut names = known.lines().filter_map(|line| line.strip_prefix("model name"));

@@ -1,4 +1,4 @@
-//! A connection whose bytes, both ways, are those of a test stream.
+//! A connection that carries a test stream and checks its echo.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -8,11 +8,11 @@ use mio::net::TcpStream;
 
 use crate::Error;
 
-/// How much of a wrong answer is kept to be shown.
+/// Bytes kept of a wrong reply, for error messages.
 const EXCERPT_LEN: usize = 64;
 
-/// A non-blocking connection on which every byte is checked. It keeps two counts and no bytes: what was
-/// sent can be made again.
+/// A non-blocking connection on which every byte is checked. It keeps two counters and no data:
+/// what was sent can be generated again.
 #[derive(Debug)]
 pub(crate) struct VerifiedStream {
     pub(crate) socket: TcpStream,
@@ -31,12 +31,13 @@ impl VerifiedStream {
         self.sent
     }
 
-    /// Bytes that came back so far, all of them right.
+    /// Bytes that came back so far, all unchanged.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Sends until `end` bytes were sent in all, or there is no more room. `buffer` is working space.
+    /// Sends until `end` bytes have been sent in all, or the socket buffer is full. `buffer` is
+    /// scratch space.
     ///
     /// # Errors
     ///
@@ -44,9 +45,9 @@ impl VerifiedStream {
     pub(crate) fn send(&mut self, end: u64, buffer: &mut [u8]) -> Result<(), Error> {
         while self.sent < end {
             let length = (end - self.sent).min(buffer.len() as u64) as usize;
-            let piece = &mut buffer[..length];
-            self.messages.fill(self.sent, piece);
-            match self.socket.write(piece) {
+            let chunk = &mut buffer[..length];
+            self.messages.fill(self.sent, chunk);
+            match self.socket.write(chunk) {
                 Ok(count) => self.sent += count as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -56,12 +57,12 @@ impl VerifiedStream {
         Ok(())
     }
 
-    /// Receives once, as much as `buffer` holds, and checks it. Returns the number of bytes, or `None` if
-    /// there are none now.
+    /// Receives once, up to the size of `buffer`, and checks the bytes. Returns their number, or
+    /// `None` if nothing has arrived.
     ///
     /// # Errors
     ///
-    /// [`Error::Reply`] if they are not those that were sent or the stream ended too early,
+    /// [`Error::Reply`] if they are not what was sent or the stream ended too early,
     /// [`Error::Closed`] if it ended between messages, [`Error::Lost`].
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
         loop {
@@ -75,24 +76,24 @@ impl VerifiedStream {
         }
     }
 
-    /// Writes what is to be sent next; with that it counts as sent.
-    pub(crate) fn fill(&mut self, piece: &mut [u8]) {
-        self.messages.fill(self.sent, piece);
-        self.sent += piece.len() as u64;
+    /// Writes the bytes to be sent next and counts them as sent.
+    pub(crate) fn fill(&mut self, chunk: &mut [u8]) {
+        self.messages.fill(self.sent, chunk);
+        self.sent += chunk.len() as u64;
     }
 
-    /// The last so many bytes were not sent after all.
+    /// Uncounts the last `count` bytes, which were not sent after all.
     pub(crate) fn rewind(&mut self, count: u64) {
-        // Only who guesses what is to come sends back more than was sent; it is not sent again then, and
-        // the guess has no echo.
+        // Only a peer that guesses the stream can have echoed bytes that were not sent. They are
+        // not sent again.
         self.sent = self.sent.saturating_sub(count).max(self.received);
     }
 
-    /// Checks what was received.
+    /// Checks received bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::Reply`] if it is not what was sent.
+    /// [`Error::Reply`] if they are not what was sent.
     pub(crate) fn check(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let owed = (self.sent - self.received).min(bytes.len() as u64) as usize;
         let fault = match self.messages.check(self.received, &bytes[..owed]) {
@@ -106,7 +107,7 @@ impl VerifiedStream {
             }
         };
         let first = self.received == 0;
-        // Those before it were right.
+        // The bytes before it were correct.
         self.received = match fault {
             ReplyError::Differs(mismatch) => mismatch.offset,
             _ => self.sent,
@@ -115,7 +116,7 @@ impl VerifiedStream {
         Err(Error::Reply { fault, excerpt })
     }
 
-    /// The server has ended the connection.
+    /// The error for the end of the stream.
     pub(crate) fn eof_error(&self) -> Error {
         let (received, sent) = (self.received, self.sent);
         if received == sent {
@@ -124,15 +125,15 @@ impl VerifiedStream {
         Error::Reply { fault: ReplyError::Short { received, sent }, excerpt: None }
     }
 
-    /// The connection broke.
+    /// The error for a broken connection.
     pub(crate) fn lost(&self, source: io::Error) -> Error {
         Error::Lost { received: self.received, sent: self.sent, source }
     }
 }
 
-/// Whether a connection that was just made leads to itself. Where nobody listens on a port that is also
-/// free for outgoing connections, TCP can do that (RFC 9293, 3.5: simultaneous open), and it would
-/// be a perfect echo.
+/// Whether a new connection leads to itself. Connecting to a port without a listener that is also
+/// in the range of local ports can do that (simultaneous open, RFC 9293, 3.5), and it would be a
+/// perfect echo.
 pub(crate) fn is_self_connect(local: io::Result<SocketAddr>, peer: SocketAddr) -> bool {
     local.is_ok_and(|local| local == peer)
 }

@@ -1,7 +1,7 @@
-//! One of the connections of a load: the messages in flight on it, and when the next one may start.
+//! One connection of the load: its messages in flight, and when the next one may be sent.
 //!
-//! A connection that fails or has served its time is replaced; the seat stays, with its schedule and
-//! its share of the messages.
+//! When a connection fails or has sent its share, a new TCP connection takes its place. The
+//! schedule and the quota of messages carry over.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -15,46 +15,46 @@ use super::stats::IntervalStats;
 use super::workload::{RunLimit, Workload};
 use crate::verified_stream::{VerifiedStream, is_self_connect};
 
-/// A place in the load. Times are nanoseconds since the run began to send.
+/// A client connection. Times are nanoseconds since the start of the run.
 pub(super) struct ClientConnection {
-    /// Its number over all threads, from 0.
+    /// Number over all workers, from 0.
     pub(super) number: usize,
     pub(super) link: LinkState,
-    /// Whether it is in the queue of those whose next message has its time to come.
+    /// Whether it is in the worker's queue of due times.
     pub(super) is_scheduled: bool,
-    /// Whether it is in the queue of those whose connection is to be made.
+    /// Whether it is in the worker's queue of connections to open.
     pub(super) is_queued: bool,
-    /// When bytes last came, or the first of the messages in flight was sent.
+    /// When bytes last arrived, or when the oldest message in flight was sent.
     last_byte_at: u64,
-    /// When the connection was lost that is to be replaced.
+    /// When the link went down.
     pub(super) down_since: u64,
-    /// When a connection was lost, if there was no echo since.
+    /// When the link failed, if no echo has arrived since.
     pub(super) failing_since: Option<u64>,
-    /// Messages started.
+    /// Messages sent.
     pub(super) started: u64,
-    /// Echoes in the window.
+    /// Echoes in the measuring window.
     pub(super) echoes: u64,
     in_flight: VecDeque<SentMessage>,
     schedule: Option<Schedule>,
-    /// Messages that it has to send, and those that it was asked for at the beginning.
+    /// How many messages to send, now and as first requested.
     quota: u64,
     requested: u64,
-    /// Messages that are due from then on are not sent.
+    /// Messages due at this time or later are not sent.
     send_deadline: u64,
-    /// Messages started on this connection, and how many it may have.
+    /// Messages sent on the current link, and its limit.
     started_on_link: u64,
     max_on_link: u64,
-    /// Connections so far, so that each has a stream of its own.
+    /// Links so far. Each has its own test stream.
     connections: u64,
 }
 
-/// Where a seat's connection is.
+/// State of the TCP connection.
 pub(super) enum LinkState {
-    /// There is none.
+    /// Not connected.
     Down,
-    /// It is being made, since then.
+    /// Connecting since this time.
     Connecting(TcpStream, Instant),
-    /// It is there.
+    /// Connected.
     Up(VerifiedStream),
 }
 
@@ -65,14 +65,14 @@ struct SentMessage {
     sent: u64,
 }
 
-/// What a seat can do next.
+/// What a connection can do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NextStep {
-    /// Wait for echoes, or for the connection.
+    /// Wait for an echo or for the link.
     Wait,
-    /// Wait until the next message is due.
+    /// Wait for the next due time.
     Due(u64),
-    /// The connection has had its messages: it can be replaced.
+    /// Replace the link: it has carried its share of messages.
     Replace,
 }
 
@@ -109,14 +109,14 @@ impl ClientConnection {
         }
     }
 
-    /// Times are counted anew from now on, and the first message may be started at once.
+    /// Restarts the clock at the start of the run. The first message may be sent at once.
     pub(super) fn start_clock(&mut self) {
         self.down_since = 0;
         self.failing_since = self.failing_since.map(|_| 0);
         self.is_scheduled = true;
     }
 
-    /// Takes a step in making the connection. Returns when it was begun, once it is there.
+    /// Advances a pending connect. Returns when it was started, once it has succeeded.
     pub(super) fn connected(
         &mut self,
         workload: &Workload,
@@ -132,7 +132,7 @@ impl ClientConnection {
         if is_self_connect(stream.local_addr(), server) {
             return Err(std::io::ErrorKind::ConnectionRefused.into());
         }
-        // A message goes out when it is written, not when there is more (RFC 896).
+        // Send each message at once instead of waiting for more data (Nagle, RFC 896).
         stream.set_nodelay(true)?;
         let since = *since;
         let stream_number = self.connections << 32 | self.number as u64;
@@ -146,7 +146,7 @@ impl ClientConnection {
         Ok(Some(since))
     }
 
-    /// Starts the messages whose time has come, as far as the depth allows.
+    /// Starts the messages that are due, up to the depth.
     pub(super) fn start(&mut self, workload: &Workload, now: u64) -> NextStep {
         if !matches!(self.link, LinkState::Up(_)) {
             return NextStep::Wait;
@@ -180,7 +180,7 @@ impl ClientConnection {
         next
     }
 
-    /// The connection, and how many bytes are to be sent on it for what was started.
+    /// The stream, and how many bytes must have been sent on it in all.
     pub(super) fn outgoing(&mut self, wire_size: u64) -> Option<(&mut VerifiedStream, u64)> {
         match &mut self.link {
             LinkState::Up(stream) => Some((stream, self.started_on_link * wire_size)),
@@ -188,7 +188,8 @@ impl ClientConnection {
         }
     }
 
-    /// Takes the messages that are back off those in flight; `stats` is for their times. Returns how many.
+    /// Takes completed messages off the queue and records their times in `stats`. Returns their
+    /// number.
     pub(super) fn complete(
         &mut self,
         wire_size: u64,
@@ -198,7 +199,7 @@ impl ClientConnection {
         let LinkState::Up(stream) = &self.link else { return 0 };
         self.last_byte_at = now;
         let mut whole = 0;
-        // The first one in flight ends here.
+        // Where the oldest message in flight ends.
         let mut end = (self.started_on_link - self.in_flight.len() as u64 + 1) * wire_size;
         while stream.received() >= end
             && let Some(SentMessage { due, sent }) = self.in_flight.pop_front()
@@ -215,31 +216,31 @@ impl ClientConnection {
         whole
     }
 
-    /// Lets go of the connection, and of the messages in flight on it.
+    /// Drops the link and the messages in flight on it.
     pub(super) fn disconnect(&mut self, now: u64) -> LinkState {
         self.in_flight.clear();
         self.down_since = now;
         std::mem::replace(&mut self.link, LinkState::Down)
     }
 
-    /// Since when it has waited for the next byte of an echo, if it does.
+    /// Since when it has waited for the next byte of an echo; `None` if it waits for none.
     pub(super) fn waiting_since(&self) -> Option<u64> {
         (!self.in_flight.is_empty()).then_some(self.last_byte_at)
     }
 
-    /// Whether it has sent all that it had to, and has all of it back or given it up.
+    /// Whether all messages have been sent, and each has come back or been given up.
     pub(super) fn is_finished(&self) -> bool {
         let is_over =
             self.schedule.as_ref().is_some_and(|schedule| schedule.due() >= self.send_deadline);
         (is_over || self.started >= self.quota) && self.in_flight.is_empty()
     }
 
-    /// Sends no more than what is started.
+    /// Sends no further messages.
     pub(super) fn stop(&mut self) {
         self.quota = self.started;
     }
 
-    /// Sends no more than what is due before `end`, if it has a schedule; otherwise nothing more.
+    /// Sends only what is due before `end`, or nothing more without a schedule.
     pub(super) fn stop_at(&mut self, end: u64) {
         if self.schedule.is_none() {
             self.stop();
@@ -247,7 +248,7 @@ impl ClientConnection {
         self.send_deadline = end;
     }
 
-    /// How many messages were not started: of those that were asked for, or that are due before `end`.
+    /// Messages that were requested, or due before `end`, and not sent.
     pub(super) fn unsent(&self, end: u64) -> u64 {
         match &self.schedule {
             _ if self.requested < u64::MAX => self.requested - self.started,
@@ -256,7 +257,7 @@ impl ClientConnection {
         }
     }
 
-    /// What is not back of what was sent on this connection: bytes right and bytes sent.
+    /// Bytes received and bytes sent on the current link.
     pub(super) fn bytes(&self) -> (u64, u64) {
         match &self.link {
             LinkState::Up(stream) => (stream.received(), stream.sent()),

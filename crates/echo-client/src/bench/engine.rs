@@ -7,20 +7,20 @@ use std::str::FromStr;
 use super::ring::{Ring, Sizes, probe};
 use crate::Error;
 
-/// The ways to exchange bytes with many connections.
+/// The I/O interface that moves the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// io_uring where it works, else readiness.
+    /// io_uring where it works, otherwise readiness.
     #[default]
     Auto,
-    /// A system call for each send and receive, on connections that are said to be ready (epoll, kqueue).
+    /// One system call per send and receive, on sockets reported as ready (epoll, kqueue).
     Readiness,
-    /// One system call for all that is ready (Linux's `io_uring(7)`).
+    /// One system call for all pending operations (Linux `io_uring(7)`).
     Uring,
 }
 
 impl Engine {
-    /// What the engines are called, for [`str::parse`] and on command lines.
+    /// Names for [`str::parse`] and the command line.
     pub const NAMES: [&str; 3] = ["auto", "readiness", "uring"];
 }
 
@@ -52,12 +52,12 @@ impl fmt::Display for UnknownEngine {
 
 impl std::error::Error for UnknownEngine {}
 
-/// A ring for each of so many workers, with so many connections and so many bytes in flight on each; none
-/// where readiness is to be used.
+/// One ring per worker, sized for its connections and the bytes in flight on each. Empty if
+/// readiness is to be used.
 ///
 /// # Errors
 ///
-/// io_uring was asked for by name, and does not work here.
+/// io_uring was requested by name and does not work here.
 pub(super) fn rings(
     engine: Engine,
     workers: usize,
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn engines_are_known_by_their_names() {
+    fn engines_are_parsed_from_their_names() {
         for name in Engine::NAMES {
             assert_eq!(name.parse::<Engine>().unwrap().to_string(), name);
         }

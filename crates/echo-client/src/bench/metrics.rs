@@ -1,4 +1,4 @@
-//! From what was counted to what is reported.
+//! Turns counters into the reported metrics.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use super::workload::{RunLimit, Workload};
 use crate::distribution::Distribution;
 use crate::run::{Fairness, Interval, Loop, Metrics, Settings};
 
-/// From this share of its time on, a thread is taken for the bottleneck.
+/// A thread that runs for this share of the time is considered the bottleneck.
 const BUSY_SHARE: f64 = 0.95;
-/// A rate that is reached to this part is taken for reached.
+/// A rate counts as reached from this share of it on.
 const REACHED_SHARE: f64 = 0.99;
-/// Less of the server's processor time is not known well enough: the system counts user and system time in
-/// hundredths of a second, so that the sum is right to two of them.
+/// With less server CPU time than this, the metric is too coarse: the system counts user and system
+/// time in hundredths of a second each, so the sum is accurate to 0.02 s.
 const MIN_SERVER_CPU: Duration = Duration::from_millis(200);
-/// Samples that should lie beyond a percentile for it to mean something.
+/// Samples that must lie beyond a percentile for it to be meaningful.
 const MIN_SAMPLES_BEYOND: f64 = 10.0;
 
-/// What was asked for, as it is saved.
+/// The settings as saved with the run.
 pub(super) fn settings(shared: &Shared<'_>) -> Settings {
     let Shared { config, workload, .. } = shared;
     let (duration_s, messages) = match workload.limit {
@@ -46,7 +46,7 @@ pub(super) fn settings(shared: &Shared<'_>) -> Settings {
     }
 }
 
-/// What came of a run.
+/// The metrics of a run.
 pub(super) fn metrics(
     workload: &Workload,
     wire_size: u64,
@@ -58,7 +58,7 @@ pub(super) fn metrics(
     let us_per_echo = |cpu: Option<Duration>| {
         cpu.filter(|_| totals.echoes > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / totals.echoes as f64)
     };
-    // Threads differ in when they were through: the window is that of the last.
+    // Threads do not finish at the same moment: the window ends with the last one.
     let seconds = totals.window.as_secs_f64();
     let rate = if seconds > 0.0 { totals.echoes as f64 / seconds } else { 0.0 };
     let server_cpu = totals.server_cpu_used();
@@ -91,7 +91,7 @@ pub(super) fn metrics(
     }
 }
 
-/// A part of a run: what was measured in `length` from `start` on.
+/// The metrics of one interval of `length` from `start` on.
 pub(super) fn interval(start: Duration, length: Duration, part: &IntervalStats) -> Interval {
     let seconds = length.as_secs_f64();
     let us = |ns: u64| (!part.latency.is_empty()).then_some(ns as f64 / 1e3);
@@ -116,7 +116,7 @@ fn fairness(shares: &[u64]) -> Fairness {
     }
 }
 
-/// What should be known before the figures are believed.
+/// Reasons to doubt the metrics.
 fn warnings(
     workload: &Workload,
     latency: &Distribution,
@@ -160,7 +160,7 @@ fn warnings(
     let percentiles = [("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
     let thin: Vec<_> = percentiles
         .into_iter()
-        // Of 100 samples, one lies beyond the 99th percentile; the small term is for rounding.
+        // 1 of 100 samples lies beyond p99. The small term absorbs rounding errors.
         .filter(|(_, quantile)| latency.count as f64 * (1.0 - quantile) + 1e-6 < MIN_SAMPLES_BEYOND)
         .map(|(name, _)| name)
         .collect();
@@ -194,7 +194,7 @@ mod tests {
     use crate::distribution::histogram;
 
     #[test]
-    fn fairness_is_that_of_jain() {
+    fn fairness_is_jains_index() {
         let even = fairness(&[5, 5, 5, 5]);
         assert_eq!((even.min, even.max, even.jain), (5, 5, Some(1.0)));
         assert_eq!(fairness(&[8, 0, 0, 0]).jain, Some(0.25), "one of four has all");
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_should_not_be_believed_come_with_a_warning() {
+    fn doubtful_metrics_have_a_warning() {
         let mut times = histogram();
         times.record_n(1000, 100_000).unwrap();
         let good = Distribution::of(&times);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_processor_time_comes_with_a_warning_unless_it_is_well_known() {
+    fn an_inaccurate_cpu_time_of_the_server_has_a_warning() {
         let warning = |ms: Option<u64>| {
             let server_cpu = ms.map(|ms| Duration::ZERO..Duration::from_millis(ms));
             server_warning(7, &Totals { server_cpu, ..Totals::default() })

@@ -1,4 +1,4 @@
-//! When messages are due, and how to wake up in time for them.
+//! When messages are due, and a timer precise enough for it.
 
 use std::io;
 use std::time::Duration;
@@ -7,23 +7,23 @@ use fastrand::Rng;
 
 use super::workload::{Arrivals, Workload};
 
-/// When the messages of one connection are due, in nanoseconds since the run began to send.
+/// When the messages of one connection are due, in nanoseconds since the start of the run.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    /// From one message of this connection to the next, on average.
+    /// Mean time between two messages of this connection.
     period: f64,
-    /// The next one.
+    /// When the next message is due.
     due: f64,
-    /// The source of randomness, where arrivals are random.
+    /// Generator for random arrivals.
     random: Option<Rng>,
 }
 
 impl Schedule {
-    /// The schedule of a connection by its number, from 0; `None` in a closed loop.
+    /// The schedule of connection `number`, from 0; `None` in a closed loop.
     pub(super) fn new(workload: &Workload, number: usize) -> Option<Self> {
         let period = workload.connections as f64 / workload.rate? * 1e9;
         Some(match workload.arrivals {
-            // The connections take turns, so that all of them together are evenly spaced too.
+            // Offsets the connections so that all of them together are evenly spaced too.
             Arrivals::Constant => {
                 let due = period * number as f64 / workload.connections as f64;
                 Self { period, due, random: None }
@@ -41,24 +41,25 @@ impl Schedule {
         self.due as u64
     }
 
-    /// On to the next message.
+    /// Moves on to the next message.
     pub(super) fn advance(&mut self) {
         let step = match &mut self.random {
             None => 1.0,
-            // The inverse of the exponential distribution; 1 - f64() is never zero.
+            // Inverse of the exponential distribution. 1 - f64() is never zero.
             Some(random) => -(1.0 - random.f64()).ln(),
         };
         self.due += step * self.period;
     }
 
-    /// How many messages are due before `end`, from the next one on; on average, where they are random.
+    /// Messages due before `end`, from the next one on; the expected number if arrivals are random.
     pub(super) fn left_until(&self, end: u64) -> u64 {
         let left = (end as f64 - self.due) / self.period;
         if left <= 0.0 { 0 } else { left.ceil() as u64 }
     }
 }
 
-/// Wakes an event loop at a time, to the microsecond: the timeout of epoll_wait(2) counts milliseconds.
+/// Wakes an event loop with microsecond precision. The timeout of epoll_wait(2) counts
+/// milliseconds.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 pub(super) struct WakeTimer {
@@ -67,7 +68,7 @@ pub(super) struct WakeTimer {
 
 #[cfg(target_os = "linux")]
 impl WakeTimer {
-    /// The alarm rings as an event with this token.
+    /// Expiry is reported as an event with this token.
     pub(super) fn new(poll: &mio::Poll, token: mio::Token) -> io::Result<Self> {
         use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
         use std::os::fd::AsRawFd;
@@ -75,12 +76,12 @@ impl WakeTimer {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         let mut source = mio::unix::SourceFd(&timer.as_raw_fd());
-        // Edge-triggered: setting it anew is enough, and what it says is never read.
+        // Edge-triggered: arming the timer again is enough, and its count need not be read.
         poll.registry().register(&mut source, token, mio::Interest::READABLE)?;
         Ok(Self { timer })
     }
 
-    /// Rings once, `after` from now. Returns how long to poll at the most.
+    /// Expires once, `after` from now. Returns the timeout to use for the poll.
     pub(super) fn arm(&self, after: Duration, limit: Duration) -> Duration {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
 
@@ -95,13 +96,14 @@ impl WakeTimer {
         let time = Itimerspec { it_interval: zero, it_value: after };
         match timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time) {
             Ok(_) => limit,
-            // The timer is our own and the time is in range. If not so, spinning is in time too.
+            // Cannot fail for an open timer and a time in range. If it does, spinning keeps the
+            // time too.
             Err(_) => Duration::ZERO,
         }
     }
 }
 
-/// Where the timeout of the poll is as fine as the system can do.
+/// The poll timeout is as precise as this system allows.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
 pub(super) struct WakeTimer;
@@ -155,13 +157,13 @@ mod tests {
         }
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
-        // Of an exponential distribution the standard deviation is the mean: here 2 ms.
+        // The standard deviation of an exponential distribution equals its mean, here 2 ms.
         assert!((mean / 2.0 - 1.0).abs() < 0.02, "{mean}");
         assert!((variance.sqrt() / 2.0 - 1.0).abs() < 0.03, "{}", variance.sqrt());
     }
 
     #[test]
-    fn what_is_due_and_was_not_sent_is_counted() {
+    fn due_messages_that_were_not_sent_are_counted() {
         let workload = Workload { connections: 1, rate: Some(1000.0), ..workload() };
         let schedule = Schedule::new(&workload, 0).unwrap();
         assert_eq!(schedule.left_until(10_000_000), 10, "at 0, 1, ... 9 ms");
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_rings_within_microseconds_of_its_time() {
+    fn a_timer_expires_with_microsecond_precision() {
         let mut poll = mio::Poll::new().unwrap();
         let timer = WakeTimer::new(&poll, mio::Token(0)).unwrap();
         let mut events = mio::Events::with_capacity(1);
@@ -180,7 +182,7 @@ mod tests {
             poll.poll(&mut events, Some(limit)).unwrap();
             started.elapsed().saturating_sub(after)
         });
-        // The best of many: the machine may have something else to do.
+        // The best of many attempts, as the machine may be busy.
         assert!(late.min().unwrap() < Duration::from_micros(200));
     }
 }

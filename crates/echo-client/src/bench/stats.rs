@@ -1,4 +1,4 @@
-//! What the workers measure: by interval what is shown as it goes, and once what is known at the end.
+//! What the workers measure: per interval, and in total at the end.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use crate::Error;
 use crate::distribution::histogram;
 use crate::run::{Causes, Failure};
 
-/// Failures that are told in words; more are only counted.
+/// Failures kept with their message. Further ones are only counted.
 const MAX_FAILURES: usize = 10;
 
-/// The latencies of a time span, in nanoseconds.
+/// Latencies of one interval, in nanoseconds.
 #[derive(Debug)]
 pub(super) struct IntervalStats {
-    /// From when a message was due. In a closed loop that is when it was sent.
+    /// From the time the message was due. In a closed loop that is when it was sent.
     pub(super) latency: Histogram<u64>,
-    /// From when it was sent, where that is something else.
+    /// From the time the message was sent, if that may differ.
     pub(super) service: Option<Histogram<u64>>,
-    /// Echoes that came in the span. At the end there are more samples than that: of messages that
-    /// were still in flight.
+    /// Echoes that arrived in the interval. The last interval has more samples than echoes: those
+    /// of messages still in flight at its end.
     pub(super) echoes: u64,
 }
 
@@ -29,7 +29,7 @@ impl IntervalStats {
         Self { latency: histogram(), service: is_open_loop.then(histogram), echoes: 0 }
     }
 
-    /// An echo came at `now` of a message that was due and sent then.
+    /// Records an echo that arrived at `now`.
     pub(super) fn sample(&mut self, due: u64, sent: u64, now: u64) {
         self.latency.saturating_record(now.saturating_sub(due));
         if let Some(service) = &mut self.service {
@@ -47,30 +47,30 @@ impl IntervalStats {
     }
 }
 
-/// What is known at the end of a run: of one worker, or of all.
+/// Totals of one worker, or of all.
 #[derive(Debug)]
 pub(super) struct Totals {
-    /// How long was measured. Workers differ by what they were at when the time was over.
+    /// Length of the measuring window. Workers leave it at slightly different times.
     pub(super) window: Duration,
-    /// Echoes in it.
+    /// Echoes in the window.
     pub(super) echoes: u64,
-    /// Messages that were begun to be sent, and those that came back right.
+    /// Messages sent, and messages that came back unchanged.
     pub(super) sent: u64,
     pub(super) received: u64,
     pub(super) sent_bytes: u64,
     pub(super) received_bytes: u64,
     pub(super) unsent: u64,
-    /// The time it took to connect, in nanoseconds.
+    /// Times to connect, in nanoseconds.
     pub(super) connect: Histogram<u64>,
     pub(super) failed: u64,
     pub(super) causes: Causes,
     pub(super) incidents: Vec<Failure>,
-    /// Echoes in the window, by connection.
+    /// Echoes in the window, per connection.
     pub(super) shares: Vec<u64>,
-    /// Processor time in the window, and the highest share of one thread's time.
+    /// CPU time in the window, and the utilisation of the busiest thread.
     pub(super) cpu: Option<Duration>,
     pub(super) busy: Option<f64>,
-    /// The server's processor time at the beginning and at the end of the window.
+    /// CPU time of the server's process at the start and the end of the window.
     pub(super) server_cpu: Option<Range<Duration>>,
     pub(super) retransmits: Option<u64>,
 }
@@ -99,7 +99,7 @@ impl Default for Totals {
 }
 
 impl Totals {
-    /// A connection failed, `at` microseconds into the run, after `offset` bytes that came back right.
+    /// Counts a failed connection: `at` microseconds into the run, after `offset` correct bytes.
     pub(super) fn failure(&mut self, connection: usize, at: u64, offset: u64, error: &Error) {
         self.failed += 1;
         let (cause, count) = self.causes.counter(error);
@@ -111,12 +111,12 @@ impl Totals {
         }
     }
 
-    /// The server's processor time in the window.
+    /// CPU time that the server's process used in the window.
     pub(super) fn server_cpu_used(&self) -> Option<Duration> {
         self.server_cpu.as_ref().map(|window| window.end.saturating_sub(window.start))
     }
 
-    /// Adds what another worker has.
+    /// Adds the totals of another worker.
     pub(super) fn add(&mut self, other: Self) {
         self.window = self.window.max(other.window);
         self.echoes += other.echoes;
@@ -134,7 +134,8 @@ impl Totals {
         self.shares.extend(other.shares);
         self.cpu = sum(self.cpu, other.cpu);
         self.busy = self.busy.into_iter().chain(other.busy).reduce(f64::max);
-        // Each has measured all of the server: it counts from the first beginning to the last end.
+        // Each worker has read the clock of the same process: take the first start and the last
+        // end.
         let windows = self.server_cpu.take().into_iter().chain(other.server_cpu);
         self.server_cpu =
             windows.reduce(|one, other| one.start.min(other.start)..one.end.max(other.end));
@@ -142,7 +143,7 @@ impl Totals {
     }
 }
 
-/// The sum of what is known.
+/// The sum of the known values.
 pub(super) fn sum<T: std::ops::Add<Output = T>>(one: Option<T>, other: Option<T>) -> Option<T> {
     one.into_iter().chain(other).reduce(|one, other| one + other)
 }

@@ -1,4 +1,4 @@
-//! One event loop of the load: makes connections, keeps messages in flight on them, and measures.
+//! The event loop of one load thread: opens connections, keeps messages in flight and measures.
 
 mod connecting;
 mod transfer;
@@ -20,80 +20,80 @@ use super::{Shared, Update};
 use crate::Error;
 use crate::system::{process_cpu_time, thread_cpu_time};
 
-/// The token of the alarm; the others are those of the seats.
+/// Token of the timer. The other tokens are indices of connections.
 const TIMER: Token = Token(usize::MAX);
-/// What is sent or received at once.
+/// Bytes sent or received per call.
 const BUFFER_LEN: usize = 64 * 1024;
-/// Sockets reported at once.
+/// Readiness events per poll.
 const EVENT_CAPACITY: usize = 1024;
-/// How often timeouts are looked at, and with them whether to stop.
+/// How often timeouts and the stop flag are checked.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// An event loop and its seats.
+/// An event loop and its connections.
 pub(super) struct Worker<'a> {
     shared: &'a Shared<'a>,
     index: usize,
     updates: SyncSender<Update>,
     poll: Poll,
-    /// What connections that are made send and receive through, unless by readiness.
+    /// The ring that established connections use; `None` for readiness.
     ring: Option<Ring>,
-    /// Seats that have something to send through it.
+    /// Connections with data to submit to the ring.
     sending: Vec<usize>,
     timer: WakeTimer,
-    /// What the alarm is set to.
+    /// What the timer is armed for.
     timer_armed_for: Option<u64>,
     connections: Vec<ClientConnection>,
-    /// Seats whose connection is to be made, and how many are at it.
+    /// Connections waiting to connect, and how many connects are pending.
     connect_queue: VecDeque<usize>,
     connecting: usize,
-    /// Seats whose first connection is neither there nor has failed.
+    /// Connections whose first connect has neither succeeded nor failed.
     unresolved: usize,
     first_failure: Option<io::Error>,
-    /// Seats by when their next message is due.
+    /// Connections by the time their next message is due.
     due: BinaryHeap<Reverse<(u64, usize)>>,
     buffer: Vec<u8>,
     /// Bytes of a message on the wire.
     wire_size: u64,
     stage: Stage,
     times: Times,
-    /// All times are counted from here: when the run began to send.
+    /// Start of the run: times count from here.
     epoch: Instant,
     last_sweep: u64,
     stats: IntervalStats,
     totals: Totals,
 }
 
-/// How far a run has come.
+/// Stage of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
-    /// Making the first connections.
+    /// Opening the first connections.
     Connecting,
-    /// Sending, and measuring nothing yet.
+    /// Sending without measuring.
     WarmUp,
     /// Sending and measuring.
     Measuring,
-    /// Sending nothing that was not due before; what comes still counts as a sample.
+    /// Sending only what was due before the end. Echoes still count as samples.
     Draining,
-    /// The same where nothing was measured.
+    /// Finishing a run that measured nothing.
     Closing,
 }
 
-/// When what is over, in nanoseconds since the run began to send.
+/// When each stage ends, in nanoseconds since the start of the run.
 #[derive(Debug)]
 struct Times {
     warmup: u64,
     interval: u64,
     end: u64,
-    /// The end of the warm-up, and then of each interval.
+    /// End of the warm-up, then of each interval.
     next_mark: u64,
-    /// When measuring began, and the processor time of this thread and of the server by then.
+    /// When measuring began, and the CPU time of this thread and of the server by then.
     started_at: u64,
     cpu_before: Option<Duration>,
     server_cpu_before: Option<Duration>,
 }
 
 impl<'a> Worker<'a> {
-    /// A worker for every `shared.plan.threads`-th seat, from `index` on.
+    /// A worker for every `shared.threads`-th connection, from `index` on.
     pub(super) fn new(
         shared: &'a Shared<'a>,
         index: usize,
@@ -132,7 +132,7 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// The whole run. The last message that it sends is [`Update::Done`].
+    /// Runs to the end. The last update is [`Update::Done`].
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(EVENT_CAPACITY);
         if let Some(Err(error)) = self.ring.as_mut().map(|ring| ring.begin(&self.poll)) {
@@ -157,14 +157,14 @@ impl<'a> Worker<'a> {
         self.send(Update::Done { worker, stats, totals });
     }
 
-    /// Nothing can be sent or received.
+    /// Gives up all connections: nothing can be sent or received.
     fn abort(&mut self, error: io::Error) {
         self.connections.clear();
         self.unresolved = 0;
         self.first_failure = Some(error);
     }
 
-    /// Nobody listens only where the run is given up.
+    /// Fails only if the run has been given up and the receiver is gone.
     fn send(&self, update: Update) {
         let _ = self.updates.send(update);
     }
@@ -173,7 +173,7 @@ impl<'a> Worker<'a> {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    /// Sends and measures until it is over.
+    /// Sends and measures until the limit is reached.
     fn load(&mut self, events: &mut Events) {
         let workload = self.shared.workload;
         self.times = Times::of(workload);
@@ -196,8 +196,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Notices that the warm-up or an interval is over. It is asked after each wait and before anything is
-    /// done: what came while this loop was held up is not of the interval before.
+    /// Enters the next stage or interval when its time has come. Called after each wait and before
+    /// any event is handled: what arrived while the thread was delayed does not belong to the
+    /// earlier interval.
     fn update_stage(&mut self) {
         let now = self.now();
         if self.stage < Stage::WarmUp || self.stage > Stage::Measuring || now < self.times.next() {
@@ -211,11 +212,11 @@ impl<'a> Worker<'a> {
         } else if now < end {
             self.submit_interval((next_mark - warmup) / interval - 1);
         }
-        // Intervals in which this loop was held up are passed over, and are empty.
+        // Intervals that passed while the thread was delayed stay empty.
         self.times.next_mark += interval * (now.saturating_sub(next_mark) / interval + 1);
     }
 
-    /// Measures no longer.
+    /// Ends the measuring window.
     fn close_window(&mut self, now: u64) {
         if self.stage == Stage::Measuring {
             let window = Duration::from_nanos(now - self.times.started_at);
@@ -229,7 +230,7 @@ impl<'a> Worker<'a> {
             self.totals.server_cpu = server_cpu.map(|(before, now)| before..now);
             self.stage = Stage::Draining;
         } else {
-            // There is no window, so nothing that still comes is a sample.
+            // Without a window no later echo is a sample.
             self.stage = Stage::Closing;
         }
         self.times.end = self.times.end.min(now);
@@ -239,20 +240,20 @@ impl<'a> Worker<'a> {
         process_cpu_time(self.shared.workload.server_pid?).ok()
     }
 
-    /// What was measured up to the end of the interval with this number.
+    /// Hands over what was measured in the interval `index`.
     fn submit_interval(&mut self, index: u64) {
         let empty = IntervalStats::new(self.shared.workload.rate.is_some());
         let stats = std::mem::replace(&mut self.stats, empty);
         let update = Update::Interval { worker: self.index, index, stats };
-        // Where whoever collects is held up, the next interval has it all.
+        // If the collecting thread is behind, this interval's samples go into the next one.
         let sent = self.updates.try_send(update);
         if let Err(TrySendError::Full(Update::Interval { stats, .. })) = sent {
             self.stats = stats;
         }
     }
 
-    /// Waits for what is in flight, sends what was due before the end and could not be sent by then, and takes
-    /// leave. Without the latter the users who came in a stall at the end would be in no figure.
+    /// Waits for the messages in flight and sends those that were due before the end but could not
+    /// be sent in time. Otherwise a stall at the end of a run would be missing from the latencies.
     fn drain(&mut self, events: &mut Events) {
         let (started_at, end) = (self.now(), self.times.end);
         let interrupted = self.shared.stop.is_stopped();
@@ -267,7 +268,7 @@ impl<'a> Worker<'a> {
         while !self.connections.iter().all(ClientConnection::is_finished) {
             let draining = Duration::from_nanos(self.now() - started_at);
             if draining >= backlog {
-                // Sending all that is left would take as long again as the run, or longer.
+                // Sending the rest would take as long as the run again, or longer.
                 self.connections.iter_mut().for_each(ClientConnection::stop);
                 self.due.clear();
             }
@@ -277,7 +278,7 @@ impl<'a> Worker<'a> {
             self.send_due();
             self.run_once(events, SWEEP_INTERVAL);
         }
-        // What has come since the last echo is none: too many bytes.
+        // Bytes that arrive after the last echo are surplus.
         self.run_once(events, Duration::ZERO);
         for key in 0..self.connections.len() {
             self.finish_connection(key);
@@ -287,7 +288,7 @@ impl<'a> Worker<'a> {
         self.totals.unsent = self.connections.iter().map(|connection| connection.unsent(end)).sum();
     }
 
-    /// A connection has done its part.
+    /// Closes a connection at the end of the run.
     fn finish_connection(&mut self, key: usize) {
         let late = !self.connections[key].is_finished() && !self.shared.stop.is_stopped();
         if let LinkState::Up(stream) = &mut self.connections[key].link {
@@ -322,7 +323,7 @@ impl Times {
         }
     }
 
-    /// When there is something to be noticed next.
+    /// When the stage or the interval has to be checked next.
     fn next(&self) -> u64 {
         self.next_mark.min(self.end)
     }

@@ -1,4 +1,4 @@
-//! What load to make: plain data.
+//! What load to generate: plain data.
 
 use std::fmt;
 use std::num::NonZero;
@@ -12,68 +12,69 @@ use super::engine::Engine;
 /// A load, and how to measure it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
-    /// Connections, over all threads; at least one.
+    /// Connections over all threads; at least 1.
     pub connections: usize,
-    /// Bytes of a message; at least one.
+    /// Bytes per message; at least 1.
     pub size: u32,
-    /// How messages are told apart on the wire.
+    /// How messages are delimited on the wire.
     pub framing: Framing,
-    /// When it is over.
+    /// When the run ends.
     pub limit: RunLimit,
-    /// Messages in flight on a connection; at least one.
+    /// Messages in flight per connection; at least 1.
     pub depth: usize,
-    /// Messages a second over all connections, more than zero. `None` for a closed loop: the next message
-    /// is sent when an echo has come.
+    /// Messages per second over all connections, more than 0. `None` for a closed loop: the next
+    /// message is sent when an echo arrives.
     pub rate: Option<f64>,
-    /// When messages are due, with a rate.
+    /// With a rate, when messages are due.
     pub arrivals: Arrivals,
     /// How bytes are sent and received.
     pub engine: Engine,
-    /// Event loops, a thread each; at least one. There are never more than connections.
+    /// Event loops, one thread each; at least 1. Never more than connections.
     pub threads: usize,
-    /// How long messages are sent before anything is measured.
+    /// How long to send before measuring.
     pub warmup: Duration,
-    /// Whether the threads poll without sleeping: their own wake-up is then no part of the latency.
+    /// Whether the threads poll without sleeping, which keeps the client's own wake-up out of the
+    /// latency.
     pub busy_poll: bool,
     /// Messages after which a connection is replaced by a new one.
     pub reconnect_every: Option<NonZero<u64>>,
-    /// How often the figures so far are told.
+    /// How often interim metrics are reported.
     pub interval: Duration,
-    /// What the run is called in reports.
+    /// Label of the run in reports.
     pub label: Option<String>,
-    /// The server's process on this machine, whose processor time is to be measured (Linux).
+    /// The server's process on this machine, to measure its CPU time (Linux).
     pub server_pid: Option<u32>,
 }
 
 impl Workload {
-    /// Whether messages are counted instead of the time.
+    /// Whether the run ends after a number of messages.
     pub(super) fn is_counted(&self) -> bool {
         matches!(self.limit, RunLimit::Messages(_))
     }
 }
 
-/// When a run is over.
+/// When a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunLimit {
     /// This long after the warm-up.
     Duration(Duration),
-    /// When as many messages were echoed, those of the warm-up among them.
+    /// After this many echoes, the warm-up included.
     Messages(u64),
 }
 
-/// When messages are due.
+/// The distribution of due times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Arrivals {
-    /// At equal distances, the connections in turn.
+    /// Evenly spaced over all connections.
     #[default]
     Constant,
-    /// At random, independently of each other, as the requests of many users are: the distances are
-    /// exponentially distributed. They are the same in every run.
+    /// Random and independent, as the requests of many users are: exponentially distributed gaps,
+    /// the same in every run.
     Poisson,
 }
 
 impl Arrivals {
-    /// What they are called, for [`str::parse`] and on command lines.
+    /// Names for [`str::parse`] and the command line.
     pub const NAMES: [&str; 2] = ["constant", "poisson"];
 }
 
@@ -110,7 +111,7 @@ impl std::error::Error for UnknownArrivals {}
 pub(super) mod tests {
     use super::*;
 
-    /// One connection and messages of 64 bytes for a second.
+    /// One connection, 64 bytes per message, one second.
     pub(in crate::bench) fn workload() -> Workload {
         Workload {
             connections: 1,
@@ -132,7 +133,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn arrivals_are_known_by_their_names() {
+    fn arrivals_are_parsed_from_their_names() {
         for name in Arrivals::NAMES {
             assert_eq!(name.parse::<Arrivals>().unwrap().to_string(), name);
         }

@@ -1,4 +1,4 @@
-//! A figure against what was varied: a curve for each server.
+//! One metric against a varied setting, as one curve per server.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,19 +12,19 @@ use super::{LoadedRun, printable};
 use crate::metric::Metric;
 use crate::run::{Loop, Run, Settings};
 
-/// What may be varied.
+/// The setting on the x axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum XAxis {
     /// Connections.
     Connections,
-    /// Bytes of a message.
+    /// Bytes per message.
     Size,
-    /// Messages a second that were asked for.
+    /// Requested messages per second.
     Rate,
 }
 
-/// Settings that decide what a figure means. In a curve, only one of them varies.
+/// Settings that affect the meaning of a metric. Within a curve only one of them may vary.
 const COMPARABILITY_KEYS: [&str; 8] = [
     "connections",
     "size",
@@ -36,19 +36,19 @@ const COMPARABILITY_KEYS: [&str; 8] = [
     "reconnect every",
 ];
 
-/// A figure of several servers, each under loads that differ in one setting.
+/// A metric of several servers under loads that differ in one setting.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Curves {
-    /// What was varied.
+    /// The setting that varies.
     pub against: XAxis,
-    /// The figure's name. Times are in microseconds.
+    /// Name of the metric. Times are in microseconds.
     #[serde(rename = "figure")]
     pub metric: String,
-    /// What the loads have in common, in words.
+    /// What all loads have in common, as text.
     pub conditions: String,
-    /// In the order in which their first runs come.
+    /// In the order of their first runs.
     pub curves: Vec<Curve>,
-    /// Runs that should be looked at before the figures are believed.
+    /// Number of runs with warnings or losses.
     #[serde(rename = "doubtful")]
     pub with_warnings: usize,
     #[serde(skip)]
@@ -58,24 +58,24 @@ pub struct Curves {
 /// The curve of one server.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Curve {
-    /// The label of its runs, or their server's address.
+    /// Label of its runs, or the server's address.
     pub label: String,
-    /// By what was varied, ascending.
+    /// By the varied setting, ascending.
     pub points: Vec<CurvePoint>,
 }
 
-/// What was measured at one place.
+/// One point of a curve.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CurvePoint {
-    /// Connections, bytes or messages a second.
+    /// Connections, bytes or messages per second.
     pub at: f64,
-    /// The figure: where there are several runs, the median.
+    /// The metric; the median if there are several runs.
     pub value: f64,
-    /// How many runs there are.
+    /// Number of runs.
     pub runs: usize,
 }
 
-/// A run that has its place in a curve.
+/// A run with its coordinates.
 struct DataPoint<'a> {
     name: &'a str,
     label: String,
@@ -85,16 +85,16 @@ struct DataPoint<'a> {
 }
 
 impl Curves {
-    /// The curves of these runs. Runs with the same label, or without one to the same address, make a curve,
-    /// and several at one place count with their median.
+    /// The curves of these runs. Runs with the same label, or without one and to the same address,
+    /// form a curve; several runs at one point count with their median.
     ///
-    /// Without a figure it is the server's processor time for an echo, if all runs have it; and else what
-    /// their loop is for, the rate if closed and the 99th percentile if open.
+    /// The default metric is the server's CPU time per echo if all runs have it; otherwise the
+    /// rate, or the 99th percentile if all runs are open loops.
     ///
     /// # Errors
     ///
-    /// A run does not have the figure, or no place, or nothing is varied, or a curve would have runs that
-    /// differ in something else too.
+    /// A run lacks the metric or the setting, nothing varies, or the runs of a curve differ in
+    /// another setting too.
     pub fn of(saved: &[LoadedRun], against: XAxis, metric: Option<Metric>) -> Result<Self, Error> {
         let metric = metric.unwrap_or_else(|| default_metric(saved));
         let points = saved.iter().map(|saved| DataPoint::of(saved, against, &metric));
@@ -128,7 +128,7 @@ impl Curves {
         }
     }
 
-    /// Where there are measurements, ascending.
+    /// The values on the x axis, ascending.
     fn x_values(&self) -> Vec<f64> {
         let points = self.curves.iter().flat_map(|curve| &curve.points);
         let mut x_values: Vec<f64> = points.map(|point| point.at).collect();
@@ -137,7 +137,7 @@ impl Curves {
         x_values
     }
 
-    /// What it is all about.
+    /// The title.
     pub(super) fn heading(&self) -> String {
         let (metric, against) = (self.metric_description(), self.against.description());
         let mut letters = metric.chars();
@@ -157,14 +157,14 @@ impl Curves {
         }
     }
 
-    /// Whether the figure is a time, in microseconds.
+    /// Whether the metric is a time in microseconds.
     pub(super) fn is_time(&self) -> bool {
         self.unit == Unit::Microseconds
     }
 }
 
 impl XAxis {
-    /// What the setting is called in a report.
+    /// Name of the setting in a report.
     fn setting(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -198,7 +198,7 @@ impl XAxis {
     }
 }
 
-/// A number of bytes in the largest unit that it is a whole number of.
+/// A number of bytes in the largest unit that divides it.
 fn bytes(count: f64) -> String {
     let units = [("MiB", 1_048_576.0), ("KiB", 1024.0)];
     match units.into_iter().find(|(_, unit)| count >= *unit && count % unit == 0.0) {
@@ -207,7 +207,7 @@ fn bytes(count: f64) -> String {
     }
 }
 
-/// The figure that the runs were probably made for.
+/// The metric that the runs were probably made for.
 fn default_metric(saved: &[LoadedRun]) -> Metric {
     let results = || saved.iter().filter_map(|saved| Some(&saved.run.as_ref()?.run));
     let name = if results().all(|run| run.result.server_cpu_us_per_echo.is_some()) {
@@ -237,7 +237,7 @@ impl<'a> DataPoint<'a> {
 }
 
 impl Curve {
-    /// The curve of the runs with this label, which must be alike in these settings.
+    /// The curve of the runs with this label, which must agree in these settings.
     fn of(label: &str, all: &[DataPoint<'_>], settings: &[Setting]) -> Result<Self, Error> {
         let own: Vec<usize> = (0..all.len()).filter(|&run| all[run].label == label).collect();
         for Setting { setting, values } in settings {
@@ -252,7 +252,7 @@ impl Curve {
     }
 }
 
-/// The medians by place, ascending.
+/// The medians by x, ascending.
 fn points(mut runs: Vec<(f64, f64)>) -> Vec<CurvePoint> {
     runs.sort_by(|one, other| one.0.total_cmp(&other.0));
     let same_place =
@@ -264,7 +264,7 @@ fn points(mut runs: Vec<(f64, f64)>) -> Vec<CurvePoint> {
     runs.chunk_by(same_place).filter_map(point).collect()
 }
 
-/// The middle one, or the mean of the two in the middle; `None` of nothing.
+/// The middle value, or the mean of the two middle ones; `None` without a value.
 #[must_use]
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<_> = values.into_iter().collect();
@@ -276,7 +276,7 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     Some(f64::midpoint(values[values.len() / 2 - 1], upper))
 }
 
-/// What the loads of all curves have in common, and of how many runs the points are the median.
+/// What the loads of all curves have in common, and how many runs each point stands for.
 fn conditions(settings: &[Setting], curves: &[Curve]) -> String {
     let alike = |row: &&Setting| row.values.windows(2).all(|two| two[0] == two[1]);
     let mut words: Vec<String> =
@@ -287,7 +287,7 @@ fn conditions(settings: &[Setting], curves: &[Curve]) -> String {
         (least, most) if least == most => words.push(format!("medians of {most} runs")),
         (least, most) => words.push(format!("medians of {least} to {most} runs")),
     }
-    // It goes into the picture as well.
+    // It appears in the plot too.
     printable(&words.join(", "))
 }
 
@@ -300,7 +300,7 @@ fn unit(metric: &Metric) -> Unit {
 }
 
 impl fmt::Display for Curves {
-    /// For people: a row for each place, a column for each curve with its ratios to the first.
+    /// As text: one row per x, one column per curve with its ratios to the first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}\n", self.heading(), self.conditions)?;
         let labels = self.curves.iter().map(|curve| Some(curve.label.clone()));
@@ -346,13 +346,13 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_whole_numbers_of_their_unit() {
+    fn sizes_are_shown_in_the_largest_unit_that_divides_them() {
         let shown = [1.0, 1023.0, 1024.0, 1536.0, 65_536.0, 1_048_576.0].map(bytes);
         assert_eq!(shown, ["1 B", "1023 B", "1 KiB", "1536 B", "64 KiB", "1 MiB"]);
     }
 
     #[test]
-    fn places_without_as_many_runs_as_others_are_told_of() {
+    fn different_numbers_of_runs_per_point_are_reported() {
         let runs = [1, 1, 5].map(|connections| saved("a", run(connections, 1_000..=2_000)));
         let curves = Curves::of(&runs, XAxis::Connections, None).unwrap();
         assert!(curves.conditions.ends_with("loop closed, medians of 1 to 2 runs"), "{curves:?}");
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_log_has_no_place_in_a_curve() {
+    fn an_interval_log_cannot_be_part_of_a_curve() {
         let log = LoadedRun { run: None, ..saved("log", run(1, 1_000..=1_000)) };
         let error = Curves::of(&[log], XAxis::Size, None).unwrap_err();
         assert!(matches!(error, Error::MissingX { setting: "size", .. }), "{error}");

@@ -1,4 +1,4 @@
-//! Why there is no report.
+//! Why a report cannot be made.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::MAX_SERIES;
 use crate::hdr_log::LogError;
 use crate::run::SCHEMA_VERSION;
 
-/// Why there is no report.
+/// Why a report cannot be made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -28,66 +28,66 @@ pub enum Error {
     },
     /// The interval log cannot be read.
     Log(LogError),
-    /// What is to be added up differs in a setting that decides what a latency means.
+    /// Runs to be merged differ in a setting that affects the meaning of a latency.
     Differ {
         /// The setting.
         setting: &'static str,
-        /// The names of two runs, and what the setting is there.
+        /// Names of two runs, and their settings.
         runs: [(String, String); 2],
     },
-    /// A run is to be added to an interval log, which does not tell its settings.
+    /// A run is to be merged with an interval log, whose settings are unknown.
     Mixed {
         /// The run's name.
         run: String,
         /// The log's name.
         log: String,
     },
-    /// The same measurement is to be added twice.
+    /// The same measurement is to be merged twice.
     Duplicate {
-        /// The two names of it.
+        /// Its two names.
         names: [String; 2],
     },
-    /// The histograms together have more than can be counted.
+    /// The merged counts exceed their range.
     Overflow,
-    /// None has an echo that could be drawn.
+    /// No run has an echo to plot.
     NoSamples,
-    /// A run cannot stand in a curve, because it does not tell what is varied.
+    /// A run does not have the setting on the x axis.
     MissingX {
         /// The run's name.
         name: String,
-        /// What is varied.
+        /// The setting on the x axis.
         setting: &'static str,
     },
-    /// A run does not have the figure that a curve is to be made of.
+    /// A run does not have the requested metric.
     Unmeasured {
         /// The run's name.
         name: String,
         /// The figure's name.
         metric: String,
     },
-    /// Runs that would be one curve differ in another setting than the one that is varied.
+    /// Runs of one curve differ in a setting other than the varied one.
     Incomparable {
         /// The setting.
         setting: &'static str,
-        /// The names of two runs, and what the setting is there.
+        /// Names of two runs, and their settings.
         runs: [(String, String); 2],
     },
-    /// Nothing is varied.
+    /// All runs have the same x.
     NothingVaries {
-        /// What was to be varied.
+        /// The setting on the x axis.
         setting: &'static str,
-        /// What it is in all runs.
+        /// Its value in all runs.
         value: String,
     },
-    /// There are more than can be told apart in a picture.
+    /// There are more runs than can be told apart in a plot.
     TooManyRuns {
-        /// How many.
+        /// Number of runs.
         runs: usize,
     },
 }
 
 impl Error {
-    /// One line on the way out, where there is one.
+    /// One line on what to do, if known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {

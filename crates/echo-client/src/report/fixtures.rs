@@ -8,8 +8,8 @@ pub(super) fn saved(name: &str, run: Run) -> LoadedRun {
     LoadedRun::of_run(name, run).unwrap()
 }
 
-/// A run of ten seconds with these latencies in nanoseconds, evenly over its connections and its two
-/// intervals.
+/// A run of ten seconds with these latencies in nanoseconds, spread evenly over its connections and
+/// two intervals.
 pub(super) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) -> Run {
     let mut times = histogram();
     latencies.into_iter().for_each(|ns| times.record(ns).unwrap());

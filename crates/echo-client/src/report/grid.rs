@@ -1,10 +1,10 @@
-//! Values with their units and ratios, below each other.
+//! Aligned columns of values with their units and ratios.
 
 use std::fmt;
 
 use echo_proto::one_line;
 
-/// What a value is counted in.
+/// Unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     PerSecond,
@@ -12,14 +12,14 @@ pub(super) enum Unit {
     Count,
 }
 
-/// A line of text: a label and, for each run, a value and what stands beside it.
+/// One row: a label and, for each run, a value and its ratio.
 pub(super) struct Line {
     label: String,
     cells: Vec<(String, String)>,
 }
 
 impl Line {
-    /// The values alone; what there is not is a dash.
+    /// A row of values. Missing ones are shown as a dash.
     pub(super) fn of(
         label: impl Into<String>,
         values: impl IntoIterator<Item = Option<String>>,
@@ -30,7 +30,7 @@ impl Line {
         Self { label: label.into(), cells: values.into_iter().map(cell).collect() }
     }
 
-    /// Puts the ratios to the first beside the others.
+    /// Adds the ratios to the first value.
     pub(super) fn compare(&mut self, ratios: &[Option<f64>]) {
         for (cell, ratio) in self.cells.iter_mut().zip(ratios).skip(1) {
             cell.1 = ratio.map(|ratio| format!("({}x)", format_ratio(ratio))).unwrap_or_default();
@@ -38,7 +38,7 @@ impl Line {
     }
 }
 
-/// Writes the lines with values and ratios below each other, flush right.
+/// Writes the rows with right-aligned values and ratios.
 pub(super) fn align(f: &mut fmt::Formatter<'_>, lines: &[Line]) -> fmt::Result {
     let width = |text: &str| text.chars().count();
     let label = lines.iter().map(|line| width(&line.label)).max().unwrap_or_default();
@@ -64,7 +64,7 @@ pub(super) fn align(f: &mut fmt::Formatter<'_>, lines: &[Line]) -> fmt::Result {
 }
 
 impl Unit {
-    /// For people: three digits, or as many as stand before the point.
+    /// Three significant digits, or all digits before the point.
     pub(super) fn shown(self, value: f64) -> String {
         match self {
             Self::PerSecond => format!("{}/s", digits(value)),
@@ -77,7 +77,7 @@ impl Unit {
     }
 }
 
-/// Three digits, or as many as stand before the point.
+/// Three significant digits, or all digits before the point.
 fn digits(value: f64) -> String {
     let decimals = if value < 10.0 {
         2
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_shown_in_the_unit_that_suits_them() {
+    fn times_are_shown_in_a_suitable_unit() {
         let shown = |us| Unit::Microseconds.shown(us);
         assert_eq!([shown(0.5), shown(12.34), shown(999.4)], ["0.50 us", "12.3 us", "999 us"]);
         assert_eq!([shown(1_500.0), shown(2_000_000.0)], ["1.50 ms", "2.00 s"]);

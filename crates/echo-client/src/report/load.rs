@@ -1,4 +1,4 @@
-//! What a file holds.
+//! Reads saved runs.
 
 use hdrhistogram::Histogram;
 use serde::Deserialize;
@@ -8,11 +8,12 @@ use crate::distribution::Distribution;
 use crate::hdr_log::{Log, LogError, LogUnit};
 use crate::run::{Run, SCHEMA_VERSION};
 
-/// Reads a saved run or an interval log, whichever the text is; `unit` is that of a log's values.
+/// Reads a saved run or an interval log, recognised by its first character; `unit` is that of a
+/// log's values.
 ///
 /// # Errors
 ///
-/// It is neither, or damaged, or from a later version of this program.
+/// The text is neither, or damaged, or from a later version of this program.
 pub fn load(name: &str, text: &[u8], unit: LogUnit) -> Result<LoadedRun, Error> {
     match text.trim_ascii_start().first() {
         None => Err(Error::Empty),
@@ -26,7 +27,7 @@ fn run(name: &str, text: &[u8]) -> Result<LoadedRun, Error> {
     struct Version {
         schema_version: u64,
     }
-    // The version first: a later format may lack fields, and that would be the wrong complaint.
+    // The version first: a later format may lack fields, which would give a misleading error.
     let Version { schema_version } = serde_json::from_slice(text).map_err(Error::Json)?;
     if schema_version > u64::from(SCHEMA_VERSION) {
         return Err(Error::Newer { schema_version });
@@ -50,17 +51,17 @@ fn log(name: &str, text: &[u8], unit: LogUnit) -> Result<LoadedRun, Error> {
 }
 
 impl LoadedRun {
-    /// What the run was called when it was made.
+    /// The label that the run was given.
     #[must_use]
     pub fn label(&self) -> Option<String> {
         self.run.as_ref()?.run.label.as_deref().map(printable)
     }
 
-    /// A run, ready for a report.
+    /// Prepares a run for a report.
     ///
     /// # Errors
     ///
-    /// A histogram in it is damaged.
+    /// One of its histograms is damaged.
     pub fn of_run(name: &str, run: Run) -> Result<Self, Error> {
         let result = &run.result;
         Ok(Self {
@@ -81,8 +82,8 @@ fn decode(field: &'static str, distribution: &Distribution) -> Result<Histogram<
     distribution.decode().ok_or(Error::Histogram { field })
 }
 
-/// A name as it can be shown: that of a file or in one may have characters that do something to a terminal,
-/// or that XML cannot hold.
+/// Replaces characters that a terminal would execute or that XML cannot contain. File names and
+/// labels may have such characters.
 #[must_use]
 pub fn printable(name: &str) -> String {
     let stand_in = |letter: char| letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}');

@@ -1,4 +1,4 @@
-//! Runs from several machines at the same time, added up to one.
+//! Merges simultaneous runs from several machines.
 
 mod metrics;
 
@@ -11,21 +11,21 @@ use super::{Error, LoadedRun, RunDetails};
 use crate::distribution::histogram;
 use crate::run::{Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings};
 
-/// The share of the longest run that all runs must have in common before their sum is called a load.
+/// Share of the longest run during which all runs must overlap to count as one load.
 const MIN_OVERLAP: f64 = 0.9;
 
-/// Adds up what was measured from several machines. Rates, counts and histograms add; percentiles
-/// are those of the added histograms, and Jain's index is that of all connections. Of a whole interval
-/// only the longest time is known, since a percentile does not follow from percentiles.
+/// Merges runs from several machines. Rates, counts and histograms are added; percentiles are those
+/// of the merged histogram, and Jain's index is that of all connections. For an interval only the
+/// maximum is known: percentiles cannot be computed from percentiles.
 ///
 /// # Errors
 ///
-/// They differ in size, depth, framing or loop, or one is a run and another an interval log, or two
-/// are the same.
+/// The runs differ in size, depth, framing or loop, a run is mixed with an interval log, or two
+/// runs are the same.
 ///
 /// # Panics
 ///
-/// There is nothing to add.
+/// `parts` is empty.
 pub fn merge(parts: &[LoadedRun]) -> Result<LoadedRun, Error> {
     let [first, others @ ..] = parts else { panic!("there is nothing to add") };
     for (index, part) in parts.iter().enumerate() {
@@ -56,15 +56,15 @@ pub fn merge(parts: &[LoadedRun]) -> Result<LoadedRun, Error> {
     Ok(whole)
 }
 
-/// Whether it is the same measurement, under whatever name.
+/// Whether two runs are the same measurement under different names.
 fn is_same(one: &LoadedRun, other: &LoadedRun) -> bool {
-    // Two idle logs may well be equal without being the same.
+    // Two idle logs may be equal without being the same.
     !one.latency.is_empty() && *one == LoadedRun { name: one.name.clone(), ..other.clone() }
 }
 
 fn sum<'a>(parts: impl IntoIterator<Item = &'a Histogram<u64>>) -> Result<Histogram<u64>, Error> {
     let mut sum = histogram();
-    // The histograms of other programs may hold longer times.
+    // Histograms of other programs may have longer times.
     sum.auto(true);
     for part in parts {
         sum.add(part).map_err(|_| Error::Overflow)?;
@@ -72,8 +72,7 @@ fn sum<'a>(parts: impl IntoIterator<Item = &'a Histogram<u64>>) -> Result<Histog
     Ok(sum)
 }
 
-/// The intervals added by their place; `None` if they do not lie on each other, so that there is no
-/// telling what was echoed when.
+/// The sums of corresponding intervals; `None` if they do not line up.
 fn sum_of_intervals(parts: &[LoadedRun]) -> Option<Vec<Interval>> {
     let count = parts.iter().map(|part| part.intervals.len()).max()?;
     (0..count)
@@ -131,19 +130,19 @@ fn sum_of_runs(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Result<RunDe
         settings: settings(&runs),
         result: metrics(&runs, [&whole.latency, &service, &connect], warnings),
         intervals: whole.intervals.clone(),
-        // Each judged a part; what they said is among the warnings if it was bad.
+        // Each gate judged one part. The failed ones are among the warnings.
         gates: Vec::new(),
     };
     Ok(RunDetails { run, service, connect })
 }
 
-/// The label that all have, if so.
+/// The label, if all runs have the same.
 fn label(runs: &[&Run]) -> Option<String> {
     let label = runs[0].label.clone();
     label.filter(|label| runs.iter().all(|run| run.label.as_ref() == Some(label)))
 }
 
-/// The settings that decide what a latency means, in words.
+/// The settings that affect the meaning of a latency.
 fn comparability_keys(settings: &Settings) -> [(&'static str, String); 4] {
     let pacing = match settings.pacing {
         Loop::Closed => "closed",
@@ -157,7 +156,7 @@ fn comparability_keys(settings: &Settings) -> [(&'static str, String); 4] {
     ]
 }
 
-/// The different ones among some texts, in the order in which they come.
+/// The distinct texts, in order.
 fn distinct<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
     let mut found: Vec<&str> = Vec::new();
     for text in texts {
@@ -190,8 +189,7 @@ fn settings(runs: &[&Run]) -> Settings {
     }
 }
 
-/// What should be known before the sum is believed: the warnings of the parts, and what makes them
-/// not quite fit together.
+/// Reasons to doubt the merged run: the warnings of its parts, and where they do not fit together.
 fn warnings(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Vec<String> {
     let mut warnings = Vec::new();
     for (name, part) in parts {
@@ -225,14 +223,14 @@ fn warnings(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Vec<String> {
     warnings
 }
 
-/// The share of the longest run's time in which all ran; `None` where a time cannot be read. It is as
-/// exact as the machines' clocks.
+/// The share of the longest run during which all ran; `None` if a time cannot be read. As accurate
+/// as the machines' clocks.
 fn overlap(parts: &[(&str, &RunDetails)]) -> Option<f64> {
     let mut began = SystemTime::UNIX_EPOCH;
     let mut ended: Option<SystemTime> = None;
     let mut longest = Duration::ZERO;
     for (_, part) in parts {
-        // What was measured began behind the warm-up.
+        // The measuring window starts after the warm-up.
         let warmup = Duration::try_from_secs_f64(part.run.settings.warmup_s).ok()?;
         let start = humantime::parse_rfc3339(&part.run.started).ok()?.checked_add(warmup)?;
         let length = Duration::try_from_secs_f64(part.run.result.seconds).ok()?;
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_has_the_percentiles_of_all_samples() {
+    fn a_merged_run_has_the_percentiles_of_all_samples() {
         let whole = merged([run(2, 1_000..=2_000), run(3, 500..=9_000)]).unwrap();
         let all = run(5, (1_000..=2_000).chain(500..=9_000));
         let sum = whole.run.unwrap().run;
@@ -276,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_decides_the_meaning_of_a_latency_must_not_differ() {
+    fn settings_that_affect_the_meaning_of_a_latency_must_agree() {
         type Change = fn(&mut Settings);
         let changes: [(&str, Change); 4] = [
             ("size is 64 in the one and 65", |settings| settings.size = 65),
@@ -309,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_at_different_times_are_told_of() {
+    fn runs_that_do_not_overlap_have_a_warning() {
         let mut late = run(1, 5..=9);
         late.started = "2026-01-02T03:04:11Z".to_owned();
         let found = warnings_of([run(1, 1..=9), late]);
@@ -320,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_that_do_not_lie_on_each_other_are_left_out() {
+    fn intervals_that_do_not_line_up_are_omitted() {
         let mut other = run(1, 5..=9);
         other.intervals[1].start_s = 1.0;
         let whole = merged([run(1, 1..=9), other]).unwrap();

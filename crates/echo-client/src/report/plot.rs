@@ -1,7 +1,7 @@
-//! Runs as a picture: latency by percentile and the rate over time, or curves of one figure.
+//! Plots of runs: latency by percentile with rate over time, or the curves of one metric.
 //!
-//! The percentiles stand on the axis of HdrHistogram, 1/(1-p): each step to the right is a tenth of
-//! the echoes that are slower, so that the tail has as much room as the bulk.
+//! Percentiles are plotted on HdrHistogram's axis, 1/(1-p): each unit leaves a tenth of the slower
+//! echoes, so that the tail gets as much room as the bulk.
 
 mod axis;
 mod series;
@@ -16,14 +16,14 @@ use self::series::{marked, percentiles, rates};
 use self::series_style::SeriesStyle;
 use super::{Curves, Error, LoadedRun, XAxis};
 
-/// More runs cannot be told apart by colour, dashes and marks.
+/// More series cannot be told apart by colour, dashes and markers.
 pub const MAX_SERIES: usize = 12;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type PlotResult = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 type Point = (f64, f64);
 
-/// Width of the picture in pixels, and the heights of its parts.
+/// Width of the plot in pixels, and the heights of its parts.
 const WIDTH: u32 = 960;
 const TITLE_HEIGHT: u32 = 40;
 const CONDITIONS_HEIGHT: u32 = 24;
@@ -31,19 +31,19 @@ const LEGEND_LINE: u32 = 24;
 const PERCENTILES_HEIGHT: u32 = 420;
 const RATES_HEIGHT: u32 = 300;
 const CURVES_HEIGHT: u32 = 460;
-/// How many names are in a line of the legend, and how many letters have room there. Where one name
-/// is longer, each has a line to itself: cut shorter, names often look the same.
+/// Columns of the legend and characters per name. If one name is longer, each gets its own line:
+/// shortened names often look the same.
 const LEGENDS: [(usize, usize); 2] = [(3, 28), (1, 100)];
 
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 
-/// Draws the runs as an SVG, whose text is text.
+/// Plots the runs as SVG. Its text stays text.
 ///
 /// # Errors
 ///
-/// There are too many, or not one echo in all of them.
+/// There are too many runs, or none has an echo.
 pub fn plot(saved: &[LoadedRun]) -> Result<String, Error> {
     if saved.len() > MAX_SERIES {
         return Err(Error::TooManyRuns { runs: saved.len() });
@@ -65,7 +65,7 @@ fn by_percentile(saved: &[LoadedRun]) -> Plot {
     Plot { height: PERCENTILES_HEIGHT, axes: [x, y], curves }
 }
 
-/// The rates, if any run has intervals.
+/// The rates over time, if any run has intervals.
 fn over_time(saved: &[LoadedRun]) -> Option<Plot> {
     let curves: Vec<Vec<Point>> = saved.iter().map(|saved| rates(&saved.intervals)).collect();
     if curves.iter().all(Vec::is_empty) {
@@ -77,11 +77,11 @@ fn over_time(saved: &[LoadedRun]) -> Option<Plot> {
     Some(Plot { height: RATES_HEIGHT, axes: [x, y], curves })
 }
 
-/// Draws curves as an SVG, whose text is text.
+/// Plots curves as SVG. Its text stays text.
 ///
 /// # Errors
 ///
-/// There are too many.
+/// There are too many curves.
 pub fn plot_curves(curves: &Curves) -> Result<String, Error> {
     if curves.curves.len() > MAX_SERIES {
         return Err(Error::TooManyRuns { runs: curves.curves.len() });
@@ -107,12 +107,12 @@ pub fn plot_curves(curves: &Curves) -> Result<String, Error> {
     Ok(Picture { heading, conditions, names, plots }.svg())
 }
 
-/// Plots below each other, and a legend above them.
+/// A page of plots with a title and a legend.
 struct Picture<'a> {
     heading: &'a str,
-    /// Below it, in smaller letters; may be empty.
+    /// Subtitle; may be empty.
     conditions: &'a str,
-    /// What the curves are called, in the order of each plot.
+    /// Names of the series, in the order of each plot.
     names: Vec<&'a str>,
     plots: Vec<Plot>,
 }
@@ -120,7 +120,7 @@ struct Picture<'a> {
 struct Plot {
     height: u32,
     axes: [Axis; 2],
-    /// In the terms of the axes.
+    /// In units of the axes.
     curves: Vec<Vec<Point>>,
 }
 
@@ -177,7 +177,7 @@ impl Plot {
             .x_desc(x_axis.title.as_str())
             .y_desc(y_axis.title.as_str())
             .draw()?;
-        // Plotters dashes a line, but not in more than one way; so the pens work on pixels.
+        // Plotters supports only one kind of dashed line, so dashes are computed in pixels.
         let pixels = area.use_screen_coord();
         for (index, curve) in self.curves.iter().enumerate() {
             let style = SeriesStyle::number(index);
@@ -204,7 +204,7 @@ fn legend_of(names: &[&str]) -> (usize, usize) {
     LEGENDS[usize::from(longest > LEGENDS[0].1)]
 }
 
-/// A line and its name for each curve.
+/// A line sample and a name for each series.
 fn draw_legend(area: &Area, names: &[&str]) -> PlotResult {
     let left = Pos::new(HPos::Left, VPos::Center);
     let (columns, room) = legend_of(names);
@@ -222,7 +222,7 @@ fn draw_legend(area: &Area, names: &[&str]) -> PlotResult {
     Ok(())
 }
 
-/// A name that fits into the legend. Its end, too, may be what tells it from others.
+/// Shortens a name to fit the legend. Its end is kept: it may be what distinguishes it.
 fn shortened(name: &str, room: usize) -> String {
     let letters: Vec<char> = name.chars().collect();
     if letters.len() <= room {
@@ -238,7 +238,7 @@ mod tests {
     use crate::report::fixtures::{run, saved};
 
     #[test]
-    fn a_long_name_keeps_its_beginning_and_its_end() {
+    fn a_long_name_keeps_its_start_and_end() {
         assert_eq!(shortened("short", 28), "short");
         let long = shortened(&format!("first-{}-last", "x".repeat(40)), 28);
         assert_eq!(long.chars().count(), 28);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_in_the_middle_alone_stay_different() {
+    fn names_that_differ_in_the_middle_stay_distinct() {
         let name = |middle| format!("a-rather-long-{middle}-name-of-a-run");
         let both = ["one", "two"].map(|middle| saved(&name(middle), run(1, 1_000..=2_000)));
         let svg = plot(&both).unwrap();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_run_is_in_the_legend_and_nothing_at_all_is_an_error() {
+    fn an_empty_run_is_in_the_legend_and_only_empty_runs_are_an_error() {
         let svg = plot(&[saved("full", run(1, 1_000..=2_000)), saved("empty", run(1, []))]);
         assert!(svg.unwrap().contains("empty"));
         assert!(matches!(plot(&[saved("empty", run(1, []))]), Err(Error::NoSamples)));

@@ -1,4 +1,4 @@
-//! A row for each figure, a column for each run, and the ratios to the first.
+//! Runs side by side: one row per metric, one column per run, with ratios to the first.
 
 use std::fmt;
 
@@ -10,38 +10,38 @@ use super::{LoadedRun, RunDetails};
 use crate::distribution::ns_to_us;
 use crate::run::{Loop, Metrics, Settings};
 
-/// What distinguishes runs, and what came of them. A figure that a run does not have is `None`.
+/// What distinguishes runs, and their metrics. A missing metric is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Table {
-    /// The names of the columns.
+    /// Names of the columns.
     pub runs: Vec<String>,
-    /// What was asked for, where any run tells.
+    /// The settings that any run has.
     pub settings: Vec<Setting>,
-    /// What came of it.
+    /// The metrics.
     #[serde(rename = "figures")]
     pub metrics: Vec<MetricRow>,
-    /// What should be known before the figures are believed, each with the run's name.
+    /// Reasons to doubt the metrics, each with the run's name.
     pub warnings: Vec<String>,
 }
 
-/// A row of what was asked for.
+/// One row of settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
     /// Its name.
     pub setting: &'static str,
-    /// For each run.
+    /// One per run.
     pub values: Vec<Option<String>>,
 }
 
-/// A row of what came of it.
+/// One row of metrics.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricRow {
     /// Its name; times end in their unit.
     #[serde(rename = "figure")]
     pub metric: &'static str,
-    /// For each run.
+    /// One per run.
     pub values: Vec<Option<f64>>,
-    /// The value divided by that of the first run; none where that is zero.
+    /// The value divided by that of the first run; `None` if that is zero.
     pub ratios: Vec<Option<f64>>,
     #[serde(skip)]
     label: &'static str,
@@ -50,7 +50,7 @@ pub struct MetricRow {
 }
 
 impl Table {
-    /// The table for these runs. Latencies without an echo are none.
+    /// Compares these runs. Without an echo a run has no latencies.
     #[must_use]
     pub fn of(saved: &[LoadedRun]) -> Self {
         let row = |metric, label, unit, value: &dyn Fn(&LoadedRun) -> Option<f64>| {
@@ -107,7 +107,7 @@ fn warnings(saved: &LoadedRun) -> Vec<String> {
     found.unwrap_or_default().iter().map(|text| format!("{}: {text}", saved.name)).collect()
 }
 
-/// The settings of all runs, where any tells.
+/// The settings that any run has.
 pub(super) fn settings(saved: &[LoadedRun]) -> Vec<Setting> {
     let row = |setting, value: fn(&Settings) -> Option<String>| Setting {
         setting,
@@ -139,8 +139,8 @@ pub(super) fn settings(saved: &[LoadedRun]) -> Vec<Setting> {
 }
 
 impl fmt::Display for Table {
-    /// For people: the settings that all have in common in a line, the others as rows; each column with
-    /// its ratios in parentheses; the warnings below.
+    /// As text: common settings as a paragraph, different ones as rows, then the metrics with
+    /// ratios in parentheses, then the warnings.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (common, different): (Vec<_>, Vec<_>) =
             self.settings.iter().partition(|row| row.values.windows(2).all(|two| two[0] == two[1]));
@@ -161,14 +161,14 @@ impl fmt::Display for Table {
 }
 
 impl Setting {
-    /// What all runs have in common; `None` where there is nothing to say.
+    /// The setting as text, if all runs share it.
     pub(super) fn description(&self) -> Option<String> {
         Some(format!("{} {}", self.setting, one_line(self.values.first()?.as_ref()?)))
     }
 }
 
 impl MetricRow {
-    /// The row for people; `None` where no run has the figure.
+    /// The row as text; `None` if no run has the metric.
     fn line(&self) -> Option<Line> {
         self.values.iter().any(Option::is_some).then_some(())?;
         let mut line = Line::of(
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_does_not_have_has_no_value_and_no_ratio() {
+    fn a_missing_metric_has_no_value_and_no_ratio() {
         let log = LoadedRun { run: None, ..saved("log", run(1, 1_000..=1_000)) };
         let table = Table::of(&[saved("none", run(1, [])), log]);
         let row = |name| table.metrics.iter().find(|row| row.metric == name).unwrap();

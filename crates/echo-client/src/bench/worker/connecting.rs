@@ -1,4 +1,4 @@
-//! The connections of a worker: making them, giving them up, and making them again.
+//! Opening, closing and reopening the connections of a worker.
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
@@ -13,21 +13,21 @@ use crate::bench::connection::LinkState;
 use crate::bench::stats::sum;
 use crate::system::retransmits;
 
-/// Connections in the making at once: more would overrun the queue of many a server, and a connection
-/// that does not fit into it is tried again by TCP after a second.
+/// Pending connects per worker. More would overflow the accept queue of many servers, and TCP
+/// retries a dropped SYN only after a second.
 const MAX_CONNECTING: usize = 64;
-/// How long to wait before a lost connection is made again.
+/// Delay before a failed connection is opened again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 impl Worker<'_> {
-    /// Lets a seat's connection be made.
+    /// Queues a connection to be opened.
     pub(super) fn queue_connect(&mut self, key: usize) {
         if !std::mem::replace(&mut self.connections[key].is_queued, true) {
             self.connect_queue.push_back(key);
         }
     }
 
-    /// Begins to make connections, as many as may be in the making.
+    /// Starts queued connects, up to the limit.
     pub(super) fn start_connects(&mut self) {
         while self.connecting < MAX_CONNECTING
             && let Some(key) = self.connect_queue.pop_front()
@@ -47,7 +47,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Something happened to a connection in the making.
+    /// Handles a readiness event of a pending connect.
     pub(super) fn on_connect_event(&mut self, key: usize) {
         match self.connections[key].connected(self.shared.workload, self.shared.server) {
             Ok(None) => {}
@@ -66,12 +66,12 @@ impl Worker<'_> {
         }
     }
 
-    /// From now on the ring, if there is one, says what happens to a connection.
+    /// Moves an established connection from the poll to the ring, if there is one.
     fn attach_to_ring(&mut self, key: usize) {
         if let (Some(ring), LinkState::Up(stream)) =
             (&mut self.ring, &mut self.connections[key].link)
         {
-            // If it fails, the events are passed over.
+            // If this fails, its events are ignored.
             let _ = self.poll.registry().deregister(&mut stream.socket);
             ring.add(key, &stream.socket);
         }
@@ -87,13 +87,13 @@ impl Worker<'_> {
         self.fail(key, &error);
     }
 
-    /// A connection is of no more use.
+    /// Counts a failed connection and closes it.
     pub(super) fn fail(&mut self, key: usize, error: &Error) {
         let now = self.now();
-        // What came before the fault was right.
+        // What arrived before the failure was correct.
         self.count_echoes(key, now);
         let connection = &mut self.connections[key];
-        // On the way out a server may end a connection first.
+        // At the end of a run the server may close first.
         let at_the_end = self.stage >= Stage::Draining || connection.is_finished();
         if !(at_the_end && matches!(error, Error::Closed { .. })) {
             let at = if self.stage == Stage::Connecting { 0 } else { now / 1000 };
@@ -103,9 +103,10 @@ impl Worker<'_> {
         self.disconnect(key);
     }
 
-    /// A connection has had its messages: the next one takes its place.
+    /// Replaces a connection that has carried its share of messages.
     pub(super) fn replace(&mut self, key: usize) {
-        // By readiness nobody has looked yet whether there are bytes too many; a ring would have told.
+        // The readiness engine has not yet checked for surplus bytes; a ring would have reported
+        // them.
         if self.ring.is_none()
             && let LinkState::Up(stream) = &mut self.connections[key].link
             && let Err(error @ Error::Reply { .. }) = stream.receive(&mut self.buffer)
@@ -124,14 +125,15 @@ impl Worker<'_> {
         if let LinkState::Up(stream) = self.connections[key].disconnect(now) {
             if let Some(ring) = &mut self.ring {
                 ring.remove(key);
-                // What is in flight keeps the connection until it ends. Where it has, this fails.
+                // Operations in flight keep the socket open until they end. Fails if the peer has
+                // closed it.
                 let _ = stream.socket.shutdown(Shutdown::Both);
             }
             self.totals.retransmits = sum(self.totals.retransmits, retransmits(&stream.socket));
         }
     }
 
-    /// Looks at the timeouts, and makes lost connections again.
+    /// Checks timeouts and reopens failed connections.
     pub(super) fn sweep(&mut self) {
         let now = self.now();
         if Duration::from_nanos(now - self.last_sweep) < SWEEP_INTERVAL {
@@ -160,7 +162,7 @@ impl Worker<'_> {
                     let away = Duration::from_nanos(now.saturating_sub(connection.down_since));
                     let is_counted = self.shared.workload.is_counted();
                     if is_counted && connection.failing_since.is_some_and(waited_too_long) {
-                        // A count is waited for, but not for ever.
+                        // A requested number of messages is waited for, but not for ever.
                         connection.stop();
                     } else if away >= RETRY_DELAY {
                         self.queue_connect(key);

@@ -1,4 +1,4 @@
-//! A turn of the event loop: what has happened, and what is done about it.
+//! One iteration of the event loop: waits for events and moves bytes.
 
 use std::cmp::Reverse;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use crate::bench::connection::{LinkState, NextStep};
 use crate::bench::ring::{Completion, Ring};
 
 impl Worker<'_> {
-    /// Waits for events, `limit` at the most, and acts on them.
+    /// Waits for events for at most `limit` and handles them.
     pub(super) fn run_once(&mut self, events: &mut Events, limit: Duration) {
         self.start_connects();
         let is_polling = self.shared.workload.busy_poll && self.stage != Stage::Connecting;
@@ -32,14 +32,14 @@ impl Worker<'_> {
         if let Err(error) = self.poll.poll(events, Some(limit))
             && error.kind() != ErrorKind::Interrupted
         {
-            // It cannot be told what is ready: like a while without news, and then another try.
+            // The poll failed, so readiness is unknown: pause, then try again.
             std::thread::sleep(SWEEP_INTERVAL);
         }
         self.update_stage();
         self.handle_events(events);
     }
 
-    /// Returns how long to poll at the most, so that the next message is in time.
+    /// Arms the timer for the next due message. Returns the timeout for the poll.
     fn arm_timer(&mut self, after: Duration, limit: Duration) -> Duration {
         let due = self.due.peek().map(|Reverse((due, _))| *due);
         if self.timer_armed_for == due {
@@ -52,9 +52,9 @@ impl Worker<'_> {
     }
 
     fn run_once_uring(&mut self, events: &mut Events, limit: Duration) {
-        // This timeout is as fine as the alarm.
+        // The ring's timeout is as precise as the timer.
         let limit = self.until_due().map_or(limit, |after| after.min(limit));
-        // Not before all that came was looked at: nothing of it can be an echo of this.
+        // Only after all completions are handled: none of them can be an echo of this.
         let mut sending = std::mem::take(&mut self.sending);
         sending.drain(..).for_each(|key| self.submit_sends(key));
         self.sending = sending;
@@ -68,13 +68,13 @@ impl Worker<'_> {
         }
     }
 
-    /// How long until the next message is due.
+    /// Time until the next message is due.
     fn until_due(&self) -> Option<Duration> {
         let Reverse((due, _)) = self.due.peek()?;
         Some(Duration::from_nanos(due.saturating_sub(self.now())))
     }
 
-    /// What the poll tells.
+    /// Handles readiness events.
     fn handle_events(&mut self, events: &Events) {
         for event in events {
             let Token(key) = event.token();
@@ -93,11 +93,11 @@ impl Worker<'_> {
         }
     }
 
-    /// What the ring tells.
+    /// Handles a completion of the ring.
     fn complete(&mut self, completion: Completion, events: &mut Events) {
         let (key, result) = match completion {
             Completion::Noticed => {
-                // What it cannot tell now, it tells when it is asked again: the notice is still there.
+                // If the poll fails, its descriptor is still readable and is reported again.
                 if self.poll.poll(events, Some(Duration::ZERO)).is_ok() {
                     self.handle_events(events);
                 }
@@ -132,10 +132,10 @@ impl Worker<'_> {
         }
     }
 
-    /// Reads what has come and sends what there is to send. `ended` says that a `recv` which leaves room
-    /// in the buffer was not the last: there is an end or an error behind it.
+    /// Reads what has arrived and sends what is due. With `ended`, a short read does not mean that
+    /// the socket is empty: an end of stream or an error follows.
     fn on_readable(&mut self, key: usize, ended: bool) {
-        // One look at the clock for an echo: the next message is sent as soon as it is there.
+        // The clock is read once per echo: the next message is sent as soon as it has arrived.
         let mut now = None;
         loop {
             let LinkState::Up(stream) = &mut self.connections[key].link else { return };
@@ -153,7 +153,7 @@ impl Worker<'_> {
         self.pump(key, now.unwrap_or_else(|| self.now()));
     }
 
-    /// Counts the messages that are back.
+    /// Records the messages that came back.
     pub(super) fn count_echoes(&mut self, key: usize, now: u64) {
         let connection = &mut self.connections[key];
         let is_sample = matches!(self.stage, Stage::Measuring | Stage::Draining);
@@ -166,7 +166,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Sends what a seat may send now.
+    /// Sends what may be sent now.
     pub(super) fn pump(&mut self, key: usize, now: u64) {
         let next = self.connections[key].start(self.shared.workload, now);
         if self.ring.is_some() {
@@ -187,7 +187,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Gives what was started to the ring, as far as there is room.
+    /// Submits started messages to the ring, as far as there is room.
     fn submit_sends(&mut self, key: usize) {
         let Some((stream, end)) = self.connections[key].outgoing(self.wire_size) else { return };
         let Some(ring) = &mut self.ring else { return };

@@ -1,4 +1,4 @@
-//! `echo-client bench`: makes a load and reports what came of it.
+//! `echo-client bench`: generates a load and reports what was measured.
 
 mod progress_line;
 mod text;
@@ -23,23 +23,23 @@ use crate::descriptors::raise_limit;
 use crate::print::{print_error, print_gate};
 use crate::signals::{INTERRUPTED, on_each_signal};
 
-/// The exit code of a run that failed one of its gates.
+/// Exit code if a gate failed.
 const GATE_FAILED: u8 = 3;
 
-/// Runs the load. The first Ctrl-C ends it early and still reports; the second one ends the program.
+/// Runs the load. The first Ctrl-C ends it early and still reports; the second one exits at once.
 pub(crate) fn run(
     config: &Config,
     workload: &Workload,
     options: &BenchOptions,
 ) -> anyhow::Result<ExitCode> {
     raise_limit(workload.connections, workload.threads)?;
-    // Files first: nobody should wait for a run whose results have no place to go.
+    // Open the files first: a run whose results cannot be saved would be wasted.
     let mut report = Report::open(options)?;
     let mut log = options.hdr_log.as_deref().map(HdrLog::create).transpose()?;
     let stop = Stop::default();
     stop_on_signal(stop.clone()).context("cannot wait for signals")?;
     let progress = ProgressLine::new(workload);
-    // The run goes on when a file is full: its end is still worth reporting.
+    // A full disk does not end the run: its final report is still worth having.
     let mut write_error = None;
     let run = bench::run(config, workload, &stop, |event| {
         let result = match event {
@@ -67,7 +67,7 @@ pub(crate) fn run(
     }
     let code = exit_code(&run);
     match write_error.or(written.err()) {
-        // That the reader of stdout has left does not change what came of the run.
+        // A closed stdout does not change the result of the run.
         Some(error) if !is_broken_pipe(&error) => {
             print_error(&error, None);
             Ok(code.max(1).into())
@@ -76,7 +76,7 @@ pub(crate) fn run(
     }
 }
 
-/// The exit code: a failed gate says more than that something was lost.
+/// The exit code. A failed gate takes precedence over losses.
 fn exit_code(run: &Run) -> u8 {
     let result = &run.result;
     if run.gates.iter().any(|gate| gate.failed) {
@@ -101,18 +101,18 @@ fn stop_on_signal(stop: Stop) -> io::Result<()> {
     })
 }
 
-/// Where the report goes, and in what form.
+/// Where the report goes, and its format.
 struct Report {
     format: Format,
     output: Box<dyn Write>,
-    /// What the output is called in an error.
+    /// Name of the output in errors.
     name: String,
     is_stdout: bool,
-    /// Whether a report for people has a line for each interval.
+    /// Whether the text report has a line per interval.
     has_intervals: bool,
 }
 
-/// A line of `jsonl`, as iperf3 has them.
+/// One line of `jsonl`, in the layout of iperf3.
 #[derive(Serialize)]
 struct Line<'a, T> {
     event: &'static str,
@@ -132,7 +132,7 @@ impl Report {
         Ok(Self { format, output, name, is_stdout: options.output.is_none(), has_intervals })
     }
 
-    /// A person who reads the report sees the gates in it.
+    /// Whether the gates are shown in the report on the terminal.
     fn shows_gates(&self) -> bool {
         self.format == Format::Text && self.is_stdout
     }
@@ -143,7 +143,7 @@ impl Report {
         }
         let mut data = serde_json::to_value(run)?;
         if let Some(fields) = data.as_object_mut() {
-            // There are none yet.
+            // Not known yet.
             fields.retain(|name, _| !matches!(name.as_str(), "result" | "intervals" | "gates"));
         }
         self.line("start", &data)
@@ -164,12 +164,13 @@ impl Report {
         self.write(&line)
     }
 
-    /// Writes the figures; to stdout where their file has no room for them, so that the run was not in vain.
+    /// Writes the final report. If its file cannot be written, the report goes to stdout, so that
+    /// the run was not in vain.
     fn end(&mut self, run: &Run) -> anyhow::Result<()> {
         let written = self.metrics(run);
         if written.is_err() && !self.is_stdout {
             (self.output, self.is_stdout) = (Box::new(io::stdout()), true);
-            // What is told is the file's error.
+            // The error to report is that of the file.
             let _ = self.metrics(run);
         }
         written
@@ -187,16 +188,16 @@ impl Report {
         let result = writeln!(self.output, "{text}").and_then(|()| self.output.flush());
         match result {
             Ok(()) => Ok(()),
-            // Main knows what to do when the reader of stdout has left.
+            // `main` handles a closed stdout.
             Err(error) if self.is_stdout => Err(Error::Output(error).into()),
             Err(error) => Err(error).with_context(|| format!("cannot write {}", self.name)),
         }
     }
 }
 
-/// The log for HdrHistogram's tools.
+/// An HdrHistogram interval log.
 struct HdrLog {
-    /// Until it is begun.
+    /// Until the log is started.
     file: Option<LazyTruncate>,
     log: Option<LogWriter<BufWriter<LazyTruncate>>>,
     name: String,
@@ -208,7 +209,7 @@ impl HdrLog {
         Ok(Self { file, log: None, name: path.display().to_string() })
     }
 
-    /// Messages are sent from now on. The times of the log count from the end of the warm-up.
+    /// Starts the log. Its times count from the end of the warm-up.
     fn begin(&mut self, config: &Config, workload: &Workload) -> anyhow::Result<()> {
         let Some(file) = self.file.take() else { return Ok(()) };
         let comment =
@@ -228,8 +229,8 @@ impl HdrLog {
     }
 }
 
-/// A file that keeps what it has until something is written: a run that does not begin leaves the results
-/// of the one before.
+/// A file that is truncated on the first write: a run that fails to start leaves the results of the
+/// previous one.
 struct LazyTruncate {
     file: File,
     is_old: bool,

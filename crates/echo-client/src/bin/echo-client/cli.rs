@@ -1,4 +1,4 @@
-//! What the user typed, and the one place where it turns into what the library uses.
+//! What the user typed, and the one place where it becomes the library's types.
 
 mod bench;
 mod ping;
@@ -19,8 +19,8 @@ pub(crate) use self::report::{ReportFormat, ReportOptions};
 
 /// TCP echo client: sends messages, reads them back and checks every byte.
 ///
-/// Prints `Received b'…'`, in Python's notation for bytes, for each message that came back as it was
-/// sent.
+/// Prints `Received b'…'`, in Python's notation for bytes, for each message that came back
+/// unchanged.
 #[derive(Debug, Parser)]
 #[command(version, after_long_help = EXAMPLES, max_term_width = 100)]
 #[command(
@@ -30,11 +30,11 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) mode: Option<Mode>,
 
-    /// What to send, one after the other on one connection; - for what comes in on stdin
+    /// Messages to send, in order, on one connection; - sends stdin
     ///
     /// [default: Hello, world]
     ///
-    /// Put -- before a message that starts with a dash or is called like a command.
+    /// Put -- before a message that starts with a dash or has the name of a command.
     #[arg(value_name = "MESSAGE")]
     messages: Vec<OsString>,
 
@@ -44,40 +44,40 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mode {
-    /// Send stdin and write its echo to stdout, both at once and in bounded memory
+    /// Send stdin to the server and write its echo to stdout
     ///
-    /// Every byte is compared with what was sent. At the end of stdin the client says so to the server
-    /// (half-close) and goes on until the server has ended the connection too. On a terminal it is
-    /// a conversation: type a line, see its echo.
+    /// Sends and receives at the same time, in bounded memory, and compares every byte with what
+    /// was sent. At the end of stdin the client half-closes the connection and reads until the
+    /// server closes it. On a terminal it is a conversation: type a line, see its echo.
     #[command(after_long_help = PIPE_EXAMPLES)]
     Pipe(PipeOptions),
 
-    /// Measure round trips, one after the other, as ping(8) does
+    /// Measure round trips one at a time, as ping(8) does
     ///
-    /// Every byte of every echo is checked. A lost connection is reported and made again, so that a
-    /// failover can be watched: the summary tells how long it was away.
+    /// Checks every byte of every echo. A lost connection is reported and opened again, so that a
+    /// failover can be watched: the summary tells how long each outage lasted.
     #[command(after_long_help = ping::EXAMPLES)]
     Ping(PingOptions),
 
-    /// Make a load on many connections and measure rate and latency
+    /// Generate load on many connections; measure rate and latency
     ///
-    /// Every byte of every echo is checked. Without --rate it is a closed loop: each echo sends the next
-    /// message, and the rate is what comes of that. With --rate a message has its time, and latency
-    /// counts from there, however late it could be sent: so a server that stalls cannot hide
-    /// it.
+    /// Checks every byte of every echo. Without --rate the load is a closed loop: each echo
+    /// triggers the next message, and the rate follows from that. With --rate each message has a
+    /// due time and latency counts from there, however late it was sent, so that a server that
+    /// stalls cannot hide it.
     #[command(after_long_help = bench::EXAMPLES)]
     Bench(Box<BenchOptions>),
 
-    /// Put saved runs side by side, add them up, or draw them
+    /// Compare, merge and plot saved runs
     ///
-    /// It reads what bench has saved. It connects to nothing, so the options of the connection change nothing.
+    /// Reads what bench has saved. Makes no connection.
     #[command(after_long_help = report::EXAMPLES)]
     Report(ReportOptions),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PipeOptions {
-    /// Send control characters in the echo to the terminal instead of showing them escaped
+    /// Do not escape control characters in the echo on a terminal
     #[arg(long, env = "ECHO_RAW_OUTPUT", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) raw_output: bool,
 }
@@ -85,9 +85,9 @@ pub(crate) struct PipeOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 struct Common {
-    /// Address or name of the server; '' for this machine
+    /// Address or name of the server; '' is this machine
     ///
-    /// If a name resolves to several addresses, they are tried in turn.
+    /// If a name has several addresses, they are tried in turn.
     #[arg(long, global = true, env = "ECHO_HOST", default_value = "127.0.0.1")]
     host: String,
 
@@ -107,7 +107,7 @@ struct Common {
     #[arg(value_parser = nonzero_duration)]
     connect_timeout: Duration,
 
-    /// How long to wait for the next byte of the echo
+    /// How long to wait for the next byte of an echo
     #[arg(
         long,
         global = true,
@@ -118,16 +118,16 @@ struct Common {
     #[arg(value_parser = nonzero_duration)]
     timeout: Duration,
 
-    /// How messages are told apart [default: raw; line for a pipe on a terminal]
+    /// How messages are delimited [default: raw; line for a pipe on a terminal]
     ///
-    /// raw sends any bytes as they are. With line each message ends with a line break, with length it
-    /// follows a 4-byte big-endian count of its bytes; the server should be told the same.
+    /// raw sends the bytes as they are. With line each message ends with a line break; with length
+    /// a 4-byte big-endian count precedes it. The server needs the same setting.
     #[arg(long, global = true, env = "ECHO_FRAMING", value_name = "FRAMING")]
     #[arg(value_parser = PossibleValuesParser::new(Framing::NAMES).try_map(|name| name.parse::<Framing>()))]
     framing: Option<Framing>,
 }
 
-/// The largest message that is made up, in bytes.
+/// Largest generated message, in bytes.
 const MAX_MESSAGE_SIZE: u32 = 1 << 30;
 
 const EXAMPLES: &str = "\
@@ -158,7 +158,7 @@ pub(crate) enum Message {
     Stdin,
     Bytes {
         payload: Vec<u8>,
-        /// The payload and what the framing adds.
+        /// The payload with its framing.
         wire: Vec<u8>,
     },
 }
@@ -176,12 +176,12 @@ impl Cli {
         }
     }
 
-    /// The framing, if the user asked for one.
+    /// The framing, if one was given.
     pub(crate) fn framing(&self) -> Option<Framing> {
         self.common.framing
     }
 
-    /// The messages to send. Ends the program if one cannot be said in the framing.
+    /// The messages to send. Exits with a usage error if one cannot be framed.
     pub(crate) fn messages(&self) -> Vec<Message> {
         if self.messages.is_empty() {
             return vec![self.message("Hello, world".into())];
@@ -200,7 +200,7 @@ impl Cli {
             }
             return Message::Stdin;
         }
-        // On Unix an argument is any bytes, and exactly these are sent.
+        // On Unix an argument may be any bytes; exactly these are sent.
         let payload = argument.into_encoded_bytes();
         let mut wire = Vec::new();
         if let Err(error) = encode(framing, &payload, &mut wire) {
@@ -213,7 +213,7 @@ impl Cli {
     }
 }
 
-/// Bytes of a message: `k` is 1024, as in the sizes of buffers and messages elsewhere.
+/// Bytes per message. `k` is 1024, as is usual for buffers and messages.
 fn message_size(text: &str) -> Result<u32, String> {
     let sizes = parse_size::Config::new().with_binary();
     let size = sizes.parse_size(text);
@@ -224,8 +224,8 @@ fn message_size(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A duration, or a bare number of seconds. Longer ones than a year are mistakes, and some would be beyond the
-/// clock's end.
+/// A duration; a bare number is seconds. More than a year is taken for a mistake, and some values
+/// would overflow the clock.
 fn seconds(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     let duration = match text.parse::<f64>() {
@@ -247,13 +247,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_option_has_a_variable_that_is_called_after_it() {
+    fn every_option_has_an_environment_variable_of_its_name() {
         let client = Cli::command();
         for command in std::iter::once(&client).chain(client.get_subcommands()) {
             for option in command.get_arguments() {
                 let Some(name) = option.get_long() else { continue };
                 let variable = match (command.get_name(), name) {
-                    // The names alone are those of the server, or of another subcommand, and mean another thing.
+                    // The plain names belong to the server or to another subcommand, with another
+                    // meaning.
                     ("bench", "engine") => "ECHO_BENCH_ENGINE".to_owned(),
                     ("bench", "busy-poll") => "ECHO_BENCH_BUSY_POLL".to_owned(),
                     ("report", "format") => "ECHO_REPORT_FORMAT".to_owned(),

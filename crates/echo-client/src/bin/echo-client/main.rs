@@ -1,4 +1,4 @@
-//! The echo-client program: parse, connect, do what the mode says.
+//! The echo-client program: parse, connect, run the mode.
 
 mod bench;
 mod cli;
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(code) => code,
         Err(error) => match error.downcast_ref() {
-            // Whoever was to read the output has left, and that is all right.
+            // A closed stdout is not an error: the reader has seen enough.
             Some(Error::Output(source)) if source.kind() == ErrorKind::BrokenPipe => {
                 ExitCode::SUCCESS
             }
@@ -50,7 +50,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The seed's client, once for each message.
+/// The tutorial's client, once per message.
 fn send_messages(config: &Config, messages: &[Message]) -> anyhow::Result<ExitCode> {
     let mut connection = Connection::open(config)?;
     for message in messages {
@@ -61,7 +61,7 @@ fn send_messages(config: &Config, messages: &[Message]) -> anyhow::Result<ExitCo
             }
             Message::Bytes { payload, wire } => {
                 connection.echo(io::Cursor::new(wire.clone()), io::sink())?;
-                // Every byte of the wire came back as it was, so the payload did.
+                // Every byte on the wire came back unchanged, so the payload did.
                 io::Write::write_all(&mut excerpt, payload)?;
             }
         }

@@ -1,4 +1,4 @@
-//! `echo-client ping`: a line for each round trip, and a summary.
+//! `echo-client ping`: one line per round trip, and a summary.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
@@ -18,29 +18,29 @@ use crate::cli::PingOptions;
 use crate::print::print_line;
 use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
 
-/// Replies from which on percentiles are shown.
+/// Percentiles are shown from this many replies on.
 const MIN_FOR_PERCENTILES: u64 = 100;
 /// Events that may wait to be printed.
 const EVENT_QUEUE_LEN: usize = 1024;
 
-/// What the terminal hears of.
+/// What the printing thread waits for.
 enum UiEvent {
     Event(Event),
-    /// SIGQUIT.
+    /// SIGQUIT: print a status line.
     Status,
-    /// Ctrl-C or SIGTERM. There is a flag for it too, because it must not wait for a place here.
+    /// SIGINT or SIGTERM. Also a flag, because it must not wait for room in the queue.
     Interrupted,
     End(Result<(), Error>),
 }
 
-/// Pings until the count or the deadline is reached or Ctrl-C is pressed. Succeeds if every message came
-/// back right.
+/// Pings until the count or the deadline is reached or Ctrl-C is pressed. Succeeds if every message
+/// came back unchanged.
 pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(&ping, options);
     let (current, interrupted) = (Arc::new(CurrentProbe::default()), Arc::default());
     let events = start(config, ping, Arc::clone(&current), Arc::clone(&interrupted))?;
     let deadline = options.deadline().map(|deadline| Instant::now() + deadline);
-    // Both are looked at before each event, of which there may be more than can be printed.
+    // Checked before each event: there may be more events than can be printed.
     while !interrupted.load(Ordering::Relaxed)
         && deadline.is_none_or(|deadline| Instant::now() < deadline)
     {
@@ -57,7 +57,7 @@ pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::
                 }
             }
             Ok(UiEvent::Status) => report.status(),
-            // Without a connection to begin with there is nothing to sum up.
+            // Without a first connection there is nothing to summarise.
             Ok(UiEvent::End(Err(error))) => return Err(error.into()),
             Ok(UiEvent::Interrupted | UiEvent::End(Ok(()))) | Err(_) => break,
         }
@@ -69,14 +69,14 @@ pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::
     }
 }
 
-/// Pings on a thread of its own, so that a signal need not wait for a connection or an echo.
+/// Pings on a separate thread, so that a signal need not wait for a connection or an echo.
 fn start(
     config: Config,
     ping: Ping,
     current: Arc<CurrentProbe>,
     interrupted: Arc<AtomicBool>,
 ) -> anyhow::Result<Receiver<UiEvent>> {
-    // Where lines cannot be printed as fast as echoes come, the next message waits, as with ping(8).
+    // If lines cannot be printed as fast as echoes arrive, the next message waits, as in ping(8).
     let (sender, events) = mpsc::sync_channel(EVENT_QUEUE_LEN);
     let signals = sender.clone();
     let on_signal = move |signal| {
@@ -87,7 +87,7 @@ fn start(
         } else {
             UiEvent::Interrupted
         };
-        // Where there is no place for it, whoever takes the events away is awake.
+        // If the queue is full, the receiver is awake and will see the flag.
         let _ = signals.try_send(event);
     };
     on_each_signal(on_signal).context("cannot wait for signals")?;
@@ -102,15 +102,15 @@ fn start(
                 Err(_) => ControlFlow::Break(()),
             }
         });
-        // If nobody listens any more, the program is at its end.
+        // Fails only if the program is about to exit.
         let _ = sender.send(UiEvent::End(result));
     };
     thread::Builder::new().name("ping".to_owned()).spawn(pinging).map_err(Error::Setup)?;
     Ok(events)
 }
 
-/// The latest message and when it was sent. It is not told through the channel, which would wake the
-/// terminal's thread just when the echo is to be timed.
+/// The latest message and when it was sent. Not reported through the channel: that would wake the
+/// printing thread just as the echo is being timed.
 #[derive(Default)]
 struct CurrentProbe(Mutex<Option<(u64, Instant)>>);
 
@@ -124,11 +124,11 @@ impl CurrentProbe {
     }
 }
 
-/// What was seen, and how to tell it.
+/// What has happened, and how to print it.
 struct Report {
     summary: Summary,
     started: Instant,
-    /// The wall clock at `started`.
+    /// Wall-clock time at `started`.
     started_at: SystemTime,
     peer: Option<SocketAddr>,
     size: u32,
@@ -152,7 +152,7 @@ impl Report {
     fn print(&mut self, event: &Event) -> io::Result<()> {
         self.summary.record(event);
         match event {
-            // One that is made again is told of when it echoes.
+            // A reopened connection is reported once it echoes.
             Event::Connected { peer, .. } if self.peer.replace(*peer).is_some() => Ok(()),
             Event::Connected { peer, took } => {
                 let (size, took) = (self.size, ms(*took));
@@ -184,7 +184,7 @@ impl Report {
         print_line(&format!("[{}.{:06}] {line}", now.as_secs(), now.subsec_micros()))
     }
 
-    /// At the end, counts a message as lost that is under way for longer than any echo took.
+    /// At the end, counts the message in flight as lost if it has taken longer than any echo did.
     fn count_pending(&mut self, latest: Option<(u64, Instant)>) {
         let Some((seq, sent_at)) = latest else { return };
         let longest = Duration::from_nanos(self.summary.times.max_ns);
@@ -200,7 +200,7 @@ impl Report {
         if *received > 0 {
             line += &format!(", min/avg/max = {} ms", min_avg_max(times));
         }
-        // Where stderr is closed, nobody wants to know.
+        // If stderr is closed, there is nowhere to report to.
         let _ = writeln!(io::stderr(), "{line}");
     }
 
@@ -250,14 +250,13 @@ impl Report {
         Ok(())
     }
 
-    /// What the exit code says.
+    /// The exit code of the run.
     fn exit_code(&self) -> ExitCode {
         let all_came = self.summary.received > 0 && self.summary.lost() == 0;
         ExitCode::from(u8::from(!all_came))
     }
 
-    /// The end of a run of which nobody can be told. That the reader of stdout has left is no failure of
-    /// the echo.
+    /// Ends a run whose output cannot be written. A closed stdout is not a failure of the echo.
     fn output_error(&self, error: io::Error) -> anyhow::Result<ExitCode> {
         match error.kind() {
             ErrorKind::BrokenPipe => Ok(self.exit_code()),
@@ -275,7 +274,7 @@ impl Report {
     fn loss(&self) -> String {
         let Summary { transmitted, .. } = self.summary;
         let percent = 100.0 * self.summary.lost() as f64 / transmitted.max(1) as f64;
-        // As many digits as it takes not to call a small loss none.
+        // Enough digits that a small loss is not shown as 0 %.
         if percent.fract() == 0.0 { format!("{percent}%") } else { format!("{percent:.3}%") }
     }
 }
@@ -289,7 +288,7 @@ fn ms(time: Duration) -> String {
     ms_of_ns(time.as_nanos() as f64)
 }
 
-/// Three digits after the point, as ping(8) does it.
+/// Three decimals, as in ping(8).
 fn ms_of_ns(ns: f64) -> String {
     format!("{:.3}", ns / 1e6)
 }

@@ -10,7 +10,7 @@ use crate::print::print_note;
 use crate::progress::{Progress, ProgressWriter};
 use crate::terminal::{EscapeWriter, unbuffered_stdout};
 
-/// Runs the pipe. Unless told otherwise, a terminal converses line by line.
+/// Runs the pipe. On a terminal the default framing is lines.
 pub(crate) fn run(
     config: &Config,
     options: &PipeOptions,

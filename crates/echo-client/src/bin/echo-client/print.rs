@@ -1,4 +1,4 @@
-//! What people see: the reply, and errors with a way out.
+//! What the user sees: replies, errors and hints.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use echo_client::run::GateResult;
 use echo_proto::{one_line, repr};
 
-/// The longest reply that is shown whole, in bytes.
+/// Longest reply shown in full, in bytes.
 const MAX_SHOWN: usize = 4096;
-/// How much is shown of a longer one.
+/// Bytes shown of a longer one.
 const EXCERPT_LEN: usize = 64;
 
-/// Takes a reply of any length and keeps as much of it as is going to be shown.
+/// Accepts a reply of any length and keeps what will be shown of it.
 #[derive(Default)]
 pub(crate) struct Excerpt {
     beginning: Vec<u8>,
@@ -46,13 +46,13 @@ pub(crate) fn print_line(line: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Tells a person on a terminal something that is not a result.
+/// Prints a note that is not part of the output.
 pub(crate) fn print_note(note: &str) {
     let _ = writeln!(io::stderr(), "echo-client: {note}");
 }
 
-/// Errors go to stderr. Where that is closed there is nobody left to tell. They may hold the name of a file
-/// or a text out of one, which must not reach the terminal as it is.
+/// Prints an error to stderr; if that is closed, there is nowhere to report it. The text may
+/// contain file names and file contents, which must not reach the terminal unescaped.
 pub(crate) fn print_error(error: &anyhow::Error, hint: Option<String>) {
     let mut stderr = io::stderr().lock();
     let error = format!("{error:#}");
@@ -62,7 +62,7 @@ pub(crate) fn print_error(error: &anyhow::Error, hint: Option<String>) {
     }
 }
 
-/// What became of a gate, by how much.
+/// The result of a gate, and by how much.
 pub(crate) fn gate_line(result: &GateResult) -> String {
     let GateResult { gate, value, limit, failed, is_time } = result;
     let result = if *failed { "failed" } else { "passed" };
@@ -93,7 +93,7 @@ pub(crate) fn time(us: f64) -> String {
     format!("{value:.decimals$}{unit}")
 }
 
-/// A failed gate, for whoever does not see the report.
+/// A failed gate, if the report does not show it on the terminal.
 pub(crate) fn print_gate(result: &GateResult) {
     let _ = writeln!(io::stderr(), "echo-client: gate {}", gate_line(result));
 }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_of_4_kib_is_shown_whole_and_a_longer_one_with_its_length() {
+    fn replies_up_to_4_kib_are_shown_in_full() {
         assert_eq!(shown(b"Hello, world"), "b'Hello, world'");
         assert_eq!(shown(&[b'x'; 4096]), format!("b'{}'", "x".repeat(4096)));
         assert_eq!(shown(&[b'x'; 4097]), format!("b'{}'... (4097 bytes)", "x".repeat(64)));

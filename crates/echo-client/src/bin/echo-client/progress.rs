@@ -1,4 +1,4 @@
-//! A sign of life on stderr, for a person who watches a long run.
+//! A progress bar on stderr for long pipes.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How long a run goes on before its progress is shown.
+/// How long a pipe runs before its progress is shown.
 const SHOW_AFTER: Duration = Duration::from_secs(1);
 
-/// A line that says how far a run is, once it is a long one.
+/// A progress bar that appears after a while.
 #[derive(Clone)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -21,7 +21,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of what comes in on stdin; with its length where that is known.
+    /// Progress of stdin, with its length if known.
     pub(crate) fn of_stdin() -> Self {
         let (length, template) = match length_of_stdin() {
             Some(length) => (
@@ -42,13 +42,13 @@ impl Progress {
         }
     }
 
-    /// Leaves the last line as it is, if there was one.
+    /// Leaves the last state of the bar on the terminal.
     pub(crate) fn finish(&self) {
         self.bar.abandon();
     }
 }
 
-/// The length of what is left of stdin, if it is a file.
+/// Bytes left in stdin, if it is a file.
 fn length_of_stdin() -> Option<u64> {
     #[cfg(unix)]
     let stdin = io::stdin().as_fd().try_clone_to_owned().ok()?;
@@ -59,7 +59,7 @@ fn length_of_stdin() -> Option<u64> {
     Some(metadata.len().saturating_sub(file.stream_position().ok()?))
 }
 
-/// An output whose bytes count as progress.
+/// A writer that advances the progress bar.
 pub(crate) struct ProgressWriter<W> {
     output: W,
     progress: Progress,

@@ -1,4 +1,4 @@
-//! `echo-client report`: saved runs side by side, added up, or as a picture.
+//! `echo-client report`: compares, merges and plots saved runs.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -12,10 +12,10 @@ use echo_client::report::{Curves, LoadedRun, Table, load, merge, plot, plot_curv
 use crate::cli::{ReportFormat, ReportOptions};
 use crate::print::print_line;
 
-/// A longer file is no saved run: an hour in intervals of a second has some 10 MB.
+/// Larger files are not saved runs: an hour in intervals of one second takes about 10 MB.
 const MAX_FILE_SIZE: u64 = 256 << 20;
 
-/// Reads all files before it says anything, so that a bad one does not leave half a report.
+/// Reads all files before printing, so that a bad file does not leave half a report.
 pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     let mut saved = Vec::new();
     for file in &options.files {
@@ -41,12 +41,12 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
         None => (table(options, &saved)?, options.svg.as_ref().map(|_| plot(&saved))),
     };
     if let (Some(path), Some(picture)) = (&options.svg, picture) {
-        // The picture can be drawn again at any time, so half of it on a full disk does no harm as
-        // long as it is told of.
+        // The plot can be made again, so a partial file on a full disk does no harm if it is
+        // reported.
         fs::write(path, picture?).with_context(|| format!("cannot write {}", path.display()))?;
     }
     match print_line(report.trim_end()) {
-        // Whoever was to read it has seen enough.
+        // The reader has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         result => result.context("cannot write the report")?,
     }
@@ -88,9 +88,8 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// What the runs are called in the report: by their label; those without one by the last part of their
-/// file's path without its ending, and by the whole path where that is not enough. A number tells apart
-/// what would still be called the same.
+/// Names of the runs in the report: the label; without one, the file name without its extension, or
+/// the whole path if that is ambiguous. A number distinguishes what would still be equal.
 fn names(files: &[impl AsRef<Path>], labels: &[Option<String>]) -> Vec<String> {
     let stems: Vec<String> = files.iter().map(|file| stem(file.as_ref())).collect();
     let mut taken = HashSet::new();
@@ -131,13 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn a_label_names_a_run_and_a_number_its_repetitions() {
+    fn a_run_is_named_by_its_label_and_repetitions_are_numbered() {
         let labels = [Some("ring"), None, Some("ring")].map(|label| label.map(str::to_owned));
         assert_eq!(names(&["1.json", "2.json", "3.json"], &labels), ["ring", "2", "ring (2)"]);
     }
 
     #[test]
-    fn a_name_cannot_speak_to_the_terminal() {
+    fn control_characters_in_names_are_replaced() {
         assert_eq!(names(&["\u{1b}[2Ja.json"], &[None]), ["\u{fffd}[2Ja"]);
     }
 }

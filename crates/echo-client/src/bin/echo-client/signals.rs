@@ -1,4 +1,4 @@
-//! Signals, for whoever waits for something else.
+//! Signal handling on a separate thread.
 
 use std::io;
 
@@ -6,11 +6,10 @@ use std::io;
 pub(crate) use signal_hook::consts::SIGQUIT;
 pub(crate) use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// The exit code of a program that was interrupted twice, by the custom of shells: 128 and the number of
-/// SIGINT.
+/// Exit code after a second interrupt: 128 plus the number of SIGINT, as shells have it.
 pub(crate) const INTERRUPTED: i32 = 130;
 
-/// Calls `act` for each SIGINT, SIGTERM and SIGQUIT from now on, on a thread of its own.
+/// Calls `act` for each SIGINT, SIGTERM and SIGQUIT, on a thread of its own.
 #[cfg(unix)]
 pub(crate) fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
@@ -23,7 +22,7 @@ pub(crate) fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::R
 #[cfg(not(unix))]
 pub(crate) const SIGQUIT: i32 = -1;
 
-/// Where signals cannot be waited for, looks for them ten times a second.
+/// Signals cannot be waited for here: checks a flag ten times a second.
 #[cfg(not(unix))]
 pub(crate) fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     use std::sync::Arc;

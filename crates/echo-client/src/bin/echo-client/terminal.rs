@@ -1,4 +1,4 @@
-//! Stdout for a pipe, and what it must not do to a terminal.
+//! Stdout for a pipe: unbuffered, and escaped on a terminal.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 #[cfg(windows)]
 use std::os::windows::io::AsHandle;
 
-/// Stdout without the line buffer that `std` puts before it, which would cut each piece in two.
+/// Stdout without the line buffer of `std`, which would split each chunk in two.
 pub(crate) fn unbuffered_stdout() -> io::Result<File> {
     #[cfg(unix)]
     let stdout = io::stdout().as_fd().try_clone_to_owned()?;
@@ -16,11 +16,11 @@ pub(crate) fn unbuffered_stdout() -> io::Result<File> {
     Ok(File::from(stdout))
 }
 
-/// Shows control characters instead of sending them to the terminal, which would obey them: an echo
-/// must not be able to move the cursor, or to type. Line breaks and tabs are left.
+/// Escapes control characters, which a terminal would execute: an echo must not move the cursor or
+/// inject input. Line breaks and tabs pass.
 pub(crate) struct EscapeWriter<W: Write> {
     output: W,
-    /// The start of a character whose rest has not come yet: 3 bytes at most.
+    /// The start of a character whose remaining bytes have not arrived: at most 3 bytes.
     pending: Vec<u8>,
 }
 
@@ -59,22 +59,22 @@ impl<W: Write> Write for EscapeWriter<W> {
     }
 }
 
-/// Shows a character that was cut off for good.
+/// Writes a character that was cut off for good.
 impl<W: Write> Drop for EscapeWriter<W> {
     fn drop(&mut self) {
         let mut shown = String::new();
         escape(&self.pending, &mut shown);
-        // Nobody is left to be told that it failed.
+        // An error can no longer be returned from here.
         let _ = self.output.write_all(shown.as_bytes());
     }
 }
 
-/// Whether the bytes are the start of a character, as opposed to bytes of none.
+/// Whether the bytes are the start of a character rather than invalid.
 fn is_unfinished(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
-/// As Python's `repr` does: `\x1b`.
+/// Escapes as Python's `repr`: `\x1b`.
 fn escape(bytes: &[u8], shown: &mut String) {
     let repr = echo_proto::repr(bytes).to_string();
     shown.push_str(&repr["b'".len()..repr.len() - "'".len()]);
@@ -95,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_shown_and_not_obeyed() {
+    fn control_characters_are_escaped() {
         assert_eq!(shown(&[b"\x1b[2Jred\x07\r\n\t"]), "\\x1b[2Jred\\x07\\r\n\t");
         assert_eq!(shown(&["\u{9b}31m\u{7f}".as_bytes()]), r"\xc2\x9b31m\x7f");
         assert_eq!(shown(&[b"\x9b31m\xff"]), r"\x9b31m\xff");
     }
 
     #[test]
-    fn characters_cut_in_two_are_put_together() {
+    fn split_characters_are_joined() {
         let text = "Grüß Gott, 世界 🦀";
         for cut in 0..text.len() {
             let (first, second) = text.as_bytes().split_at(cut);

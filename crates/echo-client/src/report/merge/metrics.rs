@@ -1,11 +1,11 @@
-//! The figures of several runs, added up.
+//! The merged metrics of several runs.
 
 use hdrhistogram::Histogram;
 
 use crate::distribution::Distribution;
 use crate::run::{Causes, Failure, Fairness, Metrics, Run};
 
-/// The sum of what came of the runs. The histograms are those of latency, service and connecting.
+/// Adds up the metrics. The histograms are those of latency, service and connect times.
 pub(super) fn metrics(
     runs: &[&Run],
     histograms: [&Histogram<u64>; 3],
@@ -33,8 +33,8 @@ pub(super) fn metrics(
         incidents: incidents(runs),
         fairness: fairness(runs),
         cpu_us_per_echo: cpu_us.filter(|_| echoes > 0).map(|us| us / echoes as f64),
-        // Where the loads were on one server, each part has seen all of its time: neither the sum nor any of
-        // them is known to be right.
+        // If the loads shared a server, each part has measured all of its CPU time: neither a part
+        // nor the sum is known to be right.
         server_cpu_s: None,
         server_cpu_us_per_echo: None,
         busy: all().filter_map(|result| result.busy).reduce(f64::max),
@@ -43,7 +43,7 @@ pub(super) fn metrics(
     }
 }
 
-/// All incidents by time; the connections of each run are numbered after those of the one before.
+/// All failures by time. Connections are numbered consecutively over the runs.
 fn incidents(runs: &[&Run]) -> Vec<Failure> {
     let mut incidents = Vec::new();
     let mut before = 0;
@@ -61,8 +61,8 @@ fn incidents(runs: &[&Run]) -> Vec<Failure> {
     incidents
 }
 
-/// Jain's index is (Σx)²/(nΣx²). So each run's Σx² follows from its index, its n and its Σx, which is
-/// the number of its echoes; and these sums add.
+/// Jain's index is (Σx)²/(nΣx²). For each run Σx² follows from the index, n and Σx, which is its
+/// number of echoes; the sums can be added.
 fn fairness(runs: &[&Run]) -> Fairness {
     let (mut n, mut echoes, mut squares) = (0.0, 0.0, 0.0);
     for run in runs {
@@ -78,7 +78,7 @@ fn fairness(runs: &[&Run]) -> Fairness {
     Fairness {
         min: all().map(|fairness| fairness.min).min().unwrap_or_default(),
         max: all().map(|fairness| fairness.max).max().unwrap_or_default(),
-        // Without an echo, each connection has as many as the others.
+        // Without an echo the index is undefined.
         jain: (echoes > 0.0).then(|| echoes * echoes / (n * squares)),
     }
 }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::report::fixtures::run;
 
-    /// The index of Jain et al., by its definition.
+    /// Jain's index by its definition.
     fn jain(echoes: &[f64]) -> f64 {
         let sum: f64 = echoes.iter().sum();
         sum * sum / (echoes.len() as f64 * echoes.iter().map(|x| x * x).sum::<f64>())
@@ -100,7 +100,7 @@ mod tests {
         let runs = parts.map(|echoes| {
             let mut run = run(echoes.len(), []);
             run.result.echoes = echoes.iter().sum::<f64>() as u64;
-            // Without an echo the index is 0/0, and whatever was saved must not matter.
+            // Without an echo the index is 0/0, and the saved value must not matter.
             run.result.fairness = Fairness {
                 min: echoes.iter().copied().fold(f64::MAX, f64::min) as u64,
                 max: echoes.iter().copied().fold(0.0, f64::max) as u64,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn incidents_are_told_by_time_and_with_the_connection_among_all() {
+    fn failures_are_sorted_by_time_and_renumbered() {
         let failure = |connection, at_us| Failure {
             connection,
             at_us,
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_adds_up() {
+    fn counters_are_added() {
         let counted = |times: u64| {
             let mut run = run(1, []);
             let result = &mut run.result;
@@ -151,14 +151,14 @@ mod tests {
         let (first, second, both) = (counted(1), counted(10), counted(11));
         let empty = crate::distribution::histogram();
         let mut found = metrics(&[&first, &second], [&empty; 3], Vec::new());
-        // These have tests of their own.
+        // Tested separately.
         (found.fairness, found.cpu_us_per_echo) =
             (both.result.fairness, both.result.cpu_us_per_echo);
         assert_eq!(found, both.result);
     }
 
     #[test]
-    fn processor_time_is_weighed_by_echoes() {
+    fn cpu_time_is_weighted_by_echoes() {
         let (mut first, mut second) = (run(1, 1..=30), run(1, 1..=10));
         first.result.cpu_us_per_echo = Some(2.0);
         second.result.cpu_us_per_echo = Some(6.0);

@@ -1,23 +1,23 @@
-//! What an axis goes from and to, where it has ticks, and what they are called.
+//! The range, ticks and labels of an axis.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-/// A range of values more than so many fold is shown by its logarithm.
+/// Values that span more than this factor get a logarithmic axis.
 const LOGARITHMIC: f64 = 20.0;
-/// A logarithmic axis has ticks at 1, 2 and 5 up to so many powers of ten, and else at 1 alone.
+/// Up to this many decades a logarithmic axis has ticks at 1, 2 and 5, beyond that only at 1.
 const FINE_DECADES: f64 = 3.0;
-/// About how many ticks a linear axis has.
+/// Approximate number of ticks on a linear axis.
 const TICKS: f64 = 8.0;
-/// The logarithm of 2 to the base 10.
 const LOG_2: f64 = std::f64::consts::LOG10_2;
 
-/// An axis. Plotters' own choose their ticks without asking. A place on it is the value, or the value's logarithm to the base 10.
+/// An axis. The built-in ones of plotters choose their own ticks. A position is the value, or its
+/// decimal logarithm.
 #[derive(Clone)]
 pub(super) struct Axis {
     pub(super) title: String,
-    /// Places.
+    /// Positions of the ticks.
     pub(super) ticks: Vec<f64>,
     from: f64,
     to: f64,
@@ -26,15 +26,15 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// Microseconds of a latency.
+    /// Latency in microseconds.
     pub(super) fn latency(values: impl Iterator<Item = f64> + Clone) -> Self {
         Self::times("latency", values)
     }
 
-    /// Microseconds.
+    /// Time in microseconds.
     pub(super) fn times(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
         let most = values.clone().fold(0.0, f64::max);
-        // Zero has no logarithm. It stands in histograms for what is below their resolution.
+        // Zero has no logarithm. Histograms use it for values below their resolution.
         let least = values.filter(|&value| value > 0.0).fold(most, f64::min);
         if most > LOGARITHMIC * least {
             return Self::logarithmic(title, least, most, duration);
@@ -42,36 +42,36 @@ impl Axis {
         Self::linear(title, rounded_up(most), duration)
     }
 
-    /// Numbers of any kind.
+    /// Any numbers.
     pub(super) fn numbers(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
         let most = values.clone().fold(0.0, f64::max);
         let least = values.fold(most, f64::min);
-        // Of things that are counted, zero is a value like others.
+        // For counts, zero is a value like any other.
         if least > 0.0 && most > LOGARITHMIC * least {
             return Self::logarithmic(title, least, most, number);
         }
         Self::linear(title, rounded_up(most), number)
     }
 
-    /// Numbers above zero that were varied: usually from each to the next by a factor.
+    /// Positive numbers, usually varied by a constant factor.
     pub(super) fn counts(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
         let most = values.clone().fold(0.0, f64::max);
         Self::logarithmic(title, values.fold(most, f64::min), most, number)
     }
 
-    /// Bytes of a message, with ticks at powers of two.
+    /// Bytes per message, with ticks at powers of two.
     pub(super) fn sizes(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
         let most = values.clone().fold(0.0, f64::max);
         let (from, to) = (values.fold(most, f64::min).log2().floor(), most.log2().ceil());
         let step = ((to - from) / TICKS).ceil().max(1.0);
-        // From the largest downwards: that it has a tick matters more than that the smallest has.
+        // From the largest down: it needs a tick more than the smallest.
         let ticks = (0..=((to - from) / step) as u32).map(|tick| to - f64::from(tick) * step);
         let ticks = ticks.map(|power| power * LOG_2).rev().collect();
         let (from, to) = (from * LOG_2, to * LOG_2);
         Self { title: title.to_owned(), ticks, from, to, logarithmic: true, name: bytes }
     }
 
-    /// Echoes a second.
+    /// Echoes per second.
     pub(super) fn rate(values: impl Iterator<Item = f64>) -> Self {
         Self::linear("rate (echoes/s)", rounded_up(values.fold(0.0, f64::max)), number)
     }
@@ -81,7 +81,7 @@ impl Axis {
         Self::linear("time from the start (s)", values.fold(0.0, f64::max), |it| format!("{it}"))
     }
 
-    /// Powers of ten that the share of slower echoes is below 1: 3 for 99.9 %.
+    /// Nines of the percentile: 3 for 99.9 %.
     pub(super) fn percentile(values: impl Iterator<Item = f64>) -> Self {
         let to = values.fold(1.0, f64::max);
         let median = 2_f64.log10();
@@ -91,11 +91,11 @@ impl Axis {
         Self { title, ticks, from: 0.0, to, logarithmic: false, name }
     }
 
-    /// From zero: a difference then looks as large as it is.
+    /// Starts at zero, so that differences appear in proportion.
     fn linear(title: &str, to: f64, name: fn(f64) -> String) -> Self {
         let to = if to > 0.0 { to } else { 1.0 };
         let step = step(to);
-        // A little more, lest rounding takes the last one away.
+        // The small term keeps the last tick despite rounding errors.
         let ticks = (0..=(to / step + 1e-6) as u32).map(|tick| round(f64::from(tick) * step));
         let (title, ticks) = (title.to_owned(), ticks.collect());
         Self { title, ticks, from: 0.0, to, logarithmic: false, name }
@@ -138,7 +138,7 @@ impl Ranged for Axis {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // Plotters asks once for the ticks and once for fainter lines between them.
+        // Plotters asks once for major ticks and once for minor grid lines.
         if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
     }
 
@@ -153,7 +153,7 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
-/// The distance of ticks from zero to here: 1, 2 or 5 times a power of ten.
+/// Distance between ticks: 1, 2 or 5 times a power of ten.
 fn step(to: f64) -> f64 {
     let least = to / TICKS;
     let ten = 10_f64.powf(least.log10().floor());
@@ -161,18 +161,18 @@ fn step(to: f64) -> f64 {
     digit.unwrap_or(10.0) * ten
 }
 
-/// Up to the next tick, so that the axis ends with one.
+/// Rounds up to the next tick, so that the axis ends with one.
 fn rounded_up(to: f64) -> f64 {
     if to > 0.0 { (to / step(to)).ceil() * step(to) } else { to }
 }
 
-/// Without the dust in the last digits that multiplying leaves.
+/// Removes rounding errors from the last digits.
 fn round(value: f64) -> f64 {
     format!("{value:.9e}").parse().expect("it was a number before")
 }
 
 fn percent(nines: f64) -> String {
-    // From 90 % on: a digit after the point for each further nine.
+    // From 90 % on, one decimal per further nine.
     let decimals = (nines.ceil() as usize).saturating_sub(2);
     format!("{:.decimals$} %", 100.0 * (1.0 - 10_f64.powf(-nines)))
 }
@@ -225,13 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_have_a_tick_for_each_nine() {
+    fn percentiles_have_a_tick_per_nine() {
         let axis = Axis::percentile([4.2].into_iter());
         assert_eq!(labels(&axis), ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
     }
 
     #[test]
-    fn every_value_has_its_place_on_the_axis() {
+    fn every_value_has_a_position_on_the_axis() {
         for axis in [
             Axis::latency([0.0, 5.0, 1e9].into_iter()),
             Axis::latency([0.0].into_iter()),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_short_numbers() {
+    fn rates_are_abbreviated() {
         assert_eq!([number(500.0), number(20_000.0), number(1.5e6)], ["500", "20k", "1.5M"]);
     }
 }

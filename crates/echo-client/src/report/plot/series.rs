@@ -1,4 +1,4 @@
-//! The points of a curve.
+//! The points of a series.
 
 use hdrhistogram::Histogram;
 
@@ -6,16 +6,16 @@ use super::Point;
 use crate::distribution::ns_to_us;
 use crate::run::Interval;
 
-/// The percentiles end with 99.99999 %, however many echoes there are.
+/// Percentiles end at 99.99999 %.
 const MAX_NINES: f64 = 7.0;
-/// Points for each power of ten of 1/(1-p): about one a pixel.
+/// Points per decade of 1/(1-p): about one per pixel.
 const POINTS_PER_NINE: f64 = 100.0;
-/// Points over time. What lies closer together is averaged.
+/// Points over time. Closer intervals are averaged.
 const MAX_POINTS_OVER_TIME: usize = 240;
-/// Curves of so few points are marked at each of them.
+/// Series with at most this many points have a marker at each.
 const MARK_ALL_UP_TO: usize = 12;
 
-/// Latency in microseconds by the logarithm of 1/(1-p). It ends where one echo makes the difference.
+/// Latency in microseconds by the logarithm of 1/(1-p), up to the last single echo.
 pub(super) fn percentiles(histogram: &Histogram<u64>) -> Vec<Point> {
     if histogram.is_empty() {
         return Vec::new();
@@ -25,7 +25,7 @@ pub(super) fn percentiles(histogram: &Histogram<u64>) -> Vec<Point> {
     let mut curve: Vec<Point> = Vec::new();
     for nines in (0..=steps).map(|step| f64::from(step) / POINTS_PER_NINE).chain([end]) {
         let us = ns_to_us(histogram.value_at_quantile(1.0 - 10_f64.powf(-nines)));
-        // Of a level piece, its two ends will do.
+        // A level stretch needs only its two ends.
         if let [.., (_, before), (last, same)] = &mut curve[..]
             && *before == us
             && *same == us
@@ -41,7 +41,7 @@ pub(super) fn percentiles(histogram: &Histogram<u64>) -> Vec<Point> {
     curve
 }
 
-/// Echoes a second by the middle of each interval, in seconds.
+/// Echoes per second by the middle of each interval, in seconds.
 pub(super) fn rates(intervals: &[Interval]) -> Vec<Point> {
     let per_point = intervals.len().div_ceil(MAX_POINTS_OVER_TIME).max(1);
     intervals
@@ -55,7 +55,7 @@ pub(super) fn rates(intervals: &[Interval]) -> Vec<Point> {
         .collect()
 }
 
-/// Where a curve is marked: where it meets the ticks, so that different ones can be compared there.
+/// Where a series has markers: at the ticks, so that series can be compared there.
 pub(super) fn marked(curve: &[Point], ticks: &[f64]) -> Vec<Point> {
     if curve.len() <= MARK_ALL_UP_TO {
         return curve.to_vec();
@@ -63,7 +63,7 @@ pub(super) fn marked(curve: &[Point], ticks: &[f64]) -> Vec<Point> {
     ticks.iter().filter_map(|&tick| Some((tick, height(curve, tick)?))).collect()
 }
 
-/// How high a curve is at `x`; `None` outside of it.
+/// The interpolated value at `x`; `None` outside of the series.
 fn height(curve: &[Point], x: f64) -> Option<f64> {
     let piece = curve.windows(2).find(|ends| ends[0].0 <= x && x <= ends[1].0)?;
     let [(left, low), (right, high)] = [piece[0], piece[1]];
@@ -77,7 +77,7 @@ mod tests {
     use crate::distribution::histogram;
 
     #[test]
-    fn percentiles_go_from_the_shortest_to_the_longest() {
+    fn percentiles_run_from_the_minimum_to_the_maximum() {
         let mut times = histogram();
         (1..=1_000).for_each(|us| times.record(us * 1_000).unwrap());
         let curve = percentiles(&times);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_piece_is_two_points() {
+    fn a_level_stretch_is_two_points() {
         let mut times = histogram();
         times.record_n(5_000, 1_000_000).unwrap();
         let curve = percentiles(&times);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn many_intervals_are_averaged_and_none_is_lost() {
+    fn many_intervals_are_averaged() {
         let interval = |index: u32| Interval {
             start_s: f64::from(index),
             seconds: 1.0,

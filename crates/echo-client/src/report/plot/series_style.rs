@@ -1,11 +1,11 @@
-//! What tells the curves of different runs apart, in colour and without.
+//! Colours, dashes and markers that distinguish series.
 
 use plotters::prelude::*;
 
 use super::{Area, PlotResult};
 
-/// The colours of Okabe and Ito, which the colour-blind can tell apart, but for their yellow: it is too
-/// pale on white. The first four differ in lightness too.
+/// The palette of Okabe and Ito, which is safe for colour-blind readers, without its yellow, which
+/// is too pale on white. The first four also differ in lightness.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
@@ -15,14 +15,14 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(0xcc, 0x79, 0xa7),
     RGBColor(0xe6, 0x9f, 0x00),
 ];
-/// Pixels of line and gap in turn; nothing for a whole line. That these are five, the colours seven and
-/// the marks four is why no two of 140 runs look the same.
+/// Lengths of dashes and gaps in pixels; empty for a solid line. With 5 of these, 7 colours and 4
+/// markers, 140 series look different.
 const DASHES: [&[f64]; 5] = [&[], &[12.0, 5.0], &[3.0, 4.0], &[14.0, 4.0, 3.0, 4.0], &[24.0, 5.0]];
-/// Pixels from the middle of a mark to its edge.
+/// Pixels from the centre of a marker to its edge.
 const MARK: i32 = 5;
 const STROKE: u32 = 2;
 
-/// What the curve of a run is drawn with.
+/// How a series is drawn.
 pub(super) struct SeriesStyle {
     colour: RGBColor,
     dashes: &'static [f64],
@@ -53,7 +53,7 @@ impl SeriesStyle {
         self.colour.stroke_width(STROKE)
     }
 
-    /// Cuts a path into what the pen draws of it.
+    /// Splits a path into its dashes.
     pub(super) fn dashes(&self, path: &[Pixel]) -> Vec<Vec<Pixel>> {
         if self.dashes.is_empty() {
             return vec![path.to_vec()];
@@ -88,7 +88,7 @@ impl SeriesStyle {
         dashes
     }
 
-    /// Draws the mark around a pixel. It is white inside, so that marks on each other show.
+    /// Draws a marker, filled with white so that overlapping ones stay visible.
     pub(super) fn mark(&self, area: &Area, (x, y): Pixel) -> PlotResult {
         let corners = match self.mark {
             Mark::Circle => {
@@ -122,20 +122,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dashes_go_on_across_the_corners_of_a_path() {
+    fn dashes_continue_around_corners() {
         let style = SeriesStyle { dashes: &[10.0, 5.0], ..SeriesStyle::number(0) };
         let dashes = style.dashes(&[(0, 0), (4, 0), (4, 20)]);
         assert_eq!(dashes, [vec![(0, 0), (4, 0), (4, 6)], vec![(4, 11), (4, 20)]]);
     }
 
     #[test]
-    fn a_whole_line_is_one_path() {
+    fn a_solid_line_is_one_path() {
         let path = [(0, 0), (4, 0), (4, 20)];
         assert_eq!(SeriesStyle::number(0).dashes(&path), [path]);
     }
 
     #[test]
-    fn a_path_that_is_empty_or_a_point_has_no_dash() {
+    fn an_empty_path_has_no_dashes() {
         assert!(SeriesStyle::number(1).dashes(&[]).is_empty());
         assert!(SeriesStyle::number(1).dashes(&[(1, 1)]).is_empty());
     }

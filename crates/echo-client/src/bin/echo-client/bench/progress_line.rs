@@ -1,4 +1,4 @@
-//! What is seen of a run while it goes on.
+//! Progress of a run on the terminal.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::print::time;
 
-/// A line on the terminal that is always the latest.
+/// A status line on stderr that is overwritten in place.
 pub(super) struct ProgressLine {
     bar: Option<ProgressBar>,
     warmup: Duration,
@@ -48,7 +48,7 @@ impl ProgressLine {
         }
     }
 
-    /// Prints something that stays.
+    /// Prints output above the status line.
     pub(super) fn above<R>(&self, print: impl FnOnce() -> R) -> R {
         match &self.bar {
             Some(bar) => bar.suspend(print),

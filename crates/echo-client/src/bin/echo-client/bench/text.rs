@@ -1,4 +1,4 @@
-//! The report for people.
+//! The report of a run as text.
 
 use std::fmt::Write;
 
@@ -7,10 +7,10 @@ use echo_client::run::{Fairness, Interval, Loop, Metrics, Run, Settings};
 
 use crate::print::{gate_line, time};
 
-/// All of the report, in lines.
+/// The complete report.
 pub(super) fn report(run: &Run) -> String {
     let mut text = String::new();
-    // Writing to memory does not fail.
+    // Writing to a `String` cannot fail.
     let _ = write_report(run, &mut text);
     text
 }
@@ -74,7 +74,7 @@ fn write_report(run: &Run, text: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-/// A line for an interval.
+/// The line for one interval.
 pub(super) fn interval(interval: &Interval) -> String {
     let Interval { start_s, seconds, rate, .. } = interval;
     let times = [interval.p50_us, interval.p99_us, interval.max_us];
@@ -85,7 +85,7 @@ pub(super) fn interval(interval: &Interval) -> String {
     )
 }
 
-/// What was done, in a line.
+/// What was run, in one paragraph.
 fn headline(Run { label, settings, .. }: &Run) -> String {
     let Settings { address, connections, size, depth, threads, engine, .. } = settings;
     let connections = counted(*connections, "connection");
@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    /// Times of which the shortest is this long.
+    /// A distribution with this minimum.
     fn distribution(count: u64, us: f64) -> Distribution {
         Distribution {
             count,
@@ -290,7 +290,7 @@ gate         loss>0 failed: it is 2
 ";
 
     #[test]
-    fn the_report_of_an_open_loop_has_all_that_was_measured() {
+    fn the_report_of_an_open_loop_is_complete() {
         assert_eq!(report(&run()), OPEN);
     }
 
@@ -310,7 +310,7 @@ connections  0 made, no failure
 ";
 
     #[test]
-    fn the_report_of_a_closed_loop_leaves_out_what_there_is_none_of() {
+    fn the_report_of_a_closed_loop_omits_what_does_not_apply() {
         let mut run = run();
         (run.label, run.gates) = (None, Vec::new());
         let settings = &mut run.settings;

@@ -1,4 +1,4 @@
-//! `echo-client bench`, as typed.
+//! Command line of `echo-client bench`.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -13,15 +13,15 @@ use echo_client::gates::Gate;
 
 use super::{Cli, message_size, nonzero_duration, seconds};
 
-/// The letters are those of wrk2 and ping(8).
+/// The short options are those of wrk2 and ping(8).
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// Connections at the same time
+    /// Concurrent connections
     #[arg(short, long, env = "ECHO_CONNECTIONS", value_name = "N", default_value_t = 1)]
     #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     connections: u32,
 
-    /// Bytes of a message
+    /// Bytes per message
     #[arg(short, long, env = "ECHO_SIZE", value_name = "SIZE", default_value = "64")]
     #[arg(value_parser = message_size)]
     size: u32,
@@ -36,68 +36,67 @@ pub(crate) struct BenchOptions {
     #[arg(value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
     messages: Option<u64>,
 
-    /// Messages in flight on each connection
+    /// Messages in flight per connection
     #[arg(long, env = "ECHO_DEPTH", value_name = "N", default_value_t = 1)]
     #[arg(value_parser = value_parser!(u32).range(1..=65536), allow_negative_numbers = true)]
     depth: u32,
 
-    /// Messages a second over all connections, due whether or not the echo of earlier ones is there; 50k
-    /// is 50000 [default: closed loop, each echo sends the next message]
+    /// Messages per second over all connections, sent on schedule whatever comes back; 50k is 50000
+    /// [default: closed loop, each echo triggers the next message]
     #[arg(short = 'R', long, env = "ECHO_RATE", value_name = "RATE", value_parser = rate)]
     rate: Option<f64>,
 
-    /// When messages are due with --rate: constant, at equal distances; poisson, at random
-    /// [default: constant]
+    /// Spacing of messages with --rate: constant or poisson (random) [default: constant]
     #[arg(long, env = "ECHO_ARRIVALS", value_name = "ARRIVALS", requires = "rate")]
     #[arg(value_parser = PossibleValuesParser::new(Arrivals::NAMES).try_map(|name| name.parse::<Arrivals>()))]
     arrivals: Option<Arrivals>,
 
-    /// How to send and receive: readiness, with a system call for each; uring, with one for all that is
-    /// ready (io_uring of Linux 6.1 and later); auto, uring where it works
+    /// I/O interface: readiness (one system call per send and receive), uring (io_uring, Linux 6.1
+    /// or later), auto (uring where it works)
     #[arg(long, env = "ECHO_BENCH_ENGINE", value_name = "ENGINE", default_value_t)]
     #[arg(value_parser = PossibleValuesParser::new(Engine::NAMES).try_map(|name| name.parse::<Engine>()))]
     engine: Engine,
 
-    /// Threads, an event loop each
+    /// Threads, each with its own event loop
     #[arg(long, env = "ECHO_THREADS", value_name = "N", default_value_t = 1)]
     #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
     threads: u16,
 
-    /// Send messages this long before measuring [default: 1s; with --messages none]
+    /// Send this long before measuring [default: 1s; none with --messages]
     #[arg(long, env = "ECHO_WARMUP", value_name = "DURATION", conflicts_with = "messages")]
     #[arg(value_parser = seconds)]
     warmup: Option<Duration>,
 
-    /// Poll without sleeping: keeps the client's own wake-up out of the latency, for a busy processor
+    /// Poll without sleeping: keeps the client's wake-ups out of the latency
     #[arg(long, env = "ECHO_BENCH_BUSY_POLL", value_parser = BoolishValueParser::new())]
     busy_poll: bool,
 
-    /// Replace a connection by a new one after this many messages
+    /// Replace each connection by a new one after this many messages
     #[arg(long, env = "ECHO_RECONNECT_EVERY", value_name = "N")]
     #[arg(value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
     reconnect_every: Option<u64>,
 
-    /// Print a line this often; without it none, but the saved run has intervals of 1s
+    /// Print a line this often [default: none; saved runs have intervals of 1s]
     #[arg(short, long, env = "ECHO_INTERVAL", value_name = "DURATION", value_parser = interval)]
     pub(crate) interval: Option<Duration>,
 
-    /// Call the run this in reports, instead of by its file's name
+    /// Label for this run in reports [default: the file name]
     #[arg(long, env = "ECHO_LABEL", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     label: Option<String>,
 
-    /// The server's process, on this machine: measure its processor time too (Linux)
+    /// Also measure the CPU time of this process, the server, on this machine (Linux)
     #[arg(long, env = "ECHO_SERVER_PID", value_name = "PID")]
     #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     server_pid: Option<u32>,
 
-    /// Fail with exit code 3 if this holds, such as 'p99>2ms', 'loss>0' or 'rate<50k'; may be repeated
+    /// Exit with code 3 if this holds: 'p99>2ms', 'loss>0', 'rate<50k'; repeatable
     ///
-    /// The names are those of the JSON, without the unit of times; latency. may be left out. A figure
-    /// that was not measured fails too.
+    /// The names are those of the JSON without the unit of times, and latency. may be left out. A
+    /// metric that was not measured fails the condition too.
     #[arg(long, env = "ECHO_FAIL_IF", value_name = "CONDITION", value_delimiter = ',')]
     pub(crate) fail_if: Vec<Gate>,
 
-    /// Format of the report: text for people, json for programs, jsonl for programs that watch
+    /// Format of the report: text; json, one object; jsonl, one object per line while it runs
     #[arg(long, env = "ECHO_FORMAT", value_enum, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
 
@@ -105,19 +104,19 @@ pub(crate) struct BenchOptions {
     #[arg(short, long, env = "ECHO_OUTPUT", value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Also write the latencies, interval by interval, as a log that HdrHistogram's tools read
+    /// Also write the latencies of each interval as an HdrHistogram log
     #[arg(long, env = "ECHO_HDR_LOG", value_name = "FILE")]
     pub(crate) hdr_log: Option<PathBuf>,
 }
 
-/// How a report is written.
+/// Format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// For reading.
     Text,
     /// One object: docs/schema/bench-1.json.
     Json,
-    /// An object a line, as it goes: start, interval, end.
+    /// One object per line while the run goes on: start, interval, end.
     Jsonl,
 }
 
@@ -170,7 +169,7 @@ impl Cli {
     }
 }
 
-/// Messages a second.
+/// Messages per second.
 fn rate(text: &str) -> Result<f64, String> {
     let (number, factor) = match (text.strip_suffix('k'), text.strip_suffix('M')) {
         (Some(number), _) => (number, 1e3),

@@ -1,4 +1,4 @@
-//! `echo-client ping`, as typed.
+//! Command line of `echo-client ping`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use echo_client::ping::Ping;
 
 use super::{Cli, message_size, nonzero_duration, seconds};
 
-/// The letters are those of ping(8).
+/// The short options are those of ping(8).
 #[derive(Debug, Args)]
 pub(crate) struct PingOptions {
     /// Stop after this many messages
@@ -16,12 +16,12 @@ pub(crate) struct PingOptions {
     #[arg(value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
     count: Option<u64>,
 
-    /// From one message to the next, if the echo is there by then; 0 for no pause
+    /// Time from one message to the next, if the echo has arrived by then; 0 for none
     #[arg(short, long, env = "ECHO_INTERVAL", value_name = "DURATION", default_value = "1s")]
     #[arg(value_parser = seconds)]
     interval: Duration,
 
-    /// How long to wait for the next byte of an echo [default: that of --timeout]
+    /// How long to wait for the next byte of an echo [default: --timeout]
     #[arg(short = 'W', long, env = "ECHO_WAIT", value_name = "DURATION", value_parser = nonzero_duration)]
     wait: Option<Duration>,
 
@@ -30,12 +30,12 @@ pub(crate) struct PingOptions {
     #[arg(value_parser = nonzero_duration)]
     deadline: Option<Duration>,
 
-    /// Bytes of a message
+    /// Bytes per message
     #[arg(short, long, env = "ECHO_SIZE", value_name = "SIZE", default_value = "64")]
     #[arg(value_parser = message_size)]
     size: u32,
 
-    /// Print the summary, and what becomes of the connection, but no line for each message
+    /// Print the summary and changes of the connection, but no line per message
     #[arg(short, long, env = "ECHO_QUIET", value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
 
@@ -43,7 +43,7 @@ pub(crate) struct PingOptions {
     #[arg(short = 'D', long, env = "ECHO_TIMESTAMPS", value_parser = BoolishValueParser::new())]
     pub(crate) timestamps: bool,
 
-    /// Connect again when the connection is lost; =false ends the run instead
+    /// Connect again after a lost connection; with =false the run ends instead
     #[arg(long, env = "ECHO_RECONNECT", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     #[arg(default_value = "true", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
@@ -67,7 +67,7 @@ impl PingOptions {
         self.deadline
     }
 
-    /// How long to wait for a byte of an echo, if that was given.
+    /// How long to wait for a byte of an echo, if given.
     pub(super) fn wait(&self) -> Option<Duration> {
         self.wait
     }

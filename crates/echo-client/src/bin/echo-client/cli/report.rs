@@ -1,4 +1,4 @@
-//! `echo-client report`, as typed.
+//! Command line of `echo-client report`.
 
 use std::path::PathBuf;
 
@@ -9,20 +9,20 @@ use echo_client::report::XAxis;
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportOptions {
-    /// Saved runs (bench --format json) or HdrHistogram interval logs (bench --hdr-log FILE); - for stdin
+    /// Runs saved by bench --format json, or HdrHistogram logs; - is stdin
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Add the runs up to one, as the load of several machines at the same time
+    /// Merge the runs into one, as simultaneous loads from several machines
     ///
-    /// Rates, counts and histograms add, and percentiles come from the added histograms. Runs that
-    /// differ in size, depth, framing or loop are refused.
+    /// Rates, counts and histograms are added; percentiles come from the merged histogram. Runs
+    /// that differ in size, depth, framing or loop are refused.
     #[arg(long, env = "ECHO_MERGE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) merge: bool,
 
-    /// Format: text, a table with ratios to the first run; json, the same for programs
+    /// Format: text, a table with ratios to the first run; json, the same as data
     ///
-    /// With --merge, json is one run, which can be read by report again.
+    /// With --merge, json is a run that report can read again.
     #[arg(
         long,
         env = "ECHO_REPORT_FORMAT",
@@ -33,26 +33,25 @@ pub(crate) struct ReportOptions {
     #[arg(hide_possible_values = true)]
     pub(crate) format: ReportFormat,
 
-    /// Tell one figure by what was varied: connections, size or rate (the --rate that was asked for)
+    /// Plot one metric against a varied setting: connections, size or rate
     ///
-    /// Runs with the same label make a curve, or without labels those to the same address. Of several at
-    /// the same place it is the median. In all else that decides what a figure means, the runs of a curve
-    /// must be alike.
+    /// Rate is the one requested with --rate. Runs with the same label form a curve; without
+    /// labels, runs to the same address. If several runs have the same setting, their median
+    /// counts. The runs of a curve must agree in all other settings that affect the metric.
     #[arg(long, env = "ECHO_AGAINST", value_name = "SETTING", value_enum)]
     #[arg(conflicts_with = "merge", hide_possible_values = true)]
     pub(crate) against: Option<Varied>,
 
-    /// The figure for --against, by its name in the JSON, such as rate, p99 or server_cpu_us_per_echo
-    /// [default: the last if all runs have it; else rate, or p99 if they were made with --rate]
+    /// Metric for --against, by its JSON name, such as rate, p99 or server_cpu_us_per_echo
+    /// [default: the last if all runs have it; otherwise rate, or p99 for runs made with --rate]
     #[arg(long, env = "ECHO_FIGURE", value_name = "NAME", requires = "against")]
     pub(crate) figure: Option<Metric>,
 
-    /// Draw latency by percentile, and the rate over time, as a picture in this file; with --against
-    /// the curves
+    /// Plot latency by percentile and rate over time, or the curves of --against, to this SVG file
     #[arg(long, env = "ECHO_SVG", value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
 
-    /// What the values of interval logs are; the logs of bench have nanoseconds
+    /// Unit of the values in interval logs; bench writes nanoseconds
     #[arg(long, env = "ECHO_UNIT", value_name = "UNIT", default_value = "ns", value_enum)]
     pub(crate) unit: LogUnit,
 }
