@@ -42,14 +42,15 @@ fn each_label_has_a_curve_of_medians() {
     let table = folder.report(&arguments);
     assert!(table.status.success(), "{table:?}");
     let expected = "\
-Server CPU time per echo by connections: size 64, depth 1, framing raw, loop closed, medians of 3 runs
+Server CPU time per echo by connections: size 64, depth 1, framing raw, loop
+closed, medians of 3 runs
 
 connections     ring    a<b&c
-1            2.50 us  4.50 us (1.80x)
-10           2.50 us  4.50 us (1.80x)
-100          2.50 us  4.50 us (1.80x)
-1000         2.50 us  4.50 us (1.80x)
-10000        2.50 us  4.50 us (1.80x)
+1            2.50 µs  4.50 µs (1.80x)
+10           2.50 µs  4.50 µs (1.80x)
+100          2.50 µs  4.50 µs (1.80x)
+1000         2.50 µs  4.50 µs (1.80x)
+10000        2.50 µs  4.50 µs (1.80x)
 ";
     assert_eq!(table.stdout, expected);
     let json = folder.json(&arguments);
@@ -103,14 +104,15 @@ fn any_metric_of_the_json_can_be_plotted() {
         let arguments = [&files[..], &["--against", "size", "--svg", "size.svg"], figure].concat();
         let finished = folder.report(&arguments);
         assert!(finished.status.success(), "{finished:?}");
-        let rows = finished.stdout.lines().skip(2);
+        let (_, table) = finished.stdout.split_once("\n\n").unwrap();
+        let rows = table.lines();
         rows.map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
     };
     // Without a label the curve has the server's address; without its CPU time the metric is the
     // rate.
     let address = "size 192.0.2.1:65432";
     assert_eq!(against(&[]), [address, "64 B 50000/s", "1000 B 40000/s", "1 MiB 1000/s"]);
-    let times = [address, "64 B 20.0 us", "1000 B 30.0 us", "1 MiB 1.50 ms"];
+    let times = [address, "64 B 20.0 µs", "1000 B 30.0 µs", "1 MiB 1.50 ms"];
     assert_eq!(against(&["--figure", "connect.p50"]), times);
     let svg = fs::read_to_string(folder.0.join("size.svg")).unwrap();
     let texts = texts_of_well_formed(&svg);
@@ -129,10 +131,9 @@ fn latency_is_plotted_against_the_requested_rate() {
         folder.run(name, &run);
     }
     let finished = folder.report(&["1.json", "2.json", "--against", "rate"]);
-    assert!(finished.stdout.starts_with("Latency, p99 by messages asked for"), "{finished:?}");
+    assert!(finished.stdout.starts_with("Latency, p99 by requested messages"), "{finished:?}");
     assert!(finished.stdout.contains("\n90000/s             2.50 ms\n"), "{finished:?}");
-    let warning =
-        "warning: 2 of 2 runs have warnings or losses, which the report without --against";
+    let warning = "warning: 2 of 2 runs have warnings or losses; report without --against shows";
     assert!(finished.stdout.contains(warning), "{finished:?}");
 }
 
@@ -152,21 +153,21 @@ fn runs_that_do_not_form_a_curve_are_named_with_a_hint() {
         (
             &["one.json", "one.json"][..],
             1,
-            "nothing is varied: connections is 1 in all runs\nhint: name runs that differ in it",
+            "nothing varies: connections is 1 in all runs\nhint: name runs that differ in it",
         ),
         (
             &["one.json", "deep.json"],
             1,
-            "ring and ring (2) cannot be in one curve: depth is 1 in the one and 16 in the other\n\
-             hint: runs that are not one curve need different labels",
+            "cannot put ring and ring (2) (depth is 1 and 16) in one curve\n\
+             hint: give runs of different curves different labels",
         ),
         (
             &["one.json", "bare.json", "--figure", "server_cpu_us_per_echo"],
             1,
-            "bare has no server_cpu_us_per_echo: it was not measured\nhint: it takes bench --server-pid",
+            "bare has no server_cpu_us_per_echo: it was not measured\nhint: run bench with --server-pid",
         ),
         (&["one.json", "bare.json", "--figure", "p99"], 1, "bare has no p99: it was not measured"),
-        (&["one.json", "two.json", "--figure", "p98"], 2, "there is no figure \"p98\"; there are"),
+        (&["one.json", "two.json", "--figure", "p98"], 2, "there is no metric \"p98\"; use"),
         (&["one.json", "two.json", "--merge"], 2, "cannot be used with"),
     ] {
         let finished = folder.report(&[arguments, &against].concat());
@@ -175,7 +176,8 @@ fn runs_that_do_not_form_a_curve_are_named_with_a_hint() {
         assert_eq!(finished.stdout, "");
     }
     let finished = folder.report(&["one.json", "two.json", "--against", "rate"]);
-    let message = "ring has no place in a curve: it does not tell `rate asked`\nhint: ";
+    let message =
+        "ring cannot be part of a curve: it does not have the setting `rate asked`\nhint: ";
     assert!(finished.stderr.contains(message), "{finished:?}");
     let finished = folder.report(&["one.json", "two.json", "--figure", "p99"]);
     assert_eq!(finished.status.code(), Some(2), "{finished:?}");

@@ -92,7 +92,7 @@ fn a_deadline_ends_the_run() {
     // A message in flight at the deadline is lost, and on a busy machine one may be.
     assert!(matches!(finished.status.code(), Some(0 | 1)), "{finished:?}");
     let (_, time) = finished.stdout.split_once("% loss, time ").expect(&finished.stdout);
-    let (ms, _) = time.split_once("ms\n").expect(time);
+    let (ms, _) = time.split_once(" ms\n").expect(time);
     assert!((300..5_000).contains(&ms.parse().unwrap()), "{finished:?}");
 }
 
@@ -148,8 +148,8 @@ fn each_fault_is_named_and_the_connection_reopened() {
             finished.stdout.contains("6 messages transmitted, 5 received, 16.667% loss"),
             "{text}: {finished:?}"
         );
-        assert!(finished.stdout.contains(" echoes again, 0."), "{text}: {finished:?}");
-        assert!(finished.stdout.contains(" s away, 1 lost\n"), "{text}: {finished:?}");
+        assert!(finished.stdout.contains(" echoes again after 0."), "{text}: {finished:?}");
+        assert!(finished.stdout.contains(" s, 1 lost\n"), "{text}: {finished:?}");
         let connects = finished.stdout.lines().find(|line| line.starts_with("connect "));
         let connects = connects.and_then(|line| line.strip_prefix("connect min/avg/max = "));
         let times = connects.and_then(|line| line.strip_suffix(" ms, 2 connections"));
@@ -179,12 +179,12 @@ fn an_outage_is_reported_with_its_duration_and_losses() {
     process.wait_for_stdout("seq=4 lost: cannot connect").unwrap();
     let listener = std::net::TcpListener::bind(address).unwrap();
     thread::spawn(move || echo(listener.accept().unwrap().0, |_| {}));
-    process.wait_for_stdout(" echoes again, ").unwrap();
+    process.wait_for_stdout(" echoes again after ").unwrap();
     let output = process.wait_for_stdout_times("bytes from", 2).unwrap();
     process.interrupt();
     let finished = process.wait().unwrap();
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
-    let away = output.split(" again, ").nth(1).unwrap().split(" s away").next().unwrap();
+    let away = output.split(" again after ").nth(1).unwrap().split(" s, ").next().unwrap();
     let away: f64 = away.parse().unwrap();
     assert!(away > 0.2, "at the least the time until it was noticed: {output}");
     let outage = finished.stdout.lines().find(|line| line.starts_with("outage ")).unwrap();
@@ -200,7 +200,7 @@ fn quiet_still_reports_the_connection() {
     let finished = ping(port, &["-c", "3", "-i", "10ms", "-q"]);
     assert!(finished.stdout.contains("3 messages transmitted, 2 received"), "{finished:?}");
     assert!(finished.stdout.starts_with(&format!("PING 127.0.0.1:{port}: ")), "{finished:?}");
-    let again = format!("\n127.0.0.1:{port} echoes again, ");
+    let again = format!("\n127.0.0.1:{port} echoes again after ");
     assert!(finished.stdout.contains(&again), "{finished:?}");
     assert!(!finished.stdout.contains("seq="), "{finished:?}");
 }
@@ -267,7 +267,7 @@ fn a_server_that_accepts_and_closes_counts_as_one_outage() {
         _ => echo(stream, |_| {}),
     });
     let finished = ping(port, &["-c", "8", "-i", "50ms"]);
-    assert_eq!(finished.stdout.matches(" echoes again, ").count(), 1, "{finished:?}");
+    assert_eq!(finished.stdout.matches(" echoes again after ").count(), 1, "{finished:?}");
     assert_eq!(finished.stdout.matches("\noutage ").count(), 1, "{finished:?}");
     assert!(finished.stdout.contains("Z, seq 2 to "), "{finished:?}");
 }
@@ -280,7 +280,7 @@ fn a_current_outage_is_in_the_summary() {
         }
     });
     let finished = ping(port, &["-c", "4", "-i", "10ms"]);
-    assert!(finished.stdout.contains("seq 2 to 4, and not at its end"), "{finished:?}");
+    assert!(finished.stdout.contains("seq 2 to 4, not over yet"), "{finished:?}");
 }
 
 #[cfg(unix)]
@@ -310,12 +310,9 @@ fn a_blocked_stdout_does_not_delay_ctrl_c() {
 
 #[test]
 fn durations_beyond_a_year_are_usage_errors() {
-    for arguments in [["-w", "1.8e19"], ["-i", "1e19"], ["-W", "2years"]] {
+    for arguments in [["-w", "1.8e19"], ["-i", "1e19"], ["-W", "400d"]] {
         let finished = ping(1, &arguments);
         assert_eq!(finished.status.code(), Some(2), "{finished:?}");
-        assert!(
-            finished.stderr.contains("a year at the most") || finished.stderr.contains("too large"),
-            "{finished:?}"
-        );
+        assert!(finished.stderr.contains("at most a year"), "{finished:?}");
     }
 }

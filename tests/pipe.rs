@@ -44,7 +44,7 @@ fn a_message_named_like_a_command_is_sent_after_two_dashes() {
 #[test]
 fn a_message_that_cannot_be_framed_is_a_usage_error() {
     for (arguments, message) in [
-        (&["--framing", "line", "a\nb"], "a line cannot have a line break inside"),
+        (&["--framing", "line", "a\nb"], "a line cannot contain a line break"),
         (&["--framing", "line", "-"], "for --framing line use pipe"),
         (&["--framing", "lines", "a"], "[possible values: raw, line, length]"),
     ] {
@@ -100,7 +100,7 @@ fn a_pipe_passes_each_chunk_on_at_once() {
 
 #[test]
 fn a_truncated_last_line_is_reported() {
-    let said = "echo-client: the last line of the input is cut off: no line break at its end (length 1)\n\
+    let said = "echo-client: the last line of the input has no line break at its end (length 1)\n\
                 hint: a server with --framing line echoes whole lines only; --framing raw sends any bytes\n";
     // Whether or not the server has line framing.
     for (framing, echo) in [(Framing::Line, "a\n"), (Framing::Raw, "a\nb")] {
@@ -117,7 +117,7 @@ fn a_truncated_length_message_is_reported() {
     let port = echo_server(Framing::Length);
     let finished = run(port, &["pipe", "--framing", "length"], b"\0\0\0\x01a\0\0\0\x05b");
     assert_eq!((finished.status.code(), finished.stdout.as_str()), (Some(1), "\0\0\0\x01a"));
-    let said = "the input ends in the middle of a message: 5 of at least 9 bytes are there";
+    let said = "the input ends inside a message: 5 of at least 9 bytes are there";
     assert!(finished.stderr.contains(said), "{finished:?}");
 }
 
@@ -160,7 +160,7 @@ fn a_server_that_ignores_the_half_close_is_named() {
     });
     let finished = run(port, &["pipe", "--timeout", "200ms"], b"Hello");
     assert_eq!(finished.status.code(), Some(1));
-    let said = "all 5 bytes came back, but the server did not close the connection for 200ms";
+    let said = "all 5 bytes came back, but the server did not close the connection for 200 ms";
     assert!(finished.stderr.contains(said), "{finished:?}");
 }
 
@@ -171,7 +171,7 @@ fn a_server_that_never_echoes_receives_at_most_what_may_be_in_flight() {
         sender.send(std::io::copy(&mut stream, &mut std::io::sink()).unwrap()).unwrap();
     });
     let finished = run(port, &["pipe", "--timeout", "1s"], &[0; 20_000_000]);
-    assert!(finished.stderr.contains("timed out: no byte for 1s; 0 of "), "{finished:?}");
+    assert!(finished.stderr.contains("timed out: no byte for 1 s; 0 of "), "{finished:?}");
     // The client keeps what was sent until its echo has been compared.
     let counted = counted.recv_timeout(DEADLINE).unwrap();
     assert!((1..=8 * 1024 * 1024).contains(&counted), "{counted}");
@@ -232,7 +232,10 @@ fn on_a_terminal_a_pipe_reports_its_connection_and_uses_lines() {
     let connected =
         format!("connected to 127.0.0.1:{port}; type a line to see its echo, Ctrl-D to end\r\n");
     assert!(shown.contains(&format!("echo-client: {connected}")), "{shown}");
-    assert!(shown.contains("the last line of the input is cut off"), "raw has no lines: {shown}");
+    assert!(
+        shown.contains("the last line of the input has no line break"),
+        "raw has no lines: {shown}"
+    );
     let raw = on_a_terminal(&format!("{client} --framing raw"), b"a\nb\x04\x04").unwrap();
-    assert!(raw.contains(&connected) && !raw.contains("cut off"), "{raw}");
+    assert!(raw.contains(&connected) && !raw.contains("no line break"), "{raw}");
 }

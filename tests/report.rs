@@ -58,7 +58,7 @@ fn runs_are_compared_with_ratios_to_the_first() {
         row.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(row("rate"), ["rate", "50.0/s", "25.0/s", "(0.50x)"]);
-    assert_eq!(row("p99 "), ["p99", "1.00", "us", "1.50", "us", "(1.50x)"]);
+    assert_eq!(row("p99 "), ["p99", "1.00", "µs", "1.50", "µs", "(1.50x)"]);
     assert_eq!(row("connections"), ["connections", "1", "7"]);
     assert!(finished.stdout.ends_with("\nwarning: b: the machine was busy\n"), "{finished:?}");
     let json = folder.json(&["a.json", "b.json"]);
@@ -136,11 +136,7 @@ fn files_that_cannot_be_reported_are_named_with_their_cause() {
         (&["empty"], 1, "empty: it is empty"),
         (&["bare.hlog"], 1, "bare.hlog: the interval log has no interval"),
         (&["cut.hlog"], 1, "cut.hlog: the histogram of interval 3 is cut off"),
-        (
-            &["good.json", "larger.json", "--merge"],
-            1,
-            "size is 64 in the one and 4096 in the other",
-        ),
+        (&["good.json", "larger.json", "--merge"], 1, "(size is 64 and 4096)"),
         (
             &["good.json", "good.json", "--merge"],
             1,
@@ -166,7 +162,10 @@ fn a_run_without_an_echo_has_no_percentiles_and_no_curve() {
     assert_eq!(values(&json, "rate", "ratios"), [None]);
     let finished = folder.report(&["empty.json", "--svg", "empty.svg"]);
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
-    assert!(finished.stderr.contains("there is nothing to draw: not one echo"), "{finished:?}");
+    assert!(
+        finished.stderr.contains("there is nothing to plot: no echo came back"),
+        "{finished:?}"
+    );
     assert!(!folder.0.join("empty.svg").exists());
 }
 

@@ -20,6 +20,12 @@ pub(crate) fn run(port: u16, arguments: &[&str]) -> (Run, i32) {
     (run.unwrap_or_else(|error| panic!("{error}: {finished:?}")), finished.status.code().unwrap())
 }
 
+/// A report as one line: it is wrapped at 80 columns.
+#[allow(dead_code, reason = "not every test reads a report")]
+pub(crate) fn unwrapped(report: &str) -> String {
+    report.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A correct server.
 pub(crate) fn echo_server() -> u16 {
     serve_each(|_, stream| echo(stream, |_| {}))

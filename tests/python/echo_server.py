@@ -1,8 +1,9 @@
-"""The tutorial's echo server, on a free port that its first line tells."""
+"""The tutorial's echo server; the port is its argument, 0 for a free one."""
 import socket
+import sys
 
 with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-    listener.bind(("127.0.0.1", 0))
+    listener.bind(("127.0.0.1", int(sys.argv[1])))
     listener.listen()
     print("Listening on %s:%d" % listener.getsockname(), flush=True)
     connection, address = listener.accept()

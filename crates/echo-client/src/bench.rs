@@ -32,11 +32,11 @@ use std::time::{Instant, SystemTime};
 use echo_proto::TestStream;
 use hdrhistogram::Histogram;
 
-pub use self::engine::{Engine, UnknownEngine};
+pub use self::engine::Engine;
 use self::metrics::{interval, metrics, settings};
 use self::stats::{IntervalStats, Totals};
 use self::worker::Worker;
-pub use self::workload::{Arrivals, RunLimit, UnknownArrivals, Workload};
+pub use self::workload::{Arrivals, RunLimit, Workload};
 use crate::client::{addresses, connect};
 use crate::error::ConnectFailure;
 use crate::run::{Interval, Metrics, Run, SCHEMA_VERSION};

@@ -72,6 +72,11 @@ impl Distribution {
         }
     }
 
+    /// A statistic of this distribution, if there is a sample to compute it from.
+    pub(crate) fn known(&self, value: f64) -> Option<f64> {
+        (self.count > 0).then_some(value)
+    }
+
     /// The saved histogram; `None` if the text is not one.
     #[must_use]
     pub fn decode(&self) -> Option<Histogram<u64>> {

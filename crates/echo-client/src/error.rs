@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use echo_proto::{Framing, ReplyError, one_line, repr};
 
+use crate::units::exact_time;
+
 /// Why there is no echo, or a wrong one.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -93,8 +95,11 @@ pub enum Error {
 
 /// A reply that starts with this many correct bytes is an echo, not another protocol.
 const MIN_ECHO_PREFIX: u64 = 4;
-const HINT_CHANGED: &str = "the server, or something on the way, changes what it passes on";
-const HINT_DROPPED: &str = "the server took the connection and dropped it: was it stopped, has it as many as it allows, or does it expect another --framing?";
+const HINT_CHANGED: &str = "the server, or something on the path, changes the data";
+const HINT_DROPPED: &str = "the server accepted the connection and closed it: it may have been \
+    stopped, have reached its connection limit, or use another --framing";
+const HINT_STOPPED: &str =
+    "the server may have been stopped, or limit the time or the bytes of a connection";
 
 /// Why one address did not accept a connection.
 #[derive(Debug)]
@@ -111,16 +116,16 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Resolve { .. } => {
-                "check the spelling; the port goes into --port, and an IPv6 address has no brackets"
+                "check the spelling; the port belongs in --port, and IPv6 addresses have no brackets"
             }
             // The first address is the preferred one.
             Self::Connect { failures, .. } => return failures.first()?.hint(),
             Self::Reply { fault: ReplyError::Short { received: 0, .. }, .. }
             | Self::Lost { received: 0, .. }
             | Self::Closed { bytes: 0 } => HINT_DROPPED,
-            Self::Reply { fault: ReplyError::Short { .. }, .. } | Self::Lost { .. } => {
-                "was the server stopped meanwhile, or does it limit what it echoes?"
-            }
+            Self::Reply { fault: ReplyError::Short { .. }, .. }
+            | Self::Lost { .. }
+            | Self::Closed { .. } => HINT_STOPPED,
             Self::Reply { fault: ReplyError::Differs(mismatch), .. }
                 if mismatch.offset >= MIN_ECHO_PREFIX =>
             {
@@ -128,40 +133,39 @@ impl Error {
             }
             Self::Reply { excerpt: Some(excerpt), .. } => {
                 let excerpt = repr(excerpt);
-                return Some(format!("is an echo server there? the answer began {excerpt}"));
+                return Some(format!("is this an echo server? its answer began {excerpt}"));
             }
             Self::Reply { .. } => HINT_CHANGED,
-            Self::Closed { .. } => "does the server serve each connection for a limited time?",
             Self::Timeout { received: 0, .. } => {
-                "is an echo server there? it took the connection, but does not answer; --timeout \
-                 waits longer"
+                "is this an echo server, and with the same --framing? it accepted the connection \
+                 but does not answer; --timeout waits longer"
             }
             Self::Timeout { .. } => "the echo stopped on its way; --timeout waits longer",
             Self::CloseTimeout { .. } => {
-                "the server does not answer a half-close (shutdown(2)); echo-client - does without"
+                "the server ignores the half-close (shutdown(2)); use  echo-client -  instead"
             }
             Self::TruncatedInput { framing: Framing::Line, .. } => {
                 "a server with --framing line echoes whole lines only; --framing raw sends any bytes"
             }
             Self::TruncatedInput { .. } => {
-                "each message is a 4-byte big-endian count and as many bytes; --framing raw sends \
-                 any bytes"
+                "each message is a 4-byte big-endian length and its bytes; --framing raw sends any bytes"
             }
             Self::ServerProcess { source, .. } if source.kind() == ErrorKind::NotFound => {
-                "it is the server's process on this machine: see  pgrep echo-server"
+                "give the ID of the server's process on this machine; see  pgrep echo-server"
             }
-            Self::ServerProcess { .. } => "only Linux tells it; leave --server-pid out",
+            Self::ServerProcess { .. } => "only Linux reports it; leave out --server-pid",
             Self::Uring(source) => match source.kind() {
                 ErrorKind::PermissionDenied => {
-                    "is it switched off (sysctl kernel.io_uring_disabled), or forbidden to this \
-                     container (seccomp)? --engine readiness does without"
+                    "it may be disabled (sysctl kernel.io_uring_disabled) or forbidden in this \
+                     container (seccomp); --engine readiness works without it"
                 }
                 ErrorKind::OutOfMemory => {
-                    "is the limit of locked memory too low (ulimit -l)? --engine readiness does without"
+                    "the limit on locked memory may be too low (ulimit -l); --engine readiness works \
+                     without it"
                 }
                 _ => {
-                    "it takes Linux 6.1 or later, and a container that allows it (seccomp); --engine \
-                     readiness does without"
+                    "it needs Linux 6.1 or later, and a container that allows it (seccomp); --engine \
+                     readiness works without it"
                 }
             },
             Self::Input(_) | Self::Output(_) | Self::Setup(_) => return None,
@@ -175,21 +179,22 @@ impl ConnectFailure {
         let port = self.address.port();
         let hint = match self.source.kind() {
             ErrorKind::ConnectionRefused => {
-                "is echo-server running there? check the port, and that no firewall is in the way"
+                "is echo-server running there? check the port; a firewall may also refuse connections"
             }
             ErrorKind::ConnectionReset => HINT_DROPPED,
             ErrorKind::TimedOut => {
-                "nobody answered: check the address, and that no firewall drops what comes in for \
-                 that port; --connect-timeout waits longer"
+                "no answer: check the address; a firewall may drop the packets; --connect-timeout \
+                 waits longer"
             }
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-                "no way leads there from here: check the address, and this machine's network"
+                "no route: check the address and the network; a firewall, here or there, may also \
+                 answer this"
             }
-            ErrorKind::PermissionDenied => "a firewall on this machine forbids it",
+            ErrorKind::PermissionDenied => "a firewall forbids it, here or on the path",
             ErrorKind::AddrNotAvailable => {
                 return Some(format!(
-                    "this machine has no local port left, or no address from which to reach it; \
-                     see who uses them with  ss -tn 'dport = :{port}'"
+                    "no local port is free, or no local address can reach the server; list its \
+                     connections with  ss -tan 'dport = :{port}'"
                 ));
             }
             _ => return None,
@@ -225,28 +230,29 @@ impl fmt::Display for Error {
                 "the server closed the connection after {bytes} bytes, all of which came back"
             ),
             Self::Lost { sent: 0, source, .. } => {
-                write!(f, "the connection broke before anything was sent: {}", cause(source))
+                write!(f, "the connection failed before anything was sent: {}", cause(source))
             }
             Self::Lost { received, sent, source } => {
                 let cause = cause(source);
-                write!(f, "the connection broke: {cause}; {received} of {sent} bytes came back")
+                write!(f, "the connection failed: {cause}; {received} of {sent} bytes came back")
             }
             Self::Timeout { after, received, sent } => {
-                write!(f, "timed out: no byte for {after:?}; {received} of {sent} bytes came back")
+                let after = exact_time(*after);
+                write!(f, "timed out: no byte for {after}; {received} of {sent} bytes came back")
             }
             Self::CloseTimeout { after, bytes } => write!(
                 f,
                 "timed out: all {bytes} bytes came back, but the server did not close the connection \
-                 for {after:?}"
+                 for {}",
+                exact_time(*after)
             ),
             Self::TruncatedInput { framing: Framing::Line, received, .. } => write!(
                 f,
-                "the last line of the input is cut off: no line break at its end (length {received})"
+                "the last line of the input has no line break at its end (length {received})"
             ),
             Self::TruncatedInput { received, missing, .. } => write!(
                 f,
-                "the input ends in the middle of a message: {received} of at least {} bytes are \
-                 there",
+                "the input ends inside a message: {received} of at least {} bytes are there",
                 received + missing
             ),
             Self::Input(source) => write!(f, "cannot read the message: {source}"),
@@ -255,11 +261,11 @@ impl fmt::Display for Error {
                 write!(f, "there is no process {pid}")
             }
             Self::ServerProcess { pid, source } => {
-                write!(f, "cannot measure the processor time of process {pid}: {source}")
+                write!(f, "cannot measure the CPU time of process {pid}: {source}")
             }
             Self::Uring(source) => write!(f, "cannot use io_uring: {source}"),
             Self::Setup(source) => {
-                write!(f, "the system refused a socket, a thread or the like: {source}")
+                write!(f, "the system refused a socket or a thread: {source}")
             }
         }
     }
@@ -325,8 +331,8 @@ mod tests {
                 connect(vec![failure("127.0.0.1:7", ErrorKind::ConnectionReset)]),
                 "cannot connect to 127.0.0.1:7: connection reset",
             ),
-            (lost(0), "the connection broke before anything was sent: connection reset"),
-            (lost(12), "the connection broke: connection reset; 0 of 12 bytes came back"),
+            (lost(0), "the connection failed before anything was sent: connection reset"),
+            (lost(12), "the connection failed: connection reset; 0 of 12 bytes came back"),
             (
                 Error::Closed { bytes: 0 },
                 "the server closed the connection before anything was sent",
@@ -348,7 +354,7 @@ mod tests {
             Error::Reply { fault, excerpt: Some(b"Hellp".to_vec()) }.hint().unwrap()
         };
         assert_eq!(hint(4), HINT_CHANGED);
-        assert_eq!(hint(3), "is an echo server there? the answer began b'Hellp'");
+        assert_eq!(hint(3), "is this an echo server? its answer began b'Hellp'");
     }
 
     #[test]

@@ -4,12 +4,12 @@
 //! ports and many viewers read: comments, a legend, then `[Tag=x,]start,length,max,histogram` with
 //! start and length in seconds, the longest time, and the histogram (format V2, deflated, base64).
 
-use std::fmt;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{
     IntervalLogHistogram, IntervalLogIterator, IntervalLogWriterBuilder, IntervalLogWriterError,
@@ -87,14 +87,17 @@ impl<W: Write> LogWriter<W> {
 }
 
 /// Unit of the values in a log, which the format does not record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogUnit {
     /// Nanoseconds, as [`LogWriter`] writes.
     #[default]
+    #[value(name = "ns")]
     Nanoseconds,
     /// Microseconds.
+    #[value(name = "us")]
     Microseconds,
     /// Milliseconds.
+    #[value(name = "ms")]
     Milliseconds,
 }
 
@@ -108,13 +111,16 @@ pub struct Log {
 }
 
 /// Why a log cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     /// This line is not part of a log.
+    #[error("line {0} is not part of an HdrHistogram interval log")]
     Line(usize),
     /// The histogram of this interval, counted from 1, is damaged or not in format V2.
+    #[error("the histogram of interval {0} is cut off, damaged or not in format V2")]
     Histogram(usize),
     /// There are no intervals.
+    #[error("the interval log has no interval")]
     Empty,
 }
 
@@ -204,23 +210,6 @@ fn interval(histogram: &Histogram<u64>, start: Duration, length: Duration) -> In
         max_us: some(histogram.max()),
     }
 }
-
-impl fmt::Display for LogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line(line) => write!(f, "line {line} is none of an HdrHistogram interval log"),
-            Self::Histogram(number) => {
-                write!(
-                    f,
-                    "the histogram of interval {number} is cut off, damaged or not in format V2"
-                )
-            }
-            Self::Empty => write!(f, "the interval log has no interval"),
-        }
-    }
-}
-
-impl std::error::Error for LogError {}
 
 #[cfg(test)]
 mod tests {

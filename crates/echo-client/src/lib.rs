@@ -28,6 +28,7 @@ mod pipe;
 pub mod report;
 pub mod run;
 mod system;
+pub mod units;
 mod verified_stream;
 
 pub use client::Connection;

@@ -11,6 +11,7 @@ mod grid;
 mod load;
 mod merge;
 mod plot;
+mod settings;
 mod table;
 
 use hdrhistogram::Histogram;
@@ -18,11 +19,12 @@ use hdrhistogram::Histogram;
 use crate::run::{Interval, Run};
 
 pub use curves::{Curve, CurvePoint, Curves, XAxis, median};
-pub use error::Error;
+pub use error::{Difference, Error};
 pub use load::{load, printable};
 pub use merge::merge;
 pub use plot::{MAX_SERIES, plot, plot_curves};
-pub use table::{MetricRow, Setting, Table};
+pub use settings::Setting;
+pub use table::{MetricRow, Table};
 
 /// A saved run, ready for a report.
 #[derive(Clone, Debug, PartialEq)]

@@ -215,6 +215,9 @@ pub struct Failure {
     pub cause: String,
     /// What happened.
     pub text: String,
+    /// The likely cause and what to do, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// How evenly echoes are distributed over connections.

@@ -231,7 +231,7 @@ impl FromStr for Framing {
 
 impl fmt::Display for UnknownFraming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no framing is called {:?}: there are {}", self.0, Framing::NAMES.join(", "))
+        write!(f, "there is no framing {:?}; use {}", self.0, Framing::NAMES.join(", "))
     }
 }
 
@@ -249,7 +249,7 @@ impl fmt::Display for FrameError {
                 received + missing
             ),
             Self::LineBreak { offset } => {
-                write!(f, "a line cannot have a line break inside: there is one at byte {offset}")
+                write!(f, "a line cannot contain a line break: there is one at byte {offset}")
             }
         }
     }
@@ -296,7 +296,7 @@ mod tests {
             ),
             (
                 FrameError::LineBreak { offset: 7 },
-                "a line cannot have a line break inside: there is one at byte 7",
+                "a line cannot contain a line break: there is one at byte 7",
             ),
         ] {
             assert_eq!(error.to_string(), text);

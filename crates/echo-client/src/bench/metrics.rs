@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::Shared;
 use super::stats::{IntervalStats, Totals};
 use super::workload::{RunLimit, Workload};
@@ -34,16 +36,22 @@ pub(super) fn settings(shared: &Shared<'_>) -> Settings {
         framing: workload.framing.to_string(),
         pacing: if workload.rate.is_some() { Loop::Open } else { Loop::Closed },
         rate: workload.rate,
-        arrivals: workload.rate.map(|_| workload.arrivals.to_string()),
+        arrivals: workload.rate.map(|_| name(workload.arrivals)),
         duration_s,
         messages,
         warmup_s: workload.warmup.as_secs_f64(),
-        engine: shared.engine.to_string(),
+        engine: name(shared.engine),
         threads: shared.threads,
         busy_poll: workload.busy_poll,
         reconnect_every: workload.reconnect_every.map(Into::into),
         timeout_s: config.timeout.as_secs_f64(),
     }
+}
+
+/// The name of a value on the command line and in the JSON.
+fn name(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value().expect("no value is skipped");
+    value.get_name().to_owned()
 }
 
 /// The metrics of a run.
@@ -125,15 +133,14 @@ fn warnings(
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     if totals.window.is_zero() {
-        warnings.push("it ended before measuring began".to_owned());
+        warnings.push("the run ended before measuring began".to_owned());
         return warnings;
     }
     if let RunLimit::Duration(duration) = workload.limit
         && totals.window.as_secs_f64() < REACHED_SHARE * duration.as_secs_f64()
     {
         let (measured, requested) = (totals.window.as_secs_f64(), duration.as_secs_f64());
-        warnings
-            .push(format!("it was interrupted: {measured:.2} s of {requested} s were measured"));
+        warnings.push(format!("interrupted: {measured:.2} s of {requested} s were measured"));
     }
     if let Some(requested) = workload.rate
         && rate < REACHED_SHARE * requested
@@ -142,7 +149,7 @@ fn warnings(
     }
     if totals.unsent > 0 {
         warnings.push(format!(
-            "{} messages were not sent, and their waiting is in no figure here",
+            "{} messages were not sent; their waiting time is in no metric",
             totals.unsent
         ));
     }
@@ -151,8 +158,8 @@ fn warnings(
         && !workload.busy_poll
     {
         warnings.push(format!(
-            "the client may be the bottleneck: its busiest thread was running {:.0} % of the time; \
-             more --threads, or a second machine, would show",
+            "the client may be the bottleneck: its busiest thread ran {:.0} % of the time; try more \
+             --threads or a second machine",
             busy * 100.0
         ));
     }
@@ -166,7 +173,7 @@ fn warnings(
         .collect();
     if latency.count > 0 && !thin.is_empty() {
         warnings.push(format!(
-            "too few samples for {}: of {} fewer than 10 lie beyond",
+            "too few samples for {}: fewer than 10 of {} lie beyond",
             thin.join(", "),
             latency.count
         ));
@@ -177,10 +184,10 @@ fn warnings(
 fn server_warning(pid: u32, totals: &Totals) -> Option<String> {
     match totals.server_cpu_used() {
         None => {
-            Some(format!("the server's processor time is not known: process {pid} ended meanwhile"))
+            Some(format!("the server's CPU time is unknown: process {pid} ended during the run"))
         }
         Some(cpu) if cpu < MIN_SERVER_CPU => Some(format!(
-            "the server used {:.2} s of processor time, which is known to 0.02 s: measure longer",
+            "the server used {:.2} s of CPU time, accurate to 0.02 s: measure longer",
             cpu.as_secs_f64()
         )),
         Some(_) => None,
@@ -219,7 +226,7 @@ mod tests {
             warnings(&workload(), &good, 9.0, &totals(0, 0.96))[0].contains("96 % of the time")
         );
         let early = warnings(&open, &good, 0.0, &Totals::default());
-        assert_eq!(early, ["it ended before measuring began"]);
+        assert_eq!(early, ["the run ended before measuring began"]);
         let polling = Workload { busy_poll: true, ..workload() };
         assert!(warnings(&polling, &good, 9.0, &totals(0, 1.0)).is_empty());
 
@@ -229,7 +236,7 @@ mod tests {
         let warnings = warnings(&workload(), &few, 1000.0, &totals(0, 0.5));
         assert_eq!(
             warnings,
-            ["too few samples for p99.9, p99.99: of 1000 fewer than 10 lie beyond"]
+            ["too few samples for p99.9, p99.99: fewer than 10 of 1000 lie beyond"]
         );
     }
 

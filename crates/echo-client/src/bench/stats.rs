@@ -105,9 +105,9 @@ impl Totals {
         let (cause, count) = self.causes.counter(error);
         *count += 1;
         if self.incidents.len() < MAX_FAILURES {
-            let (cause, text) = (cause.to_owned(), error.to_string());
+            let (cause, text, hint) = (cause.to_owned(), error.to_string(), error.hint());
             let connection = connection + 1;
-            self.incidents.push(Failure { connection, at_us: at, offset, cause, text });
+            self.incidents.push(Failure { connection, at_us: at, offset, cause, text, hint });
         }
     }
 

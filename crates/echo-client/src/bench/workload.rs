@@ -1,10 +1,9 @@
 //! What load to generate: plain data.
 
-use std::fmt;
 use std::num::NonZero;
-use std::str::FromStr;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use echo_proto::Framing;
 
 use super::engine::Engine;
@@ -63,49 +62,16 @@ pub enum RunLimit {
 }
 
 /// The distribution of due times.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Arrivals {
-    /// Evenly spaced over all connections.
+    /// Evenly spaced over all connections
     #[default]
     Constant,
-    /// Random and independent, as the requests of many users are: exponentially distributed gaps,
-    /// the same in every run.
+    /// Random and independent, as the requests of many users are
+    ///
+    /// The gaps are exponentially distributed, and the same in every run.
     Poisson,
 }
-
-impl Arrivals {
-    /// Names for [`str::parse`] and the command line.
-    pub const NAMES: [&str; 2] = ["constant", "poisson"];
-}
-
-impl fmt::Display for Arrivals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::NAMES[*self as usize])
-    }
-}
-
-/// The name is not one of [`Arrivals::NAMES`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownArrivals(String);
-
-impl FromStr for Arrivals {
-    type Err = UnknownArrivals;
-
-    fn from_str(name: &str) -> Result<Self, UnknownArrivals> {
-        let all = [Self::Constant, Self::Poisson];
-        let named = all.into_iter().find(|arrivals| Self::NAMES[*arrivals as usize] == name);
-        named.ok_or_else(|| UnknownArrivals(name.to_owned()))
-    }
-}
-
-impl fmt::Display for UnknownArrivals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Arrivals::NAMES.join(", ");
-        write!(f, "no arrivals are called {:?}: there are {names}", self.0)
-    }
-}
-
-impl std::error::Error for UnknownArrivals {}
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -130,13 +96,5 @@ pub(super) mod tests {
             label: None,
             server_pid: None,
         }
-    }
-
-    #[test]
-    fn arrivals_are_parsed_from_their_names() {
-        for name in Arrivals::NAMES {
-            assert_eq!(name.parse::<Arrivals>().unwrap().to_string(), name);
-        }
-        assert!("uniform".parse::<Arrivals>().is_err());
     }
 }

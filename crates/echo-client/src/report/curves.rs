@@ -1,19 +1,18 @@
 //! One metric against a varied setting, as one curve per server.
 
-use std::cmp::Ordering;
-use std::fmt;
-
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::error::Error;
-use super::grid::{Line, Unit, align};
-use super::table::{Setting, settings};
+use super::grid::{Row, align};
+use super::settings::{Setting, difference, settings};
 use super::{LoadedRun, printable};
 use crate::metric::Metric;
-use crate::run::{Loop, Run, Settings};
+use crate::run::{Loop, Settings};
+use crate::units::{Unit, bytes, wrap};
 
 /// The setting on the x axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum XAxis {
     /// Connections.
@@ -43,7 +42,7 @@ pub struct Curves {
     pub against: XAxis,
     /// Name of the metric. Times are in microseconds.
     #[serde(rename = "figure")]
-    pub metric: String,
+    pub metric: &'static str,
     /// What all loads have in common, as text.
     pub conditions: String,
     /// In the order of their first runs.
@@ -52,7 +51,7 @@ pub struct Curves {
     #[serde(rename = "doubtful")]
     pub with_warnings: usize,
     #[serde(skip)]
-    unit: Unit,
+    pub(super) unit: Unit,
 }
 
 /// The curve of one server.
@@ -76,8 +75,7 @@ pub struct CurvePoint {
 }
 
 /// A run with its coordinates.
-struct DataPoint<'a> {
-    name: &'a str,
+struct DataPoint {
     label: String,
     at: f64,
     value: f64,
@@ -95,35 +93,38 @@ impl Curves {
     ///
     /// A run lacks the metric or the setting, nothing varies, or the runs of a curve differ in
     /// another setting too.
-    pub fn of(saved: &[LoadedRun], against: XAxis, metric: Option<Metric>) -> Result<Self, Error> {
-        let metric = metric.unwrap_or_else(|| default_metric(saved));
-        let points = saved.iter().map(|saved| DataPoint::of(saved, against, &metric));
+    pub fn of(runs: &[LoadedRun], against: XAxis, metric: Option<Metric>) -> Result<Self, Error> {
+        let metric = metric.unwrap_or_else(|| default_metric(runs));
+        let points = runs.iter().map(|run| DataPoint::of(run, against, metric));
         let points = points.collect::<Result<Vec<_>, _>>()?;
-        let mut settings = settings(saved);
+        let mut settings = settings(runs);
         settings.retain(|row| {
             COMPARABILITY_KEYS.contains(&row.setting) && row.setting != against.setting()
         });
-        let mut labels: Vec<&str> = Vec::new();
-        for run in &points {
-            if !labels.contains(&run.label.as_str()) {
-                labels.push(&run.label);
+        let mut curves: Vec<Curve> = Vec::new();
+        for DataPoint { label, .. } in &points {
+            if curves.iter().any(|curve| curve.label == *label) {
+                continue;
             }
+            let own: Vec<usize> =
+                (0..runs.len()).filter(|&run| points[run].label == *label).collect();
+            if let Some(difference) = difference(&settings, runs, &own) {
+                return Err(Error::Incomparable(difference));
+            }
+            let points =
+                medians(own.iter().map(|&run| (points[run].at, points[run].value)).collect());
+            curves.push(Curve { label: label.clone(), points });
         }
-        let curve = |label| Curve::of(label, &points, &settings);
-        let curves = labels.into_iter().map(curve).collect::<Result<Vec<_>, _>>()?;
         let curves = Self {
             against,
-            metric: metric.name().to_owned(),
+            metric: metric.name(),
             conditions: conditions(&settings, &curves),
-            with_warnings: points.iter().filter(|run| run.has_warnings).count(),
+            with_warnings: points.iter().filter(|point| point.has_warnings).count(),
             curves,
-            unit: unit(&metric),
+            unit: metric.unit(),
         };
         match curves.x_values().as_slice() {
-            [only] => Err(Error::NothingVaries {
-                setting: against.setting(),
-                value: against.shown(*only),
-            }),
+            [only] => Err(Error::NothingVaries(against.setting(), against.show(*only))),
             _ => Ok(curves),
         }
     }
@@ -139,27 +140,48 @@ impl Curves {
 
     /// The title.
     pub(super) fn heading(&self) -> String {
-        let (metric, against) = (self.metric_description(), self.against.description());
-        let mut letters = metric.chars();
-        let first = letters.next().map(|first| first.to_ascii_uppercase());
-        format!("{}{} by {against}", first.unwrap_or_default(), letters.as_str())
+        let metric = self.metric_description();
+        let (first, rest) = metric.split_at(1);
+        format!("{}{rest} by {}", first.to_ascii_uppercase(), self.against.description())
     }
 
     pub(super) fn metric_description(&self) -> String {
-        match self.metric.as_str() {
+        match self.metric {
             "server_cpu_us_per_echo" => "server CPU time per echo".to_owned(),
             "cpu_us_per_echo" => "client CPU time per echo".to_owned(),
             "rate" => "echoes per second".to_owned(),
-            name if name.starts_with('p') || matches!(name, "min" | "mean" | "max" | "stdev") => {
+            name if self.unit == Unit::Microseconds && !name.contains('.')
+                || name.starts_with('p') =>
+            {
                 format!("latency, {name}")
             }
             name => name.replace('_', " ").replace('.', ", "),
         }
     }
 
-    /// Whether the metric is a time in microseconds.
-    pub(super) fn is_time(&self) -> bool {
-        self.unit == Unit::Microseconds
+    /// As text: one row per x, one column per curve with its ratios to the first.
+    #[must_use]
+    pub fn text(&self, width: usize) -> String {
+        let labels = self.curves.iter().map(|curve| Some(curve.label.clone()));
+        let mut grid = vec![Row::of(self.against.setting(), labels)];
+        for x in self.x_values() {
+            let value =
+                |curve: &Curve| Some(curve.points.iter().find(|point| point.at == x)?.value);
+            let values: Vec<Option<f64>> = self.curves.iter().map(value).collect();
+            grid.push(Row::compared(self.against.show(x), self.unit, &values));
+        }
+        let heading = format!("{}: {}", self.heading(), self.conditions);
+        let mut text = format!("{}\n\n{}", wrap(&heading, width, 0), align(&grid, width));
+        if self.with_warnings > 0 {
+            let points = self.curves.iter().flat_map(|curve| &curve.points);
+            let runs: usize = points.map(|point| point.runs).sum();
+            let warning = format!(
+                "warning: {} of {runs} runs have warnings or losses; report without --against shows them",
+                self.with_warnings
+            );
+            text += &format!("\n{}\n", wrap(&warning, width, 9));
+        }
+        text
     }
 }
 
@@ -177,7 +199,7 @@ impl XAxis {
         match self {
             Self::Connections => "connections",
             Self::Size => "message size",
-            Self::Rate => "messages asked for per second",
+            Self::Rate => "requested messages per second",
         }
     }
 
@@ -189,79 +211,51 @@ impl XAxis {
         }
     }
 
-    pub(super) fn shown(self, at: f64) -> String {
+    fn show(self, x: f64) -> String {
         match self {
-            Self::Connections => format!("{at}"),
-            Self::Size => bytes(at),
-            Self::Rate => format!("{at}/s"),
+            Self::Connections => format!("{x}"),
+            Self::Size => bytes(x),
+            Self::Rate => format!("{x}/s"),
         }
     }
 }
 
-/// A number of bytes in the largest unit that divides it.
-fn bytes(count: f64) -> String {
-    let units = [("MiB", 1_048_576.0), ("KiB", 1024.0)];
-    match units.into_iter().find(|(_, unit)| count >= *unit && count % unit == 0.0) {
-        Some((name, unit)) => format!("{} {name}", count / unit),
-        None => format!("{count} B"),
-    }
-}
-
 /// The metric that the runs were probably made for.
-fn default_metric(saved: &[LoadedRun]) -> Metric {
-    let results = || saved.iter().filter_map(|saved| Some(&saved.run.as_ref()?.run));
-    let name = if results().all(|run| run.result.server_cpu_us_per_echo.is_some()) {
+fn default_metric(runs: &[LoadedRun]) -> Metric {
+    let runs = || runs.iter().filter_map(|run| Some(&run.run.as_ref()?.run));
+    let name = if runs().all(|run| run.result.server_cpu_us_per_echo.is_some()) {
         "server_cpu_us_per_echo"
-    } else if results().all(|run| run.settings.pacing == Loop::Open) {
+    } else if runs().all(|run| run.settings.pacing == Loop::Open) {
         "p99"
     } else {
         "rate"
     };
-    name.parse().expect("there are these figures")
+    name.parse().expect("these metrics exist")
 }
 
-impl<'a> DataPoint<'a> {
-    fn of(saved: &'a LoadedRun, against: XAxis, metric: &Metric) -> Result<Self, Error> {
-        let name = || saved.name.clone();
-        let missing_x = || Error::MissingX { name: name(), setting: against.setting() };
-        let Run { settings, result, .. } = &saved.run.as_ref().ok_or_else(missing_x)?.run;
-        let unmeasured = || Error::Unmeasured { name: name(), metric: metric.name().to_owned() };
+impl DataPoint {
+    fn of(loaded: &LoadedRun, against: XAxis, metric: Metric) -> Result<Self, Error> {
+        let name = || loaded.name.clone();
+        let missing_x = || Error::MissingX(name(), against.setting());
+        let run = &loaded.run.as_ref().ok_or_else(missing_x)?.run;
+        let result = &run.result;
         Ok(Self {
-            name: &saved.name,
-            label: saved.label().unwrap_or_else(|| printable(&settings.address)),
-            at: against.of(settings).ok_or_else(missing_x)?,
-            value: metric.of(result).ok_or_else(unmeasured)?,
+            label: loaded.label().unwrap_or_else(|| printable(&run.settings.address)),
+            at: against.of(&run.settings).ok_or_else(missing_x)?,
+            value: metric.of(result).ok_or_else(|| Error::Unmeasured(name(), metric.name()))?,
             has_warnings: result.loss > 0 || result.failed > 0 || !result.warnings.is_empty(),
         })
     }
 }
 
-impl Curve {
-    /// The curve of the runs with this label, which must agree in these settings.
-    fn of(label: &str, all: &[DataPoint<'_>], settings: &[Setting]) -> Result<Self, Error> {
-        let own: Vec<usize> = (0..all.len()).filter(|&run| all[run].label == label).collect();
-        for Setting { setting, values } in settings {
-            if let Some(&other) = own.iter().find(|&&run| values[run] != values[own[0]]) {
-                let value = |run: usize| values[run].as_deref().unwrap_or("not set").to_owned();
-                let runs = [own[0], other].map(|run| (all[run].name.to_owned(), value(run)));
-                return Err(Error::Incomparable { setting, runs });
-            }
-        }
-        let runs = own.iter().map(|&run| (all[run].at, all[run].value)).collect();
-        Ok(Self { label: label.to_owned(), points: points(runs) })
-    }
-}
-
 /// The medians by x, ascending.
-fn points(mut runs: Vec<(f64, f64)>) -> Vec<CurvePoint> {
+fn medians(mut runs: Vec<(f64, f64)>) -> Vec<CurvePoint> {
     runs.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let same_place =
-        |one: &(f64, f64), other: &(f64, f64)| one.0.total_cmp(&other.0) == Ordering::Equal;
     let point = |runs: &[(f64, f64)]| {
         let value = median(runs.iter().map(|&(_, value)| value))?;
         Some(CurvePoint { at: runs[0].0, value, runs: runs.len() })
     };
-    runs.chunk_by(same_place).filter_map(point).collect()
+    runs.chunk_by(|one, other| one.0 == other.0).filter_map(point).collect()
 }
 
 /// The middle value, or the mean of the two middle ones; `None` without a value.
@@ -270,17 +264,14 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
-    if values.len() % 2 == 1 {
-        return Some(upper);
-    }
-    Some(f64::midpoint(values[values.len() / 2 - 1], upper))
+    let lower = values[(values.len() - 1) / 2];
+    Some(f64::midpoint(lower, upper))
 }
 
 /// What the loads of all curves have in common, and how many runs each point stands for.
 fn conditions(settings: &[Setting], curves: &[Curve]) -> String {
-    let alike = |row: &&Setting| row.values.windows(2).all(|two| two[0] == two[1]);
-    let mut words: Vec<String> =
-        settings.iter().filter(alike).filter_map(|row| row.description()).collect();
+    let common = settings.iter().filter(|row| row.is_common());
+    let mut words: Vec<String> = common.filter_map(Setting::description).collect();
     let runs = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.runs);
     match (runs().min().unwrap_or(1), runs().max().unwrap_or(1)) {
         (_, 1) => {}
@@ -289,47 +280,6 @@ fn conditions(settings: &[Setting], curves: &[Curve]) -> String {
     }
     // It appears in the plot too.
     printable(&words.join(", "))
-}
-
-fn unit(metric: &Metric) -> Unit {
-    match metric.name() {
-        "rate" => Unit::PerSecond,
-        name if metric.is_time() || name.ends_with("us_per_echo") => Unit::Microseconds,
-        _ => Unit::Count,
-    }
-}
-
-impl fmt::Display for Curves {
-    /// As text: one row per x, one column per curve with its ratios to the first.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {}\n", self.heading(), self.conditions)?;
-        let labels = self.curves.iter().map(|curve| Some(curve.label.clone()));
-        let mut grid = vec![Line::of(self.against.setting(), labels)];
-        for place in self.x_values() {
-            let value = |curve: &Curve| {
-                curve.points.iter().find(|point| point.at == place).map(|point| point.value)
-            };
-            let values: Vec<Option<f64>> = self.curves.iter().map(value).collect();
-            let first = values[0].filter(|&first| first > 0.0);
-            let ratios: Vec<_> = values.iter().map(|value| Some((*value)? / first?)).collect();
-            let shown = values.iter().map(|value| value.map(|value| self.unit.shown(value)));
-            let mut line = Line::of(self.against.shown(place), shown);
-            line.compare(&ratios);
-            grid.push(line);
-        }
-        align(f, &grid)?;
-        if self.with_warnings > 0 {
-            let runs: usize =
-                self.curves.iter().flat_map(|curve| &curve.points).map(|point| point.runs).sum();
-            writeln!(
-                f,
-                "\nwarning: {} of {runs} runs have warnings or losses, which the report without \
-                 --against tells",
-                self.with_warnings
-            )?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -346,12 +296,6 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_shown_in_the_largest_unit_that_divides_them() {
-        let shown = [1.0, 1023.0, 1024.0, 1536.0, 65_536.0, 1_048_576.0].map(bytes);
-        assert_eq!(shown, ["1 B", "1023 B", "1 KiB", "1536 B", "64 KiB", "1 MiB"]);
-    }
-
-    #[test]
     fn different_numbers_of_runs_per_point_are_reported() {
         let runs = [1, 1, 5].map(|connections| saved("a", run(connections, 1_000..=2_000)));
         let curves = Curves::of(&runs, XAxis::Connections, None).unwrap();
@@ -363,6 +307,6 @@ mod tests {
     fn an_interval_log_cannot_be_part_of_a_curve() {
         let log = LoadedRun { run: None, ..saved("log", run(1, 1_000..=1_000)) };
         let error = Curves::of(&[log], XAxis::Size, None).unwrap_err();
-        assert!(matches!(error, Error::MissingX { setting: "size", .. }), "{error}");
+        assert!(matches!(error, Error::MissingX(_, "size")), "{error}");
     }
 }

@@ -1,96 +1,87 @@
-//! Aligned columns of values with their units and ratios.
+//! Aligned columns of values with their ratios.
 
-use std::fmt;
+use std::iter;
 
 use echo_proto::one_line;
 
-/// Unit of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
-    PerSecond,
-    Microseconds,
-    Count,
-}
+use crate::units::Unit;
 
 /// One row: a label and, for each run, a value and its ratio.
-pub(super) struct Line {
+pub(super) struct Row {
     label: String,
     cells: Vec<(String, String)>,
 }
 
-impl Line {
-    /// A row of values. Missing ones are shown as a dash.
+impl Row {
+    /// A row of texts. Missing ones are shown as a dash.
     pub(super) fn of(
         label: impl Into<String>,
         values: impl IntoIterator<Item = Option<String>>,
     ) -> Self {
         let text =
             |value: Option<String>| value.map_or("-".to_owned(), |it| one_line(&it).to_string());
-        let cell = |value| (text(value), String::new());
-        Self { label: label.into(), cells: values.into_iter().map(cell).collect() }
+        let cells = values.into_iter().map(|value| (text(value), String::new())).collect();
+        Self { label: label.into(), cells }
     }
 
-    /// Adds the ratios to the first value.
-    pub(super) fn compare(&mut self, ratios: &[Option<f64>]) {
-        for (cell, ratio) in self.cells.iter_mut().zip(ratios).skip(1) {
-            cell.1 = ratio.map(|ratio| format!("({}x)", format_ratio(ratio))).unwrap_or_default();
+    /// A row of values, with the ratios to the first.
+    pub(super) fn compared(label: impl Into<String>, unit: Unit, values: &[Option<f64>]) -> Self {
+        let mut row = Self::of(label, values.iter().map(|value| value.map(|it| unit.show(it))));
+        for (cell, ratio) in row.cells.iter_mut().zip(ratios(values)).skip(1) {
+            let decimals = if ratio < Some(100.0) { 2 } else { 0 };
+            cell.1 = ratio.map(|ratio| format!("({ratio:.decimals$}x)")).unwrap_or_default();
         }
+        row
     }
 }
 
-/// Writes the rows with right-aligned values and ratios.
-pub(super) fn align(f: &mut fmt::Formatter<'_>, lines: &[Line]) -> fmt::Result {
-    let width = |text: &str| text.chars().count();
-    let label = lines.iter().map(|line| width(&line.label)).max().unwrap_or_default();
-    let columns = lines.first().map_or(0, |line| line.cells.len());
+/// The values divided by the first; `None` if that is zero.
+pub(super) fn ratios(values: &[Option<f64>]) -> Vec<Option<f64>> {
+    let first = values.first().copied().flatten().filter(|&first| first > 0.0);
+    values.iter().map(|value| Some((*value)? / first?)).collect()
+}
+
+/// Lays out the rows with right-aligned values and ratios. Columns that do not fit into `width`
+/// follow in further tables below.
+pub(super) fn align(rows: &[Row], width: usize) -> String {
+    let longest = |texts: &mut dyn Iterator<Item = &String>| {
+        texts.map(|text| text.chars().count()).max().unwrap_or_default()
+    };
+    let label = longest(&mut rows.iter().map(|row| &row.label));
+    let columns = rows.first().map_or(0, |row| row.cells.len());
     let widths: Vec<(usize, usize)> = (0..columns)
         .map(|column| {
-            let cells = || lines.iter().map(|line| &line.cells[column]);
-            let values = cells().map(|(value, _)| width(value)).max().unwrap_or_default();
-            (values, cells().map(|(_, ratio)| width(ratio)).max().unwrap_or_default())
+            let values = longest(&mut rows.iter().map(|row| &row.cells[column].0));
+            (values, longest(&mut rows.iter().map(|row| &row.cells[column].1)))
         })
         .collect();
-    for line in lines {
-        let mut text = format!("{:label$}", line.label);
-        for ((value, ratio), &(values, ratios)) in line.cells.iter().zip(&widths) {
-            text += &format!("  {value:>values$}");
-            if ratios > 0 {
-                text += &format!(" {ratio:>ratios$}");
+    let (mut text, mut from) = (String::new(), 0);
+    while from < columns {
+        let mut room = width.saturating_sub(label);
+        let fitting = widths[from..].iter().take_while(|&&(value, ratio)| {
+            let needed = 2 + value + ratio + usize::from(ratio > 0);
+            let fits = needed <= room;
+            room = room.saturating_sub(needed);
+            fits
+        });
+        let to = from + fitting.count().max(1);
+        text.extend(iter::repeat_n('\n', usize::from(from > 0)));
+        for row in rows {
+            let mut line = format!("{:label$}", row.label);
+            for ((value, ratio), &(values, ratios)) in
+                row.cells.iter().zip(&widths).skip(from).take(to - from)
+            {
+                line += &format!("  {value:>values$}");
+                if ratios > 0 {
+                    line += &format!(" {ratio:>ratios$}");
+                }
             }
+            text += line.trim_end();
+            text.push('\n');
         }
-        writeln!(f, "{}", text.trim_end())?;
+        from = to;
     }
-    Ok(())
-}
-
-impl Unit {
-    /// Three significant digits, or all digits before the point.
-    pub(super) fn shown(self, value: f64) -> String {
-        match self {
-            Self::PerSecond => format!("{}/s", digits(value)),
-            Self::Count if value.fract() == 0.0 => format!("{value}"),
-            Self::Count => digits(value),
-            Self::Microseconds if value < 1e3 => format!("{} us", digits(value)),
-            Self::Microseconds if value < 1e6 => format!("{} ms", digits(value / 1e3)),
-            Self::Microseconds => format!("{} s", digits(value / 1e6)),
-        }
-    }
-}
-
-/// Three significant digits, or all digits before the point.
-fn digits(value: f64) -> String {
-    let decimals = if value < 10.0 {
-        2
-    } else if value < 100.0 {
-        1
-    } else {
-        0
-    };
-    format!("{value:.decimals$}")
-}
-
-fn format_ratio(ratio: f64) -> String {
-    if ratio < 100.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") }
+    text
 }
 
 #[cfg(test)]
@@ -98,9 +89,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_shown_in_a_suitable_unit() {
-        let shown = |us| Unit::Microseconds.shown(us);
-        assert_eq!([shown(0.5), shown(12.34), shown(999.4)], ["0.50 us", "12.3 us", "999 us"]);
-        assert_eq!([shown(1_500.0), shown(2_000_000.0)], ["1.50 ms", "2.00 s"]);
+    fn columns_that_do_not_fit_follow_below() {
+        let values = [Some(1.0), Some(2.0), Some(150.0)];
+        let rows = [
+            Row::of("", ["a", "b", "c"].map(|it| Some(it.to_owned()))),
+            Row::compared("n", Unit::Count, &values),
+        ];
+        assert_eq!(align(&rows, 80), "   a  b            c\nn  1  2 (2.00x)  150 (150x)\n");
+        assert_eq!(align(&rows, 15), "   a  b\nn  1  2 (2.00x)\n\n     c\nn  150 (150x)\n");
+        assert_eq!(align(&rows, 1).lines().count(), 8, "one column at least");
     }
 }

@@ -28,11 +28,19 @@ fn run(name: &str, text: &[u8]) -> Result<LoadedRun, Error> {
         schema_version: u64,
     }
     // The version first: a later format may lack fields, which would give a misleading error.
-    let Version { schema_version } = serde_json::from_slice(text).map_err(Error::Json)?;
+    let Version { schema_version } = serde_json::from_slice(text).map_err(json_error)?;
     if schema_version > u64::from(SCHEMA_VERSION) {
-        return Err(Error::Newer { schema_version });
+        return Err(Error::Newer(schema_version));
     }
-    LoadedRun::of_run(name, serde_json::from_slice(text).map_err(Error::Json)?)
+    LoadedRun::of_run(name, serde_json::from_slice(text).map_err(json_error)?)
+}
+
+fn json_error(error: serde_json::Error) -> Error {
+    match error {
+        error if error.is_eof() => Error::TruncatedJson(error.line()),
+        error if error.is_data() => Error::NotARun(error),
+        error => Error::Json(error),
+    }
 }
 
 fn log(name: &str, text: &[u8], unit: LogUnit) -> Result<LoadedRun, Error> {
@@ -79,7 +87,7 @@ impl LoadedRun {
 }
 
 fn decode(field: &'static str, distribution: &Distribution) -> Result<Histogram<u64>, Error> {
-    distribution.decode().ok_or(Error::Histogram { field })
+    distribution.decode().ok_or(Error::Histogram(field))
 }
 
 /// Replaces characters that a terminal would execute or that XML cannot contain. File names and

@@ -7,12 +7,15 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 
 use self::metrics::metrics;
+use super::settings::{difference, settings};
 use super::{Error, LoadedRun, RunDetails};
 use crate::distribution::histogram;
-use crate::run::{Interval, Loop, Machine, Run, SCHEMA_VERSION, Settings};
+use crate::run::{Interval, Machine, Run, SCHEMA_VERSION, Settings};
 
 /// Share of the longest run during which all runs must overlap to count as one load.
 const MIN_OVERLAP: f64 = 0.9;
+/// Settings that affect the meaning of a latency.
+const COMPARABILITY_KEYS: [&str; 4] = ["size", "depth", "framing", "loop"];
 
 /// Merges runs from several machines. Rates, counts and histograms are added; percentiles are those
 /// of the merged histogram, and Jain's index is that of all connections. For an interval only the
@@ -30,7 +33,7 @@ pub fn merge(parts: &[LoadedRun]) -> Result<LoadedRun, Error> {
     let [first, others @ ..] = parts else { panic!("there is nothing to add") };
     for (index, part) in parts.iter().enumerate() {
         if let Some(same) = parts[..index].iter().find(|other| is_same(other, part)) {
-            return Err(Error::Duplicate { names: [same.name.clone(), part.name.clone()] });
+            return Err(Error::Duplicate(same.name.clone(), part.name.clone()));
         }
     }
     if others.is_empty() {
@@ -48,9 +51,17 @@ pub fn merge(parts: &[LoadedRun]) -> Result<LoadedRun, Error> {
     };
     match (runs.first(), log) {
         (Some((run, _)), Some(log)) => {
-            return Err(Error::Mixed { run: (*run).to_owned(), log: log.name.clone() });
+            return Err(Error::Mixed((*run).to_owned(), log.name.clone()));
         }
-        (Some(_), None) => whole.run = Some(Box::new(sum_of_runs(&runs, &whole)?)),
+        (Some(_), None) => {
+            let mut settings = settings(parts);
+            settings.retain(|row| COMPARABILITY_KEYS.contains(&row.setting));
+            let all: Vec<usize> = (0..parts.len()).collect();
+            if let Some(difference) = difference(&settings, parts, &all) {
+                return Err(Error::Differ(difference));
+            }
+            whole.run = Some(Box::new(sum_of_runs(&runs, &whole)?));
+        }
         (None, _) => {}
     }
     Ok(whole)
@@ -99,18 +110,6 @@ fn sum_of_intervals(parts: &[LoadedRun]) -> Option<Vec<Interval>> {
 }
 
 fn sum_of_runs(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Result<RunDetails, Error> {
-    for &(name, part) in &parts[1..] {
-        let (first_name, first) = parts[0];
-        let both = comparability_keys(&first.run.settings)
-            .into_iter()
-            .zip(comparability_keys(&part.run.settings));
-        for ((setting, one), (_, other)) in both {
-            if one != other {
-                let runs = [(first_name.to_owned(), one), (name.to_owned(), other)];
-                return Err(Error::Differ { setting, runs });
-            }
-        }
-    }
     let runs: Vec<&Run> = parts.iter().map(|(_, part)| &part.run).collect();
     let service = sum(parts.iter().map(|(_, part)| &part.service))?;
     let connect = sum(parts.iter().map(|(_, part)| &part.connect))?;
@@ -127,7 +126,7 @@ fn sum_of_runs(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Result<RunDe
             cpu: distinct(runs.iter().map(|run| &run.machine.cpu)),
             cpus: runs.iter().map(|run| run.machine.cpus).sum(),
         },
-        settings: settings(&runs),
+        settings: merged_settings(&runs),
         result: metrics(&runs, [&whole.latency, &service, &connect], warnings),
         intervals: whole.intervals.clone(),
         // Each gate judged one part. The failed ones are among the warnings.
@@ -142,20 +141,6 @@ fn label(runs: &[&Run]) -> Option<String> {
     label.filter(|label| runs.iter().all(|run| run.label.as_ref() == Some(label)))
 }
 
-/// The settings that affect the meaning of a latency.
-fn comparability_keys(settings: &Settings) -> [(&'static str, String); 4] {
-    let pacing = match settings.pacing {
-        Loop::Closed => "closed",
-        Loop::Open => "open",
-    };
-    [
-        ("size", settings.size.to_string()),
-        ("depth", settings.depth.to_string()),
-        ("framing", settings.framing.clone()),
-        ("loop", pacing.to_owned()),
-    ]
-}
-
 /// The distinct texts, in order.
 fn distinct<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
     let mut found: Vec<&str> = Vec::new();
@@ -167,7 +152,7 @@ fn distinct<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
     found.join(", ")
 }
 
-fn settings(runs: &[&Run]) -> Settings {
+fn merged_settings(runs: &[&Run]) -> Settings {
     let all = || runs.iter().map(|run| &run.settings);
     let first = &runs[0].settings;
     let arrivals = distinct(all().filter_map(|settings| settings.arrivals.as_ref()));
@@ -201,13 +186,13 @@ fn warnings(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Vec<String> {
         && share < MIN_OVERLAP
     {
         warnings.push(format!(
-            "the runs have only {:.0} % of their time in common: the sum of their rates is a load \
-             that was not there all the time",
+            "the runs overlap for only {:.0} % of their time: the sum of their rates was not the load \
+             all the time",
             share * 100.0
         ));
     }
     if whole.intervals.is_empty() && parts.iter().any(|(_, part)| !part.run.intervals.is_empty()) {
-        warnings.push("the intervals do not lie on each other, so they are left out".to_owned());
+        warnings.push("the intervals do not line up, so they are omitted".to_owned());
     }
     let differ = |setting: fn(&Settings) -> bool| {
         parts
@@ -215,10 +200,10 @@ fn warnings(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Vec<String> {
             .any(|(_, part)| setting(&part.run.settings) != setting(&parts[0].1.run.settings))
     };
     if differ(|settings| settings.busy_poll) {
-        warnings.push("some of the runs polled without sleeping and others did not".to_owned());
+        warnings.push("only some of the runs polled without sleeping".to_owned());
     }
     if differ(|settings| settings.reconnect_every.is_some()) {
-        warnings.push("some of the runs replaced their connections and others did not".to_owned());
+        warnings.push("only some of the runs replaced their connections".to_owned());
     }
     warnings
 }
@@ -247,7 +232,7 @@ fn overlap(parts: &[(&str, &RunDetails)]) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::report::fixtures::{run, saved};
-    use crate::run::GateResult;
+    use crate::run::{GateResult, Loop};
 
     fn merged(runs: [Run; 2]) -> Result<LoadedRun, Error> {
         let [first, second] = runs;
@@ -277,26 +262,23 @@ mod tests {
     fn settings_that_affect_the_meaning_of_a_latency_must_agree() {
         type Change = fn(&mut Settings);
         let changes: [(&str, Change); 4] = [
-            ("size is 64 in the one and 65", |settings| settings.size = 65),
-            ("depth is 1 in the one and 2", |settings| settings.depth = 2),
-            ("framing is raw in the one and line", |settings| settings.framing = "line".to_owned()),
-            ("loop is closed in the one and open", |settings| settings.pacing = Loop::Open),
+            ("(size is 64 and 65)", |settings| settings.size = 65),
+            ("(depth is 1 and 2)", |settings| settings.depth = 2),
+            ("(framing is raw and line)", |settings| settings.framing = "line".to_owned()),
+            ("(loop is closed and open)", |settings| settings.pacing = Loop::Open),
         ];
         for (words, change) in changes {
             let mut other = run(1, 5..=9);
             change(&mut other.settings);
             let error = merged([run(1, 1..=9), other]).err().unwrap().to_string();
-            assert!(
-                error.starts_with("cannot merge a and b: ") && error.contains(words),
-                "{error}"
-            );
+            assert!(error.starts_with("cannot merge a and b ") && error.contains(words), "{error}");
         }
     }
 
     #[test]
     fn the_same_run_twice_and_a_run_with_a_log_are_refused() {
         let twice = merged([run(1, 1..=9), run(1, 1..=9)]);
-        assert!(matches!(twice, Err(Error::Duplicate { .. })));
+        assert!(matches!(twice, Err(Error::Duplicate(..))));
         let log = LoadedRun { run: None, ..saved("log", run(1, 5..=9)) };
         let mixed = merge(&[log.clone(), saved("run", run(1, 1..=9))]).err().unwrap();
         assert!(mixed.to_string().starts_with("cannot merge run and log: "), "{mixed}");
@@ -311,7 +293,7 @@ mod tests {
         let mut late = run(1, 5..=9);
         late.started = "2026-01-02T03:04:11Z".to_owned();
         let found = warnings_of([run(1, 1..=9), late]);
-        assert!(found[0].contains("only 40 % of their time in common"), "{found:?}");
+        assert!(found[0].contains("overlap for only 40 % of their time"), "{found:?}");
         let mut in_time = run(1, 5..=9);
         in_time.started = "2026-01-02T03:04:05.9Z".to_owned();
         assert_eq!(warnings_of([run(1, 1..=9), in_time]), [""; 0]);
@@ -323,7 +305,7 @@ mod tests {
         other.intervals[1].start_s = 1.0;
         let whole = merged([run(1, 1..=9), other]).unwrap();
         assert!(whole.intervals.is_empty());
-        assert!(whole.run.unwrap().run.result.warnings[0].contains("do not lie on each other"));
+        assert!(whole.run.unwrap().run.result.warnings[0].contains("do not line up"));
     }
 
     #[test]

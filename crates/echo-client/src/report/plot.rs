@@ -15,6 +15,7 @@ use self::axis::Axis;
 use self::series::{marked, percentiles, rates};
 use self::series_style::SeriesStyle;
 use super::{Curves, Error, LoadedRun, XAxis};
+use crate::units::Unit;
 
 /// More series cannot be told apart by colour, dashes and markers.
 pub const MAX_SERIES: usize = 12;
@@ -46,7 +47,7 @@ const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 /// There are too many runs, or none has an echo.
 pub fn plot(saved: &[LoadedRun]) -> Result<String, Error> {
     if saved.len() > MAX_SERIES {
-        return Err(Error::TooManyRuns { runs: saved.len() });
+        return Err(Error::TooManyRuns(saved.len()));
     }
     if saved.iter().all(|saved| saved.latency.is_empty()) {
         return Err(Error::NoSamples);
@@ -84,7 +85,7 @@ fn over_time(saved: &[LoadedRun]) -> Option<Plot> {
 /// There are too many curves.
 pub fn plot_curves(curves: &Curves) -> Result<String, Error> {
     if curves.curves.len() > MAX_SERIES {
-        return Err(Error::TooManyRuns { runs: curves.curves.len() });
+        return Err(Error::TooManyRuns(curves.curves.len()));
     }
     let names = curves.curves.iter().map(|curve| curve.label.as_str()).collect();
     let points = curves.curves.iter().map(|curve| {
@@ -100,8 +101,11 @@ pub fn plot_curves(curves: &Curves) -> Result<String, Error> {
         XAxis::Connections | XAxis::Rate => Axis::counts(curves.against.description(), x_values),
     };
     let title = curves.metric_description();
-    let y =
-        if curves.is_time() { Axis::times(&title, values) } else { Axis::numbers(&title, values) };
+    let y = if curves.unit == Unit::Microseconds {
+        Axis::times(&title, values)
+    } else {
+        Axis::numbers(&title, values)
+    };
     let plots = vec![Plot { height: CURVES_HEIGHT, axes: [x, y], curves: points }];
     let (heading, conditions) = (&curves.heading(), curves.conditions.as_str());
     Ok(Picture { heading, conditions, names, plots }.svg())
@@ -264,7 +268,7 @@ mod tests {
     fn more_runs_than_can_be_told_apart_are_refused() {
         let many = vec![saved("one", run(1, [1_000])); MAX_SERIES + 1];
         assert!(plot(&many[1..]).is_ok());
-        assert!(matches!(plot(&many), Err(Error::TooManyRuns { runs: 13 })));
+        assert!(matches!(plot(&many), Err(Error::TooManyRuns(13))));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Runs side by side: one row per metric, one column per run, with ratios to the first.
 
-use std::fmt;
-
 use echo_proto::one_line;
 use serde::Serialize;
 
-use super::grid::{Line, Unit, align};
-use super::{LoadedRun, RunDetails};
-use crate::distribution::ns_to_us;
-use crate::run::{Loop, Metrics, Settings};
+use super::LoadedRun;
+use super::grid::{Row, align, ratios};
+use super::settings::{Setting, settings};
+use crate::distribution::Distribution;
+use crate::metric::Metric;
+use crate::run::Metrics;
+use crate::units::wrap;
 
 /// What distinguishes runs, and their metrics. A missing metric is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,15 +25,6 @@ pub struct Table {
     pub warnings: Vec<String>,
 }
 
-/// One row of settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Setting {
-    /// Its name.
-    pub setting: &'static str,
-    /// One per run.
-    pub values: Vec<Option<String>>,
-}
-
 /// One row of metrics.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricRow {
@@ -43,140 +35,95 @@ pub struct MetricRow {
     pub values: Vec<Option<f64>>,
     /// The value divided by that of the first run; `None` if that is zero.
     pub ratios: Vec<Option<f64>>,
-    #[serde(skip)]
-    label: &'static str,
-    #[serde(skip)]
-    unit: Unit,
+}
+
+/// The metrics of a table by their names there, and as text.
+const ROWS: [(&str, &str, &str); 15] = [
+    ("rate", "rate", "rate"),
+    ("p50_us", "p50", "p50"),
+    ("p90_us", "p90", "p90"),
+    ("p99_us", "p99", "p99"),
+    ("p99_9_us", "p99.9", "p99.9"),
+    ("p99_99_us", "p99.99", "p99.99"),
+    ("max_us", "max", "max"),
+    ("service_p50_us", "service.p50", "service p50"),
+    ("service_p99_us", "service.p99", "service p99"),
+    ("connect_p50_us", "connect.p50", "connect p50"),
+    ("connect_p99_us", "connect.p99", "connect p99"),
+    ("loss", "loss", "loss"),
+    ("failed", "failed", "failed"),
+    ("cpu_us_per_echo", "cpu_us_per_echo", "cpu per echo"),
+    ("server_cpu_us_per_echo", "server_cpu_us_per_echo", "server cpu per echo"),
+];
+
+fn metric(name: &str) -> Metric {
+    name.parse().expect("every row has a metric")
 }
 
 impl Table {
-    /// Compares these runs. Without an echo a run has no latencies.
+    /// Compares these runs.
     #[must_use]
-    pub fn of(saved: &[LoadedRun]) -> Self {
-        let row = |metric, label, unit, value: &dyn Fn(&LoadedRun) -> Option<f64>| {
-            let values: Vec<_> = saved.iter().map(value).collect();
-            let first = values.first().copied().flatten().filter(|&first| first > 0.0);
-            let ratios = values.iter().map(|value| Some((*value)? / first?)).collect();
-            MetricRow { metric, values, ratios, label, unit }
+    pub fn of(runs: &[LoadedRun]) -> Self {
+        let all: Vec<Metrics> = runs.iter().map(metrics).collect();
+        let row = |(name, of, _): (&'static str, _, _)| {
+            let known = |run: &LoadedRun| run.run.is_some() || is_in_logs(of, run);
+            let value = |(run, metrics)| metric(of).of(metrics).filter(|_| known(run));
+            let values: Vec<_> = runs.iter().zip(&all).map(value).collect();
+            MetricRow { metric: name, ratios: ratios(&values), values }
         };
-        let latency = |metric, label, quantile| {
-            row(metric, label, Unit::Microseconds, &|saved| at(&saved.latency, quantile))
-        };
-        let of_run = |metric, label, unit, value: fn(&RunDetails) -> Option<f64>| {
-            row(metric, label, unit, &|saved| value(saved.run.as_ref()?))
-        };
-        let us = Unit::Microseconds;
-        let count = Unit::Count;
+        let warnings = runs.iter().zip(&all).flat_map(|(run, metrics)| {
+            metrics.warnings.iter().map(|text| format!("{}: {text}", run.name))
+        });
         Self {
-            runs: saved.iter().map(|saved| saved.name.clone()).collect(),
-            settings: settings(saved),
-            metrics: vec![
-                row("rate", "rate", Unit::PerSecond, &|saved| saved.rate),
-                latency("p50_us", "p50", 0.5),
-                latency("p90_us", "p90", 0.9),
-                latency("p99_us", "p99", 0.99),
-                latency("p99_9_us", "p99.9", 0.999),
-                latency("p99_99_us", "p99.99", 0.9999),
-                latency("max_us", "max", 1.0),
-                of_run("service_p50_us", "service p50", us, |run| at(&run.service, 0.5)),
-                of_run("service_p99_us", "service p99", us, |run| at(&run.service, 0.99)),
-                of_run("connect_p50_us", "connect p50", us, |run| at(&run.connect, 0.5)),
-                of_run("connect_p99_us", "connect p99", us, |run| at(&run.connect, 0.99)),
-                of_run("loss", "loss", count, |run| Some(metrics(run).loss as f64)),
-                of_run("failed", "failed", count, |run| Some(metrics(run).failed as f64)),
-                of_run("cpu_us_per_echo", "cpu per echo", us, |run| metrics(run).cpu_us_per_echo),
-                of_run("server_cpu_us_per_echo", "server cpu per echo", us, |run| {
-                    metrics(run).server_cpu_us_per_echo
-                }),
-            ],
-            warnings: saved.iter().flat_map(warnings).collect(),
+            runs: runs.iter().map(|run| run.name.clone()).collect(),
+            settings: settings(runs),
+            metrics: ROWS.map(row).into(),
+            warnings: warnings.collect(),
         }
     }
-}
 
-fn metrics(measured: &RunDetails) -> &Metrics {
-    &measured.run.result
-}
-
-fn at(histogram: &hdrhistogram::Histogram<u64>, quantile: f64) -> Option<f64> {
-    (!histogram.is_empty()).then(|| ns_to_us(histogram.value_at_quantile(quantile)))
-}
-
-fn warnings(saved: &LoadedRun) -> Vec<String> {
-    let found = saved.run.as_ref().map(|measured| metrics(measured).warnings.as_slice());
-    found.unwrap_or_default().iter().map(|text| format!("{}: {text}", saved.name)).collect()
-}
-
-/// The settings that any run has.
-pub(super) fn settings(saved: &[LoadedRun]) -> Vec<Setting> {
-    let row = |setting, value: fn(&Settings) -> Option<String>| Setting {
-        setting,
-        values: saved.iter().map(|saved| value(&saved.run.as_ref()?.run.settings)).collect(),
-    };
-    let mut rows = vec![
-        row("host", |it| Some(it.host.clone())),
-        row("address", |it| Some(it.address.clone())),
-        row("connections", |it| Some(it.connections.to_string())),
-        row("size", |it| Some(it.size.to_string())),
-        row("depth", |it| Some(it.depth.to_string())),
-        row("framing", |it| Some(it.framing.clone())),
-        row("loop", |it| {
-            Some(if it.pacing == Loop::Closed { "closed" } else { "open" }.to_owned())
-        }),
-        row("rate asked", |it| it.rate.map(|rate| format!("{rate}/s"))),
-        row("arrivals", |it| it.arrivals.clone()),
-        row("duration", |it| it.duration_s.map(|seconds| format!("{seconds}s"))),
-        row("messages", |it| it.messages.map(|messages| messages.to_string())),
-        row("warmup", |it| Some(format!("{}s", it.warmup_s))),
-        row("threads", |it| Some(it.threads.to_string())),
-        row("engine", |it| Some(it.engine.clone())),
-        row("busy poll", |it| Some(if it.busy_poll { "yes" } else { "no" }.to_owned())),
-        row("reconnect every", |it| it.reconnect_every.map(|messages| messages.to_string())),
-        row("timeout", |it| Some(format!("{}s", it.timeout_s))),
-    ];
-    rows.retain(|row| row.values.iter().any(Option::is_some));
-    rows
-}
-
-impl fmt::Display for Table {
     /// As text: common settings as a paragraph, different ones as rows, then the metrics with
     /// ratios in parentheses, then the warnings.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    #[must_use]
+    pub fn text(&self, width: usize) -> String {
         let (common, different): (Vec<_>, Vec<_>) =
-            self.settings.iter().partition(|row| row.values.windows(2).all(|two| two[0] == two[1]));
+            self.settings.iter().partition(|row| row.is_common());
         let common: Vec<String> = common.into_iter().filter_map(Setting::description).collect();
+        let mut text = String::new();
         if !common.is_empty() {
-            writeln!(f, "{}\n", common.join(", "))?;
+            text = wrap(&common.join(", "), width, 0) + "\n\n";
         }
-        let mut grid = vec![Line::of("", self.runs.iter().cloned().map(Some))];
-        grid.extend(different.iter().map(|row| Line::of(row.setting, row.values.iter().cloned())));
-        grid.extend(self.metrics.iter().filter_map(MetricRow::line));
-        align(f, &grid)?;
+        let mut grid = vec![Row::of("", self.runs.iter().cloned().map(Some))];
+        grid.extend(different.iter().map(|row| Row::of(row.setting, row.values.iter().cloned())));
+        for (row, (_, name, label)) in self.metrics.iter().zip(ROWS) {
+            if row.values.iter().any(Option::is_some) {
+                grid.push(Row::compared(label, metric(name).unit(), &row.values));
+            }
+        }
+        text += &align(&grid, width);
         for (index, warning) in self.warnings.iter().enumerate() {
-            let gap = if index == 0 { "\n" } else { "" };
-            writeln!(f, "{gap}warning: {}", one_line(warning))?;
+            text += if index == 0 { "\nwarning: " } else { "warning: " };
+            text += &wrap(&one_line(warning).to_string(), width.saturating_sub(9), 9);
+            text.push('\n');
         }
-        Ok(())
+        text
     }
 }
 
-impl Setting {
-    /// The setting as text, if all runs share it.
-    pub(super) fn description(&self) -> Option<String> {
-        Some(format!("{} {}", self.setting, one_line(self.values.first()?.as_ref()?)))
-    }
+/// Whether an interval log has this metric.
+fn is_in_logs(metric: &str, log: &LoadedRun) -> bool {
+    metric == "rate" && log.rate.is_some() || metric.starts_with('p') || metric == "max"
 }
 
-impl MetricRow {
-    /// The row as text; `None` if no run has the metric.
-    fn line(&self) -> Option<Line> {
-        self.values.iter().any(Option::is_some).then_some(())?;
-        let mut line = Line::of(
-            self.label,
-            self.values.iter().map(|value| value.map(|it| self.unit.shown(it))),
-        );
-        line.compare(&self.ratios);
-        Some(line)
+/// The metrics of a run, or those of an interval log.
+fn metrics(run: &LoadedRun) -> Metrics {
+    match &run.run {
+        Some(details) => details.run.result.clone(),
+        None => Metrics {
+            rate: run.rate.unwrap_or_default(),
+            latency: Distribution::of(&run.latency),
+            ..Metrics::default()
+        },
     }
 }
 
@@ -190,14 +137,14 @@ mod tests {
         let (mut first, mut second) = (run(50, 1_000..=1_000), run(500, 1_250..=1_250));
         (first.result.rate, second.result.rate) = (50_000.0, 40_000.0);
         second.result.warnings = vec!["the client was busy".to_owned()];
-        let table = Table::of(&[saved("a", first), saved("longer", second)]).to_string();
+        let table = Table::of(&[saved("a", first), saved("longer", second)]).text(200);
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[0].contains("size 64, depth 1, framing raw, loop closed"), "{table}");
         for (row, expected) in [
             (2, "                    a   longer"),
             (3, "connections        50      500"),
             (4, "rate          50000/s  40000/s (0.80x)"),
-            (5, "p50           1.00 us  1.25 us (1.25x)"),
+            (5, "p50           1.00 µs  1.25 µs (1.25x)"),
         ] {
             assert_eq!(lines[row], expected, "{table}");
         }
@@ -217,7 +164,8 @@ mod tests {
             (&row("loss").values[..], row("loss").ratios[0]),
             (&[Some(0.0), None][..], None)
         );
-        assert!(!table.to_string().contains("NaN"), "{table}");
-        assert!(table.settings.iter().all(|row| row.setting != "arrivals"), "{table}");
+        assert_eq!(row("rate").values[1], Some(0.1));
+        assert!(!table.text(80).contains("NaN"), "{table:?}");
+        assert!(table.settings.iter().all(|row| row.setting != "arrivals"), "{table:?}");
     }
 }

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
@@ -21,7 +22,8 @@ use self::progress_line::ProgressLine;
 use crate::cli::{BenchOptions, Format};
 use crate::descriptors::raise_limit;
 use crate::print::{print_error, print_gate};
-use crate::signals::{INTERRUPTED, on_each_signal};
+use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
+use crate::terminal::width;
 
 /// Exit code if a gate failed.
 const GATE_FAILED: u8 = 3;
@@ -37,8 +39,8 @@ pub(crate) fn run(
     let mut report = Report::open(options)?;
     let mut log = options.hdr_log.as_deref().map(HdrLog::create).transpose()?;
     let stop = Stop::default();
-    stop_on_signal(stop.clone()).context("cannot wait for signals")?;
-    let progress = ProgressLine::new(workload);
+    let progress = Arc::new(ProgressLine::new(workload));
+    handle_signals(stop.clone(), Arc::clone(&progress)).context("cannot wait for signals")?;
     // A full disk does not end the run: its final report is still worth having.
     let mut write_error = None;
     let run = bench::run(config, workload, &stop, |event| {
@@ -49,7 +51,7 @@ pub(crate) fn run(
                 begun.and_then(|()| report.start(run))
             }
             Event::Interval(interval, latency) => {
-                progress.tell(interval);
+                progress.interval(interval, latency);
                 let logged = log.as_mut().map_or(Ok(()), |log| log.write(interval, latency));
                 logged.and_then(|()| report.interval(interval, &progress))
             }
@@ -91,9 +93,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     source.kind() == ErrorKind::BrokenPipe
 }
 
-fn stop_on_signal(stop: Stop) -> io::Result<()> {
+fn handle_signals(stop: Stop, progress: Arc<ProgressLine>) -> io::Result<()> {
     let mut signalled = false;
-    on_each_signal(move |_| {
+    on_each_signal(move |signal| {
+        if signal == SIGQUIT {
+            return progress.print_interim();
+        }
         if std::mem::replace(&mut signalled, true) {
             std::process::exit(INTERRUPTED);
         }
@@ -122,7 +127,7 @@ struct Line<'a, T> {
 impl Report {
     fn open(options: &BenchOptions) -> anyhow::Result<Self> {
         if options.output.is_some() && options.output == options.hdr_log {
-            bail!("the report and the log cannot be the same file");
+            bail!("--output and --hdr-log cannot be the same file");
         }
         let (output, name): (Box<dyn Write>, _) = match &options.output {
             None => (Box::new(io::stdout()), "the report".to_owned()),
@@ -153,7 +158,7 @@ impl Report {
         match self.format {
             Format::Jsonl => self.line("interval", interval),
             Format::Text if self.has_intervals => {
-                progress.above(|| self.write(&text::interval(interval)))
+                progress.above(|| self.write(&text::interval(interval, width(io::stdout()))))
             }
             _ => Ok(()),
         }
@@ -178,7 +183,7 @@ impl Report {
 
     fn metrics(&mut self, run: &Run) -> anyhow::Result<()> {
         match self.format {
-            Format::Text => self.write(text::report(run).trim_end()),
+            Format::Text => self.write(text::report(run, width(io::stdout())).trim_end()),
             Format::Json => self.write(&serde_json::to_string_pretty(run)?),
             Format::Jsonl => self.line("end", run),
         }

@@ -5,12 +5,13 @@ mod ping;
 mod report;
 
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
-use echo_client::{Config, Framing};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use echo_client::{Config, Framing, units};
 use echo_proto::encode;
 
 pub(crate) use self::bench::{BenchOptions, Format};
@@ -93,7 +94,7 @@ struct Common {
 
     /// TCP port of the server, 1 to 65535
     #[arg(long, global = true, env = "ECHO_PORT", default_value_t = 65432)]
-    #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u16>(1..=65535), allow_negative_numbers = true)]
     port: u16,
 
     /// How long to try to connect to each address
@@ -136,21 +137,23 @@ Examples:
   echo-client one two --framing length     two messages on one connection
   echo-client 'Grüß Gott' --host ::1       another message, over IPv6
   echo-client -- --help                    a message that looks like an option
-  head -c 1G /dev/urandom | echo-client -  a gigabyte, each byte checked
-  echo-client pipe < file | cmp - file     there and back again
+  head -c 1G /dev/urandom | echo-client -  a gigabyte, every byte checked
+  echo-client pipe < file | cmp - file     send a file and compare its echo
 
 Durations: 50us, 200ms, 10s; a bare number is seconds.
 
-Exit code: 0 all came back as sent, 1 it did not (no connection, lost, changed, late),
-2 wrong usage; ping and bench also 130, interrupted twice, and bench 3, a condition holds.";
+Exit code: 0 everything came back unchanged, 1 it did not (no connection, lost,
+changed, late), 2 wrong usage; ping and bench also 130, interrupted twice, and
+bench 3, a --fail-if condition holds.";
 
 const PIPE_EXAMPLES: &str = "\
 Examples:
   echo-client pipe                         a conversation
-  tar c . | echo-client pipe | tar t       a long way round
+  tar c . | echo-client pipe | tar t       an archive through the server
   echo-client pipe --framing line < words  lines, to a server with --framing line
 
-Exit code: 0 all came back as sent (or the reader of stdout has left), 1 it did not, 2 wrong usage.";
+Exit code: 0 everything came back unchanged (or stdout was closed), 1 it did not,
+2 wrong usage.";
 
 /// A message to send.
 #[derive(Clone, Debug)]
@@ -164,6 +167,16 @@ pub(crate) enum Message {
 }
 
 impl Cli {
+    /// Parses the command line; exits with a message if it is wrong.
+    pub(crate) fn from_command_line() -> Self {
+        let command = Self::command();
+        // `report` makes no connection: it accepts the options for one, but does not show them.
+        let global = command.get_arguments().filter(|option| option.is_global_set());
+        let hidden: Vec<Arg> = global.map(|option| option.clone().hide(true)).collect();
+        let command = command.mut_subcommand("report", |report| report.args(hidden));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     pub(crate) fn config(&self) -> Config {
         Config {
             host: self.common.host.clone(),
@@ -196,7 +209,7 @@ impl Cli {
         };
         if argument == "-" {
             if framing.is_framed() {
-                refuse(format!("- sends a stream as it comes; for --framing {framing} use pipe"));
+                refuse(format!("- sends stdin without framing; for --framing {framing} use pipe"));
             }
             return Message::Stdin;
         }
@@ -213,31 +226,32 @@ impl Cli {
     }
 }
 
-/// Bytes per message. `k` is 1024, as is usual for buffers and messages.
-fn message_size(text: &str) -> Result<u32, String> {
-    let sizes = parse_size::Config::new().with_binary();
-    let size = sizes.parse_size(text);
-    let size = size.map_err(|error| format!("{error}; write 64, 4k or 1MiB"))?;
-    match u32::try_from(size) {
-        Ok(1..=MAX_MESSAGE_SIZE) => Ok(size as u32),
-        _ => Err("it must be 1 to 1GiB".to_owned()),
+/// Parses a whole number in this range.
+fn whole<T: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| match *range.end() {
+            end if end < u32::MAX.into() => {
+                format!("expected a whole number from {} to {end}", range.start())
+            }
+            _ => format!("expected a whole number of at least {}", range.start()),
+        })
     }
 }
 
-/// A duration; a bare number is seconds. More than a year is taken for a mistake, and some values
-/// would overflow the clock.
-fn seconds(text: &str) -> Result<Duration, String> {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-    let duration = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
-    };
-    if duration <= YEAR { Ok(duration) } else { Err("it must be a year at the most".to_owned()) }
+/// Bytes per message.
+fn message_size(text: &str) -> Result<u32, &'static str> {
+    match u32::try_from(units::size(text)?) {
+        Ok(size @ 1..=MAX_MESSAGE_SIZE) => Ok(size),
+        _ => Err("expected a size from 1 to 1GiB"),
+    }
 }
 
-fn nonzero_duration(text: &str) -> Result<Duration, String> {
-    match seconds(text)? {
-        Duration::ZERO => Err("it must be more than zero".to_owned()),
+fn nonzero_duration(text: &str) -> Result<Duration, &'static str> {
+    match units::duration(text)? {
+        Duration::ZERO => Err("expected a duration of more than zero"),
         duration => Ok(duration),
     }
 }

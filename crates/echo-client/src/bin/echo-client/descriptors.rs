@@ -18,9 +18,8 @@ pub(crate) fn raise_limit(connections: usize, threads: usize) -> anyhow::Result<
     let Some(limit) = (if raised.is_ok() { maximum } else { current }) else { return Ok(()) };
     if (connections + RESERVE + RESERVE_PER_THREAD * threads) as u64 > limit {
         anyhow::bail!(
-            "{connections} connections are more than the limit of {limit} descriptors allows: raise it \
-             (ulimit -Hn), or share the load between several processes and add up their runs with  \
-             echo-client report --merge"
+            "{connections} connections exceed the limit of {limit} file descriptors: raise it (ulimit -Hn), \
+             or run several processes and merge their runs with  echo-client report --merge"
         );
     }
     Ok(())

@@ -14,7 +14,6 @@ mod terminal;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
-use clap::Parser;
 use echo_client::report::Error as ReportError;
 use echo_client::{Config, Connection, Error};
 
@@ -22,7 +21,7 @@ use crate::cli::{Cli, Message, Mode};
 use crate::print::{Excerpt, print_error, print_line};
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    match run(&Cli::from_command_line()) {
         Ok(code) => code,
         Err(error) => match error.downcast_ref() {
             // A closed stdout is not an error: the reader has seen enough.

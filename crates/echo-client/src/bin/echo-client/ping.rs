@@ -15,7 +15,7 @@ use echo_client::ping::{self, Event, Outage, Ping, Summary, Times};
 use echo_client::{Config, Error};
 
 use crate::cli::PingOptions;
-use crate::print::print_line;
+use crate::print::{fit_stderr, print_line};
 use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
 
 /// Percentiles are shown from this many replies on.
@@ -134,6 +134,7 @@ struct Report {
     size: u32,
     quiet: bool,
     timestamps: bool,
+    has_hinted: bool,
 }
 
 impl Report {
@@ -146,6 +147,7 @@ impl Report {
             size: ping.size,
             quiet: options.quiet,
             timestamps: options.timestamps,
+            has_hinted: false,
         }
     }
 
@@ -162,7 +164,7 @@ impl Report {
                 let Outage { duration, first, last, .. } = outage;
                 let (duration, lost) = (duration.as_secs_f64(), last + 1 - first);
                 let peer = self.peer.expect("an echo comes on a connection");
-                self.line(&format!("{peer} echoes again, {duration:.3} s away, {lost} lost"))
+                self.line(&format!("{peer} echoes again after {duration:.3} s, {lost} lost"))
             }
             Event::Reply { .. } if self.quiet => Ok(()),
             Event::Reply { seq, time } => {
@@ -172,7 +174,22 @@ impl Report {
             }
             Event::Sending { .. } => Ok(()),
             Event::Failed { .. } if self.quiet => Ok(()),
-            Event::Failed { seq, error, .. } => self.line(&format!("seq={seq} lost: {error}")),
+            Event::Failed { seq, error, .. } => {
+                self.line(&format!("seq={seq} lost: {error}"))?;
+                self.print_hint(error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Prints a hint with the first failure, unless there has been an echo: then the settings are
+    /// right and it is an outage.
+    fn print_hint(&mut self, error: &Error) {
+        if self.summary.received == 0
+            && let Some(hint) = error.hint()
+            && !std::mem::replace(&mut self.has_hinted, true)
+        {
+            let _ = writeln!(io::stderr(), "{}", fit_stderr(&format!("hint: {hint}")));
         }
     }
 
@@ -212,7 +229,7 @@ impl Report {
         }
         let (loss, time) = (self.loss(), self.started.elapsed().as_millis());
         print_line(&format!(
-            "{transmitted} messages transmitted, {received} received, {loss} loss, time {time}ms"
+            "{transmitted} messages transmitted, {received} received, {loss} loss, time {time} ms"
         ))?;
         if *received > 0 {
             let (figures, mdev) = (min_avg_max(times), ms_of_ns(times.histogram.stdev()));
@@ -245,7 +262,7 @@ impl Report {
         }
         if let Some(outage) = outage {
             let so_far = Outage { duration: outage.since.elapsed(), ..*outage };
-            print_line(&format!("{}, and not at its end", self.outage(&so_far)))?;
+            print_line(&format!("{}, not over yet", self.outage(&so_far)))?;
         }
         Ok(())
     }

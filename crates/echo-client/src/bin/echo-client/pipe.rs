@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use echo_client::{Config, Connection, Framing};
 
@@ -27,6 +29,8 @@ pub(crate) fn run(
     if io::stdout().is_terminal() && !options.raw_output {
         output = Box::new(EscapeWriter::new(output));
     }
+    let in_line = Arc::new(AtomicBool::new(false));
+    output = Box::new(LineTracker { output, in_line: Arc::clone(&in_line) });
     let mut progress = None;
     if io::stderr().is_terminal() && !conversation {
         let progress = progress.insert(Progress::of_stdin());
@@ -36,6 +40,30 @@ pub(crate) fn run(
     if let Some(progress) = progress {
         progress.finish();
     }
+    if result.is_err() && in_line.load(Ordering::Relaxed) && io::stdout().is_terminal() {
+        // The error starts on a new line.
+        let _ = writeln!(io::stderr());
+    }
     result?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A writer that notes whether its last line is unfinished.
+struct LineTracker {
+    output: Box<dyn Write>,
+    in_line: Arc<AtomicBool>,
+}
+
+impl Write for LineTracker {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.output.write(bytes)?;
+        if let Some(last) = bytes[..written].last() {
+            self.in_line.store(*last != b'\n', Ordering::Relaxed);
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
 }

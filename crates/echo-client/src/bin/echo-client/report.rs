@@ -11,6 +11,7 @@ use echo_client::report::{Curves, LoadedRun, Table, load, merge, plot, plot_curv
 
 use crate::cli::{ReportFormat, ReportOptions};
 use crate::print::print_line;
+use crate::terminal::width;
 
 /// Larger files are not saved runs: an hour in intervals of one second takes about 10 MB.
 const MAX_FILE_SIZE: u64 = 256 << 20;
@@ -21,7 +22,7 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     for file in &options.files {
         let shown = if is_stdin(file) { "stdin".to_owned() } else { file.display().to_string() };
         let text = read(file).with_context(|| format!("cannot read {shown}"))?;
-        saved.push(load(&shown, &text, options.unit.into()).context(shown)?);
+        saved.push(load(&shown, &text, options.unit).context(shown)?);
     }
     let labels: Vec<_> = saved.iter().map(|saved| saved.label()).collect();
     for (saved, name) in saved.iter_mut().zip(names(&options.files, &labels)) {
@@ -32,7 +33,7 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     }
     let (report, picture) = match options.against {
         Some(varied) => {
-            let curves = Curves::of(&saved, varied.into(), options.figure.clone())?;
+            let curves = Curves::of(&saved, varied, options.figure)?;
             (
                 curves_as(options.format, &curves)?,
                 options.svg.as_ref().map(|_| plot_curves(&curves)),
@@ -55,7 +56,7 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
 
 fn table(options: &ReportOptions, saved: &[LoadedRun]) -> serde_json::Result<String> {
     match (options.format, saved) {
-        (ReportFormat::Text, saved) => Ok(Table::of(saved).to_string()),
+        (ReportFormat::Text, saved) => Ok(Table::of(saved).text(width(io::stdout()))),
         (ReportFormat::Json, [LoadedRun { run: Some(merged), .. }]) if options.merge => {
             serde_json::to_string_pretty(&merged.run)
         }
@@ -65,7 +66,7 @@ fn table(options: &ReportOptions, saved: &[LoadedRun]) -> serde_json::Result<Str
 
 fn curves_as(format: ReportFormat, curves: &Curves) -> serde_json::Result<String> {
     match format {
-        ReportFormat::Text => Ok(curves.to_string()),
+        ReportFormat::Text => Ok(curves.text(width(io::stdout()))),
         ReportFormat::Json => serde_json::to_string_pretty(curves),
     }
 }
@@ -82,7 +83,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     if text.len() as u64 > MAX_FILE_SIZE {
         return Err(io::Error::new(
             ErrorKind::FileTooLarge,
-            "it has more than 256 MiB, as no saved run has",
+            "it is larger than 256 MiB, which no saved run is",
         ));
     }
     Ok(text)

@@ -7,6 +7,23 @@ use std::os::fd::AsFd;
 #[cfg(windows)]
 use std::os::windows::io::AsHandle;
 
+/// Columns where the size is unknown.
+const DEFAULT_WIDTH: usize = 80;
+
+/// Columns of a terminal.
+#[cfg(unix)]
+pub(crate) fn width(output: impl AsFd) -> usize {
+    let size = rustix::termios::tcgetwinsize(output);
+    let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
+    columns.unwrap_or(DEFAULT_WIDTH)
+}
+
+/// Not implemented for this system.
+#[cfg(not(unix))]
+pub(crate) fn width<T>(_: T) -> usize {
+    DEFAULT_WIDTH
+}
+
 /// Stdout without the line buffer of `std`, which would split each chunk in two.
 pub(crate) fn unbuffered_stdout() -> io::Result<File> {
     #[cfg(unix)]

@@ -122,6 +122,7 @@ mod tests {
             offset: 0,
             cause: "closed".to_owned(),
             text: String::new(),
+            hint: None,
         };
         let (mut first, mut second) = (run(3, []), run(2, []));
         first.result.incidents = vec![failure(3, 50)];

@@ -1,88 +1,84 @@
 //! The report of a run as text.
 
-use std::fmt::Write;
-
 use echo_client::distribution::Distribution;
 use echo_client::run::{Fairness, Interval, Loop, Metrics, Run, Settings};
+use echo_client::units::{time, wrap};
 
-use crate::print::{gate_line, time};
+use crate::print::gate_line;
 
-/// The complete report.
-pub(super) fn report(run: &Run) -> String {
-    let mut text = String::new();
-    // Writing to a `String` cannot fail.
-    let _ = write_report(run, &mut text);
-    text
-}
+/// Columns of a label, and of a time.
+const LABEL: usize = 13;
+const TIME: usize = 9;
 
-fn write_report(run: &Run, text: &mut String) -> std::fmt::Result {
+/// The complete report, in lines of at most `width` columns.
+pub(super) fn report(run: &Run, width: usize) -> String {
     let Run { settings, result, gates, .. } = run;
-    let Metrics { seconds, rate, bytes_per_second, echoes, sent, loss, .. } = result;
-    writeln!(text, "{}", headline(run))?;
-    writeln!(text)?;
-    let megabytes = bytes_per_second / 1e6;
-    writeln!(text, "rate         {rate:.0} echoes/s, {megabytes:.2} MB/s each way")?;
-    writeln!(text, "             {echoes} echoes in {seconds:.2} s")?;
-    writeln!(text)?;
-    times(result, settings.pacing, text)?;
-    writeln!(text)?;
-    writeln!(text, "loss         {loss} of {sent} messages, {} bytes", result.missing_bytes)?;
-    writeln!(text, "connections  {} made, {}", result.connect.count, failures(result))?;
+    let field = |label: &str, value: String| {
+        wrap(&format!("{label:<LABEL$}{}", value.trim_end()), width, LABEL)
+    };
+    let mut lines = vec![wrap(&headline(run), width, 0), String::new()];
+    let (rate, megabytes) = (result.rate, result.bytes_per_second / 1e6);
+    lines.push(field("rate", format!("{rate:.0} echoes/s, {megabytes:.2} MB/s each way")));
+    lines.push(field("", format!("{} echoes in {:.2} s", result.echoes, result.seconds)));
+    lines.push(String::new());
+    lines.extend(times(result, settings.pacing, width));
+    lines.push(String::new());
+    let Metrics { sent, loss, missing_bytes, .. } = result;
+    lines.push(field("loss", format!("{loss} of {sent} messages, {missing_bytes} bytes")));
+    lines.push(field(
+        "connections",
+        format!("{} opened, {}", result.connect.count, failures(result)),
+    ));
     if result.unsent > 0 {
-        writeln!(text, "unsent       {} messages", result.unsent)?;
+        lines.push(field("unsent", format!("{} messages", result.unsent)));
     }
     let Fairness { min, max, jain } = result.fairness;
-    if let Some(jain) = jain
-        && settings.connections > 1
-    {
-        writeln!(text, "fairness     {min} to {max} echoes each, Jain's index {jain:.4}")?;
+    if let Some(jain) = jain.filter(|_| settings.connections > 1) {
+        lines
+            .push(field("fairness", format!("{min} to {max} echoes each, Jain's index {jain:.4}")));
     }
     if let (Some(cpu), Some(busy)) = (result.cpu_us_per_echo, result.busy) {
-        let busy = busy * 100.0;
-        writeln!(
-            text,
-            "client       {cpu:.2} us of processor time an echo, busiest thread {busy:.0} %"
-        )?;
+        let (cpu, busy) = (time(cpu), busy * 100.0);
+        lines.push(field(
+            "client",
+            format!("{cpu} of CPU time per echo, busiest thread {busy:.0} %"),
+        ));
     }
     if let (Some(seconds), Some(cpu)) = (result.server_cpu_s, result.server_cpu_us_per_echo) {
-        writeln!(
-            text,
-            "server       {cpu:.2} us of processor time an echo, {seconds:.2} s in all"
-        )?;
+        let cpu = time(cpu);
+        lines.push(field("server", format!("{cpu} of CPU time per echo, {seconds:.2} s in all")));
     }
     if let Some(retransmits) = result.retransmits {
-        writeln!(text, "retransmits  {retransmits} TCP segments")?;
+        lines.push(field("retransmits", format!("{retransmits} TCP segments")));
     }
     for failure in &result.incidents {
-        let (connection, text_of, offset) = (failure.connection, &failure.text, failure.offset);
-        let at = failure.at_us as f64 / 1e6;
-        writeln!(
-            text,
-            "failure      connection {connection} at {at:.3} s, offset {offset}: {text_of}"
-        )?;
+        let (connection, at) = (failure.connection, failure.at_us as f64 / 1e6);
+        let place = format!("connection {connection} at {at:.3} s, offset {}", failure.offset);
+        lines.push(field("failure", format!("{place}: {}", failure.text)));
     }
     let omitted = result.failed - result.incidents.len() as u64;
     if omitted > 0 {
-        writeln!(text, "             and {omitted} more")?;
+        lines.push(field("", format!("and {omitted} more")));
     }
-    for warning in &result.warnings {
-        writeln!(text, "warning      {warning}")?;
-    }
-    for result in gates {
-        writeln!(text, "gate         {}", gate_line(result))?;
-    }
-    Ok(())
+    let mut hints: Vec<&String> =
+        result.incidents.iter().filter_map(|it| it.hint.as_ref()).collect();
+    hints.dedup();
+    lines.extend(hints.into_iter().map(|hint| field("hint", hint.clone())));
+    lines.extend(result.warnings.iter().map(|warning| field("warning", warning.clone())));
+    lines.extend(gates.iter().map(|result| field("gate", gate_line(result))));
+    lines.join("\n") + "\n"
 }
 
 /// The line for one interval.
-pub(super) fn interval(interval: &Interval) -> String {
+pub(super) fn interval(interval: &Interval, width: usize) -> String {
     let Interval { start_s, seconds, rate, .. } = interval;
     let times = [interval.p50_us, interval.p99_us, interval.max_us];
     let [p50, p99, max] = times.map(|us| us.map_or("-".to_owned(), time));
     let end = start_s + seconds;
-    format!(
-        "{start_s:6.2}-{end:.2} s {rate:10.0} echoes/s  p50 {p50:>6}  p99 {p99:>6}  max {max:>6}"
-    )
+    let line = format!(
+        "{start_s:6.2}-{end:.2} s {rate:9.0} echoes/s  p50 {p50:>7}  p99 {p99:>7}  max {max:>7}"
+    );
+    wrap(&line, width, 7)
 }
 
 /// What was run, in one paragraph.
@@ -101,20 +97,19 @@ fn headline(Run { label, settings, .. }: &Run) -> String {
     parts.push(counted(*threads, "thread"));
     parts.push(format!("engine {engine}"));
     if settings.busy_poll {
-        parts.push("busy-polling".to_owned());
+        parts.push("busy polling".to_owned());
     }
     if let Some(messages) = settings.reconnect_every {
         parts.push(format!("a new connection every {}", counted(messages as usize, "message")));
     }
-    let warmup = settings.warmup_s;
-    let mut length = match (settings.duration_s, settings.messages) {
+    let mut limit = match (settings.duration_s, settings.messages) {
         (_, Some(messages)) => format!("{messages} messages"),
         (duration, _) => format!("{} s", duration.unwrap_or_default()),
     };
-    if warmup > 0.0 {
-        length += &format!(" after {warmup} s of warm-up");
+    if settings.warmup_s > 0.0 {
+        limit += &format!(" after {} s of warm-up", settings.warmup_s);
     }
-    parts.push(length);
+    parts.push(limit);
     parts.join(", ")
 }
 
@@ -122,43 +117,41 @@ fn counted(count: usize, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
-/// The table of times.
-fn times(result: &Metrics, pacing: Loop, text: &mut String) -> std::fmt::Result {
-    let columns = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max", "stdev"];
-    let header: String = columns.map(|column| format!("{column:>9}")).concat();
-    writeln!(text, "            {header}")?;
-    writeln!(text, "latency     {}", row(&result.latency))?;
-    if pacing == Loop::Open {
-        writeln!(text, "service     {}", row(&result.service))?;
-    }
-    writeln!(text, "connect     {}", row(&result.connect))?;
-    match pacing {
-        Loop::Open => writeln!(
-            text,
-            "latency counts from when a message was due, service from when it was sent"
-        ),
-        Loop::Closed => writeln!(
-            text,
-            "closed loop: a message waits for an echo before it is sent, and that waiting is not seen here"
-        ),
-    }
-}
-
-fn row(times: &Distribution) -> String {
-    if times.count == 0 {
-        return format!("{:>9}", "-");
-    }
-    let metrics = [
-        times.min_us,
-        times.p50_us,
-        times.p90_us,
-        times.p99_us,
-        times.p99_9_us,
-        times.p99_99_us,
-        times.max_us,
-        times.stdev_us,
+/// The table of times, in parts if it is wider than `width`.
+fn times(result: &Metrics, pacing: Loop, width: usize) -> Vec<String> {
+    const LABEL: usize = 8;
+    let statistics: [(&str, fn(&Distribution) -> f64); 8] = [
+        ("min", |it| it.min_us),
+        ("p50", |it| it.p50_us),
+        ("p90", |it| it.p90_us),
+        ("p99", |it| it.p99_us),
+        ("p99.9", |it| it.p99_9_us),
+        ("p99.99", |it| it.p99_99_us),
+        ("max", |it| it.max_us),
+        ("stdev", |it| it.stdev_us),
     ];
-    metrics.map(|us| format!("{:>9}", time(us))).concat()
+    let mut rows = vec![("latency", &result.latency), ("connect", &result.connect)];
+    let note = match pacing {
+        Loop::Open => {
+            rows.insert(1, ("service", &result.service));
+            "latency counts from when a message was due, service from when it was sent"
+        }
+        Loop::Closed => "closed loop: messages wait for echoes, and that waiting is not measured",
+    };
+    let mut lines = Vec::new();
+    for columns in statistics.chunks((width.saturating_sub(LABEL) / TIME).max(1)) {
+        let cells = |cell: &dyn Fn(&(&str, fn(&Distribution) -> f64)) -> String| {
+            columns.iter().map(|column| format!("{:>TIME$}", cell(column))).collect::<String>()
+        };
+        lines.push(format!("{:LABEL$}{}", "", cells(&|(name, _)| (*name).to_owned())));
+        for (label, times) in &rows {
+            let show = |us: Option<f64>| us.map_or("-".to_owned(), time);
+            let cell = cells(&|(_, value)| show((times.count > 0).then(|| value(times))));
+            lines.push(format!("{label:LABEL$}{cell}"));
+        }
+    }
+    lines.push(wrap(note, width, 0));
+    lines
 }
 
 fn failures(result: &Metrics) -> String {
@@ -245,6 +238,7 @@ mod tests {
                     offset: 6500,
                     cause: "closed".to_owned(),
                     text: "the reply was cut short: 0 of 65 bytes came back".to_owned(),
+                    hint: Some("the server may have been stopped".to_owned()),
                 }],
                 fairness: Fairness { min: 390, max: 410, jain: Some(0.999_876) },
                 cpu_us_per_echo: Some(12.25),
@@ -256,57 +250,61 @@ mod tests {
             },
             intervals: Vec::new(),
             gates: vec![
-                result("p99>200us", 68.0, 200.0, true, false),
+                result("p99>20us", 68.0, 20.0, true, true),
                 result("loss>0", 2.0, 0.0, false, true),
             ],
         }
     }
 
     const OPEN: &str = "\
-a label, 192.0.2.1:65432: 50 connections x 64 bytes, depth 1, framing line, 2000/s poisson, 2 threads, \
-engine uring, busy-polling, a new connection every 100 messages, 10 s after 1 s of warm-up
+a label, 192.0.2.1:65432: 50 connections x 64 bytes, depth 1, framing line,
+2000/s poisson, 2 threads, engine uring, busy polling, a new connection every
+100 messages, 10 s after 1 s of warm-up
 
 rate         1999 echoes/s, 0.13 MB/s each way
              19994 echoes in 10.00 s
 
-                  min      p50      p90      p99    p99.9   p99.99      max    stdev
-latency        17.0us   34.0us   51.0us   68.0us    850us   1.02ms   1.19ms   8.50us
-service        15.0us   30.0us   45.0us   60.0us    750us    900us   1.05ms   7.50us
-connect         120us    240us    360us    480us   6.00ms   7.20ms   8.40ms   60.0us
+              min      p50      p90      p99    p99.9   p99.99      max    stdev
+latency   17.0 µs  34.0 µs  51.0 µs  68.0 µs   850 µs  1.02 ms  1.19 ms  8.50 µs
+service   15.0 µs  30.0 µs  45.0 µs  60.0 µs   750 µs   900 µs  1.05 ms  7.50 µs
+connect    120 µs   240 µs   360 µs   480 µs  6.00 ms  7.20 ms  8.40 ms  60.0 µs
 latency counts from when a message was due, service from when it was sent
 
 loss         2 of 21996 messages, 130 bytes
-connections  251 made, 3 failures: 1 closed by the server, 2 timed out
+connections  251 opened, 3 failures: 1 closed by the server, 2 timed out
 unsent       4 messages
 fairness     390 to 410 echoes each, Jain's index 0.9999
-client       12.25 us of processor time an echo, busiest thread 97 %
-server       10.00 us of processor time an echo, 0.20 s in all
+client       12.2 µs of CPU time per echo, busiest thread 97 %
+server       10.0 µs of CPU time per echo, 0.20 s in all
 retransmits  0 TCP segments
-failure      connection 7 at 1.235 s, offset 6500: the reply was cut short: 0 of 65 bytes came back
+failure      connection 7 at 1.235 s, offset 6500: the reply was cut short: 0 of
+             65 bytes came back
              and 2 more
+hint         the server may have been stopped
 warning      the machine was busy
-gate         p99>200us passed: it is 68.0us, 0.34 of the limit
+gate         p99>20us failed: it is 68.0 µs, 3.40 times the limit
 gate         loss>0 failed: it is 2
 ";
 
     #[test]
     fn the_report_of_an_open_loop_is_complete() {
-        assert_eq!(report(&run()), OPEN);
+        assert_eq!(report(&run(), 80), OPEN);
     }
 
     const CLOSED: &str = "\
-192.0.2.1:65432: 1 connection x 64 bytes, depth 1, closed loop, 1 thread, engine uring, 1000 messages
+192.0.2.1:65432: 1 connection x 64 bytes, depth 1, closed loop, 1 thread, engine
+uring, 1000 messages
 
 rate         20000 echoes/s, 1.28 MB/s each way
              1000 echoes in 0.05 s
 
-                  min      p50      p90      p99    p99.9   p99.99      max    stdev
-latency        17.0us   34.0us   51.0us   68.0us    850us   1.02ms   1.19ms   8.50us
-connect             -
-closed loop: a message waits for an echo before it is sent, and that waiting is not seen here
+              min      p50      p90      p99    p99.9   p99.99      max    stdev
+latency   17.0 µs  34.0 µs  51.0 µs  68.0 µs   850 µs  1.02 ms  1.19 ms  8.50 µs
+connect         -        -        -        -        -        -        -        -
+closed loop: messages wait for echoes, and that waiting is not measured
 
 loss         0 of 1000 messages, 0 bytes
-connections  0 made, no failure
+connections  0 opened, no failure
 ";
 
     #[test]
@@ -328,6 +326,31 @@ connections  0 made, no failure
             sent: 1000,
             ..Metrics::default()
         };
-        assert_eq!(report(&run), CLOSED);
+        assert_eq!(report(&run, 80), CLOSED);
+    }
+
+    #[test]
+    fn no_line_of_a_report_is_wider_than_the_terminal() {
+        for width in [60, 80, 120] {
+            let report = report(&run(), width);
+            let widest = report.lines().map(|line| line.chars().count()).max();
+            assert!(widest.is_some_and(|widest| widest <= width), "{width}: {report}");
+            assert!(report.contains("p99.99") && report.contains("8.50 µs"), "{report}");
+        }
+        let interval = |width| {
+            let us = Some(999.0);
+            let part = Interval {
+                start_s: 9998.0,
+                seconds: 1.0,
+                echoes: 0,
+                rate: 123_456.0,
+                p50_us: us,
+                p99_us: us,
+                max_us: us,
+            };
+            interval(&part, width)
+        };
+        assert!(interval(80).chars().count() <= 80);
+        assert_eq!(interval(60).lines().count(), 2);
     }
 }

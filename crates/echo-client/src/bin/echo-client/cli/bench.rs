@@ -4,21 +4,20 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{
-    BoolishValueParser, NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser,
-};
-use clap::{Args, ValueEnum, value_parser};
+use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
+use clap::{Args, ValueEnum};
 use echo_client::bench::{Arrivals, Engine, RunLimit, Workload};
 use echo_client::gates::Gate;
+use echo_client::units;
 
-use super::{Cli, message_size, nonzero_duration, seconds};
+use super::{Cli, message_size, nonzero_duration, whole};
 
 /// The short options are those of wrk2 and ping(8).
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
     /// Concurrent connections
     #[arg(short, long, env = "ECHO_CONNECTIONS", value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u32>(1..=u32::MAX.into()), allow_negative_numbers = true)]
     connections: u32,
 
     /// Bytes per message
@@ -33,12 +32,12 @@ pub(crate) struct BenchOptions {
 
     /// Send this many messages instead of measuring for a time
     #[arg(short = 'n', long, env = "ECHO_MESSAGES", value_name = "N")]
-    #[arg(value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u64>(1..=u64::MAX), allow_negative_numbers = true)]
     messages: Option<u64>,
 
     /// Messages in flight per connection
     #[arg(long, env = "ECHO_DEPTH", value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u32).range(1..=65536), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u32>(1..=65536), allow_negative_numbers = true)]
     depth: u32,
 
     /// Messages per second over all connections, sent on schedule whatever comes back; 50k is 50000
@@ -47,24 +46,24 @@ pub(crate) struct BenchOptions {
     rate: Option<f64>,
 
     /// Spacing of messages with --rate: constant or poisson (random) [default: constant]
-    #[arg(long, env = "ECHO_ARRIVALS", value_name = "ARRIVALS", requires = "rate")]
-    #[arg(value_parser = PossibleValuesParser::new(Arrivals::NAMES).try_map(|name| name.parse::<Arrivals>()))]
+    #[arg(long, env = "ECHO_ARRIVALS", value_name = "ARRIVALS", requires = "rate", value_enum)]
+    #[arg(hide_possible_values = true)]
     arrivals: Option<Arrivals>,
 
     /// I/O interface: readiness (one system call per send and receive), uring (io_uring, Linux 6.1
     /// or later), auto (uring where it works)
-    #[arg(long, env = "ECHO_BENCH_ENGINE", value_name = "ENGINE", default_value_t)]
-    #[arg(value_parser = PossibleValuesParser::new(Engine::NAMES).try_map(|name| name.parse::<Engine>()))]
+    #[arg(long, env = "ECHO_BENCH_ENGINE", value_name = "ENGINE", value_enum, default_value_t)]
+    #[arg(hide_possible_values = true)]
     engine: Engine,
 
     /// Threads, each with its own event loop
     #[arg(long, env = "ECHO_THREADS", value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u16>(1..=u16::MAX.into()), allow_negative_numbers = true)]
     threads: u16,
 
     /// Send this long before measuring [default: 1s; none with --messages]
     #[arg(long, env = "ECHO_WARMUP", value_name = "DURATION", conflicts_with = "messages")]
-    #[arg(value_parser = seconds)]
+    #[arg(value_parser = units::duration)]
     warmup: Option<Duration>,
 
     /// Poll without sleeping: keeps the client's wake-ups out of the latency
@@ -73,7 +72,7 @@ pub(crate) struct BenchOptions {
 
     /// Replace each connection by a new one after this many messages
     #[arg(long, env = "ECHO_RECONNECT_EVERY", value_name = "N")]
-    #[arg(value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u64>(1..=u64::MAX), allow_negative_numbers = true)]
     reconnect_every: Option<u64>,
 
     /// Print a line this often [default: none; saved runs have intervals of 1s]
@@ -86,7 +85,7 @@ pub(crate) struct BenchOptions {
 
     /// Also measure the CPU time of this process, the server, on this machine (Linux)
     #[arg(long, env = "ECHO_SERVER_PID", value_name = "PID")]
-    #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u32>(1..=u32::MAX.into()), allow_negative_numbers = true)]
     server_pid: Option<u32>,
 
     /// Exit with code 3 if this holds: 'p99>2ms', 'loss>0', 'rate<50k'; repeatable
@@ -122,22 +121,24 @@ pub(crate) enum Format {
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  echo-client bench                                  one connection, 64 bytes, ten seconds
-  echo-client bench -c 50 -d 30s                     fifty connections, as fast as the echoes come
-  echo-client bench -c 50 -R 20k                     20000 messages a second, whatever comes back
-  echo-client bench -c 4 -s 64k --depth 4            large messages, four in flight on each
-  echo-client bench -c 10 --reconnect-every 1        connect, one echo, close
+  echo-client bench                                one connection, 64 bytes, 10 s
+  echo-client bench -c 50 -d 30s                   as fast as the echoes arrive
+  echo-client bench -c 50 -R 20k                   20000 messages per second
+  echo-client bench -c 4 -s 64k --depth 4          large messages, four in flight
+  echo-client bench -c 10 --reconnect-every 1      connect, one echo, close
   echo-client bench -c 50 --server-pid $(pgrep -x echo-server)
-                                                     what an echo costs the server, too
-  echo-client bench -R 1000 --fail-if 'p99>2ms'      a check for a script: exit code 3 if too slow
-  echo-client bench --format json -o run.json        to be compared by  echo-client report
+                                                   CPU time per echo of the server
+  echo-client bench -R 1000 --fail-if 'p99>2ms'    exit code 3 if too slow
+  echo-client bench --format json -o run.json      for  echo-client report
 
-Ctrl-C ends the run early, when what is under way has come back or timed out, and reports what was
-measured. What the figures mean: docs/measuring.md.
-Durations: 50us, 200ms, 10s; a bare number is seconds. Sizes: 64, 4k (4096), 1MiB. Rates: 20000, 20k.
+Ctrl-C ends the run early and reports what was measured, once the messages in
+flight have come back or timed out. Ctrl-\\ (SIGQUIT) prints interim metrics.
+What the metrics mean: docs/measuring.md.
+Durations: 50us, 200ms, 10s; a bare number is seconds. Sizes: 64, 4k (4096),
+1MiB. Rates: 20000, 20k.
 
-Exit code: 0 all came back as sent, 1 not so, 2 wrong usage, 3 a --fail-if condition holds (also if
-something was lost), 130 interrupted twice.";
+Exit code: 0 everything came back unchanged, 1 it did not, 2 wrong usage, 3 a
+--fail-if condition holds (even if something was lost), 130 interrupted twice.";
 
 impl Cli {
     pub(crate) fn workload(&self, options: &BenchOptions) -> Workload {
@@ -170,23 +171,13 @@ impl Cli {
 }
 
 /// Messages per second.
-fn rate(text: &str) -> Result<f64, String> {
-    let (number, factor) = match (text.strip_suffix('k'), text.strip_suffix('M')) {
-        (Some(number), _) => (number, 1e3),
-        (_, Some(number)) => (number, 1e6),
-        _ => (text, 1.0),
-    };
-    match number.parse::<f64>() {
-        Ok(rate) if (0.001..=1e9).contains(&(rate * factor)) => Ok(rate * factor),
-        _ => Err("write messages a second, 0.001 to 1000M, such as 20000 or 20k".to_owned()),
-    }
+fn rate(text: &str) -> Result<f64, &'static str> {
+    let rate = units::count(text).ok().filter(|rate| (0.001..=1e9).contains(rate));
+    rate.ok_or("expected messages per second, 0.001 to 1000M, such as 20000 or 20k")
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
-    match seconds(text)? {
-        interval if interval < Duration::from_millis(10) => {
-            Err("it must be 10ms or more".to_owned())
-        }
-        interval => Ok(interval),
-    }
+fn interval(text: &str) -> Result<Duration, &'static str> {
+    let interval = units::duration(text)?;
+    let is_long_enough = interval >= Duration::from_millis(10);
+    is_long_enough.then_some(interval).ok_or("expected a duration of at least 10ms")
 }

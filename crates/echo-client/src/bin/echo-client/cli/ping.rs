@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::BoolishValueParser;
-use clap::{Args, value_parser};
 use echo_client::ping::Ping;
+use echo_client::units;
 
-use super::{Cli, message_size, nonzero_duration, seconds};
+use super::{Cli, message_size, nonzero_duration, whole};
 
 /// The short options are those of ping(8).
 #[derive(Debug, Args)]
 pub(crate) struct PingOptions {
     /// Stop after this many messages
     #[arg(short, long, env = "ECHO_COUNT", value_name = "N")]
-    #[arg(value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u64>(1..=u64::MAX), allow_negative_numbers = true)]
     count: Option<u64>,
 
     /// Time from one message to the next, if the echo has arrived by then; 0 for none
     #[arg(short, long, env = "ECHO_INTERVAL", value_name = "DURATION", default_value = "1s")]
-    #[arg(value_parser = seconds)]
+    #[arg(value_parser = units::duration)]
     interval: Duration,
 
     /// How long to wait for the next byte of an echo [default: --timeout]
@@ -52,15 +53,16 @@ pub(crate) struct PingOptions {
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  echo-client ping                         a message a second until Ctrl-C
-  echo-client ping -c 5 -i 200ms -s 1k     five of 1024 bytes, five a second
-  echo-client ping -i 0 -q -w 10s          one behind the other for ten seconds: how fast is it?
-  echo-client ping -D -W 500ms             watch a failover: losses and the time away, with the time
+  echo-client ping                       one message per second until Ctrl-C
+  echo-client ping -c 5 -i 200ms -s 1k   five of 1024 bytes, five per second
+  echo-client ping -i 0 -q -w 10s        without pauses for ten seconds
+  echo-client ping -D -W 500ms           watch a failover, with timestamps
 
-Ctrl-\\ (SIGQUIT) prints the figures so far on stderr and goes on.
+Ctrl-\\ (SIGQUIT) prints interim times to stderr.
 Durations: 50us, 200ms, 10s; a bare number is seconds.
 
-Exit code: 0 every message came back as sent, 1 not so, 2 wrong usage, 130 interrupted twice.";
+Exit code: 0 every message came back unchanged, 1 one did not, 2 wrong usage,
+130 interrupted twice.";
 
 impl PingOptions {
     pub(crate) fn deadline(&self) -> Option<Duration> {

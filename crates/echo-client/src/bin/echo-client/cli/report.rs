@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use echo_client::hdr_log::LogUnit as LibUnit;
+use echo_client::hdr_log::LogUnit;
 use echo_client::metric::Metric;
 use echo_client::report::XAxis;
 
@@ -40,7 +40,7 @@ pub(crate) struct ReportOptions {
     /// counts. The runs of a curve must agree in all other settings that affect the metric.
     #[arg(long, env = "ECHO_AGAINST", value_name = "SETTING", value_enum)]
     #[arg(conflicts_with = "merge", hide_possible_values = true)]
-    pub(crate) against: Option<Varied>,
+    pub(crate) against: Option<XAxis>,
 
     /// Metric for --against, by its JSON name, such as rate, p99 or server_cpu_us_per_echo
     /// [default: the last if all runs have it; otherwise rate, or p99 for runs made with --rate]
@@ -53,6 +53,7 @@ pub(crate) struct ReportOptions {
 
     /// Unit of the values in interval logs; bench writes nanoseconds
     #[arg(long, env = "ECHO_UNIT", value_name = "UNIT", default_value = "ns", value_enum)]
+    #[arg(hide_possible_values = true)]
     pub(crate) unit: LogUnit,
 }
 
@@ -62,49 +63,16 @@ pub(crate) enum ReportFormat {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LogUnit {
-    Ns,
-    Us,
-    Ms,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Varied {
-    Connections,
-    Size,
-    Rate,
-}
-
 pub(super) const EXAMPLES: &str = "\
 Examples:
   echo-client bench --format json > a.json       save a run
   echo-client report a.json b.json               is b better than a?
-  echo-client report a.json b.json --svg ab.svg  the same as a picture
+  echo-client report a.json b.json --svg ab.svg  the same as a plot
   echo-client report *.json --against connections --svg load.svg
-                                                 what more connections cost each server
+                                                 the cost of more connections
   echo-client report --merge host1.json host2.json --format json > both.json
                                                  two machines as one load
-  echo-client report wrk.hlog --unit us          an interval log of another program
+  echo-client report wrk.hlog --unit us          a log of another program
 
-Exit code: 0 there is a report, 1 a file is missing, damaged or does not fit, 2 wrong usage.";
-
-impl From<Varied> for XAxis {
-    fn from(varied: Varied) -> Self {
-        match varied {
-            Varied::Connections => Self::Connections,
-            Varied::Size => Self::Size,
-            Varied::Rate => Self::Rate,
-        }
-    }
-}
-
-impl From<LogUnit> for LibUnit {
-    fn from(unit: LogUnit) -> Self {
-        match unit {
-            LogUnit::Ns => Self::Nanoseconds,
-            LogUnit::Us => Self::Microseconds,
-            LogUnit::Ms => Self::Milliseconds,
-        }
-    }
-}
+Exit code: 0 there is a report, 1 a file is missing, damaged or does not fit,
+2 wrong usage.";
