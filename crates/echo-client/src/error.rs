@@ -187,7 +187,7 @@ impl ConnectFailure {
                  waits longer"
             }
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-                "no route: check the address and the network; a firewall, here or there, may also \
+                "no route: check the address and the network; a firewall, here or on the path, may also \
                  answer this"
             }
             ErrorKind::PermissionDenied => "a firewall forbids it, here or on the path",
@@ -370,6 +370,15 @@ mod tests {
         ] {
             let error = connect(vec![failure("127.0.0.1:7", kind)]);
             assert!(error.hint().is_some(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn hints_blame_no_firewall_they_cannot_know_and_name_the_command_that_helps() {
+        let hint = |kind| connect(vec![failure("127.0.0.1:7", kind)]).hint().unwrap();
+        assert!(hint(ErrorKind::AddrNotAvailable).ends_with("ss -tan 'dport = :7'"));
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::HostUnreachable] {
+            assert!(hint(kind).contains("a firewall") && hint(kind).contains("here or"), "{kind}");
         }
     }
 }

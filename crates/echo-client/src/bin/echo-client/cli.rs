@@ -23,7 +23,7 @@ pub(crate) use self::report::{ReportFormat, ReportOptions};
 /// Prints `Received b'…'`, in Python's notation for bytes, for each message that came back
 /// unchanged.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = EXAMPLES, max_term_width = 100)]
+#[command(version, after_long_help = EXAMPLES, max_term_width = 80)]
 #[command(
     override_usage = "echo-client [OPTIONS] [MESSAGE]...\n       echo-client [OPTIONS] COMMAND"
 )]
