@@ -18,12 +18,13 @@ fn main() {
     divan::main();
 }
 
-fn stream(length: usize) -> Vec<u8> {
+fn stream(framing: Framing, length: usize) -> Vec<u8> {
     let mut message = vec![0; length];
     Pattern::new(0).fill(0, &mut message);
+    message.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
     let mut wire = Vec::new();
     for _ in 0..STREAM / length {
-        encode(Framing::Length, &message, &mut wire).expect("it is short");
+        encode(framing, &message, &mut wire).expect("it is short, and one line");
     }
     wire
 }
@@ -34,7 +35,7 @@ mod in_chunks {
 
     #[divan::bench(args = LENGTHS)]
     fn ours(bencher: Bencher<'_, '_>, length: usize) {
-        let wire = stream(length);
+        let wire = stream(Framing::Length, length);
         let mut buffer = vec![0; READ_SIZE];
         bencher.counter(BytesCount::of_slice(&wire)).bench_local(|| {
             let mut decoder = Decoder::new(Framing::Length, u64::MAX);
@@ -53,7 +54,7 @@ mod in_chunks {
 
     #[divan::bench(args = LENGTHS)]
     fn tokio_util(bencher: Bencher<'_, '_>, length: usize) {
-        let wire = stream(length);
+        let wire = stream(Framing::Length, length);
         bencher.counter(BytesCount::of_slice(&wire)).bench_local(|| {
             let mut codec = codec();
             let mut buffer = BytesMut::with_capacity(READ_SIZE);
@@ -78,7 +79,7 @@ mod at_once {
 
     #[divan::bench(args = LENGTHS)]
     fn ours(bencher: Bencher<'_, '_>, length: usize) {
-        let wire = stream(length);
+        let wire = stream(Framing::Length, length);
         bencher.counter(BytesCount::of_slice(&wire)).bench_local(|| {
             let mut decoder = Decoder::new(Framing::Length, u64::MAX);
             let mut input = wire.as_slice();
@@ -93,7 +94,7 @@ mod at_once {
 
     #[divan::bench(args = LENGTHS)]
     fn tokio_util(bencher: Bencher<'_, '_>, length: usize) {
-        let wire = stream(length);
+        let wire = stream(Framing::Length, length);
         let bencher = bencher.counter(BytesCount::of_slice(&wire));
         bencher.with_inputs(|| BytesMut::from(wire.as_slice())).bench_local_refs(|buffer| {
             let mut codec = codec();
@@ -105,6 +106,22 @@ mod at_once {
             assert_eq!(messages, STREAM / length);
         });
     }
+}
+
+/// Finding line breaks is most of the work for lines.
+#[divan::bench(args = LENGTHS)]
+fn lines(bencher: Bencher<'_, '_>, length: usize) {
+    let wire = stream(Framing::Line, length);
+    bencher.counter(BytesCount::of_slice(&wire)).bench_local(|| {
+        let mut decoder = Decoder::new(Framing::Line, u64::MAX);
+        let mut input = wire.as_slice();
+        let mut messages = 0;
+        while let Some(frame) = decoder.decode(&mut input).expect("it is well-formed") {
+            black_box(frame.payload());
+            messages += 1;
+        }
+        assert_eq!(messages, STREAM / length);
+    });
 }
 
 fn codec() -> LengthDelimitedCodec {

@@ -13,7 +13,7 @@
 //!   when as many bytes have come back as were sent.
 //! - [`repr()`] shows bytes as Python does: `b'Hello, world'`.
 //!
-//! What it deliberately does *not* have: threads, clocks, `unsafe`, dependencies, and I/O outside
+//! What it deliberately does *not* have: threads, clocks, `unsafe`, and I/O outside
 //! of [`blocking`]. The owner of the socket drives it.
 //!
 //! # The wire
