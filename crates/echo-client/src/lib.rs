@@ -16,6 +16,7 @@
 
 pub mod bench;
 mod client;
+pub mod compare;
 mod config;
 pub mod distribution;
 mod error;
@@ -23,8 +24,10 @@ mod exchange;
 pub mod gates;
 pub mod hdr_log;
 pub mod metric;
+pub mod percentile;
 pub mod ping;
 mod pipe;
+pub mod rate_search;
 pub mod report;
 pub mod run;
 mod system;
