@@ -191,6 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn without_ties_the_interval_contains_1_exactly_if_no_difference_is_seen() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut seen = 0;
+        for _ in 0..500 {
+            // Above 55 runs or so in all, the normal approximation.
+            let (few, shift) = (rng.bool(), rng.f64());
+            let mut runs = |shift: f64| -> Vec<f64> {
+                let count = if few { rng.usize(4..10) } else { rng.usize(27..45) };
+                (0..count).map(|_| 10.0 + shift + rng.f64()).collect()
+            };
+            let comparison = compare(&runs(0.0), &runs(shift));
+            let different = comparison.verdict == Verdict::Different;
+            let contains_1 = comparison.ratio.unwrap().interval.unwrap().contains(1.0);
+            assert_eq!(different, !contains_1, "{comparison:?}");
+            seen += u32::from(different);
+        }
+        assert!((100..400).contains(&seen), "both verdicts are met: {seen} of 500");
+    }
+
+    #[test]
     fn what_cannot_be_compared_is_refused() {
         assert_eq!(Comparison::new(&[], &[1.0]), Err(CompareError::NoRuns));
         assert_eq!(Comparison::new(&[1.0], &[f64::NAN]), Err(CompareError::NotFinite));

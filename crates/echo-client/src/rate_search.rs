@@ -3,10 +3,10 @@
 //! Whether a condition holds at a rate is a noisy answer: near the limit it differs from trial to
 //! trial, and far below it a trial may fail because something else used the machine. Bisection
 //! believes each answer, so that one bad trial sends it to a wrong place for good. This search is
-//! MLRsearch (draft-ietf-bmwg-mlrsearch), reduced to one goal:
+//! MLRsearch (RFC 9971, draft-ietf-bmwg-mlrsearch), reduced to one goal:
 //!
 //! - A rate is tried several times. It holds if no more than a tolerated number of its trials are
-//!   bad (the draft's goal exceed ratio), and trials at it end as soon as the answer is certain.
+//!   bad (the goal exceed ratio), and trials at it end as soon as the answer is certain.
 //! - The search goes through phases. The first believes single trials and only finds the region,
 //!   doubling the rate until a trial is bad and then narrowing. Each later phase asks for more trials and
 //!   a smaller width, tries the bounds of the phase before again, and moves away from those that do
@@ -14,7 +14,8 @@
 //! - It ends with a lower bound, which holds, and an upper bound, which does not, that lie one
 //!   relative width apart; or at an end of the range.
 //!
-//! With the default of 4 bad trials tolerated out of 9, the condition holds for the median trial.
+//! With the default of 4 bad trials tolerated out of 9, the condition holds for the median trial. An
+//! exceed ratio of one half is also what the RFC recommends.
 //!
 //! This module neither sends anything nor reads a clock. The caller runs the trials:
 //!
@@ -194,9 +195,28 @@ impl RateSearch {
     #[must_use]
     pub fn bounds(&self) -> (Option<f64>, Option<f64>) {
         let Bounds { lower, upper } = self.bounds_in_phase();
-        let rate = |step| self.grid.rate(step);
+        // In the first phase there is only a place to begin. Later, what this phase has refuted is
+        // no bound any more.
         let previous = if self.current > 0 { self.previous } else { Bounds::NONE };
-        (lower.or(previous.lower).map(rate), upper.or(previous.upper).map(rate))
+        let previous_lower = previous.lower.filter(|&step| upper.is_none_or(|upper| step < upper));
+        let previous_upper = previous.upper.filter(|&step| lower.is_none_or(|lower| step > lower));
+        let rate = |step| self.grid.rate(step);
+        (lower.or(previous_lower).map(rate), upper.or(previous_upper).map(rate))
+    }
+
+    /// The lowest rate with a bad trial and the highest one with a good trial, if good trials were seen
+    /// above bad ones.
+    ///
+    /// If this range is much wider than the bounds, they are less certain than they are close: the
+    /// condition hardly depends on the rate there, or trials fail for another reason.
+    #[must_use]
+    pub fn mixed_range(&self) -> Option<(f64, f64)> {
+        let good = |finished: &&FinishedTrial| finished.outcome == TrialOutcome::Met;
+        let rate = |finished: &FinishedTrial| finished.trial.rate;
+        let highest_good = self.trials.iter().filter(good).map(rate).reduce(f64::max)?;
+        let bad = self.trials.iter().filter(|finished| !good(finished));
+        let lowest_bad = bad.map(rate).reduce(f64::min)?;
+        (lowest_bad < highest_good).then_some((lowest_bad, highest_good))
     }
 
     /// All trials so far, in the order in which they were run.
@@ -263,8 +283,8 @@ impl RateSearch {
         &self.phases[self.current]
     }
 
-    /// The draft's relevant bounds: the lowest rate that fails, and the highest below it that holds. A
-    /// higher rate that seems to hold is ignored (load inversion).
+    /// The relevant bounds of RFC 9971: the lowest rate that fails, and the highest below it that holds.
+    /// A rate above them that seems to hold is taken for chance (loss inversion).
     fn bounds_in_phase(&self) -> Bounds {
         let phase = self.phase();
         let mut bounds = Bounds::NONE;

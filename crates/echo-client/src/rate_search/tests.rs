@@ -12,6 +12,9 @@ fn run(settings: RateSearchSettings, mut system: impl FnMut(Trial) -> TrialOutco
         search.record(outcome);
         assert_eq!(search.trials().last(), Some(&FinishedTrial { trial, outcome }));
         assert!(search.trials().len() <= search.max_trials() as usize, "the bound is broken");
+        if let (Some(lower), Some(upper)) = search.bounds() {
+            assert!(lower < upper, "{lower} {upper}");
+        }
     }
     let total: Duration = search.trials().iter().map(|finished| finished.trial.duration).sum();
     assert!(total <= search.max_duration());
@@ -87,6 +90,24 @@ fn the_rate_of_a_simulated_queue_is_that_of_theory_in_95_of_100_searches() {
         let right = mm1_within_5_percent(5_000.0, limit_s);
         assert!(right >= 95, "{right} of 100 are right with a limit of {limit_s} s");
     }
+}
+
+/// At 8 % of what the queue can serve, 5 % more load raise the p99 by less than half a percent, while
+/// it differs by several percent from trial to trial.
+#[test]
+fn mixed_trials_tell_that_the_condition_hardly_depends_on_the_rate() {
+    let limit_s = 0.001;
+    let is_wide = |seed: &u64| {
+        let mut queue = MM1 { service_rate: 5_000.0, rng: fastrand::Rng::with_seed(*seed) };
+        let search = run(RateSearchSettings::default(), |trial| met(queue.p99(trial) < limit_s));
+        search
+            .mixed_range()
+            .is_some_and(|(lowest_bad, highest_good)| highest_good / lowest_bad > 1.2)
+    };
+    let wide = (0..20).filter(is_wide).count();
+    assert!(wide >= 15, "{wide} of 20 searches have a wide range of mixed trials");
+    let steep = run(RateSearchSettings::default(), |trial| met(trial.rate <= 5_000.0));
+    assert_eq!(steep.mixed_range(), None);
 }
 
 #[test]
