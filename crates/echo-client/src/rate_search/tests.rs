@@ -180,6 +180,26 @@ fn a_first_trial_that_lies_does_not_decide() {
 }
 
 #[test]
+fn what_most_bad_trials_were_is_the_limit() {
+    let mut trials = 0;
+    let search = run(RateSearchSettings::default(), |trial| {
+        trials += 1;
+        match trial.rate <= 20_000.0 {
+            true => TrialOutcome::Met,
+            false if trials % 3 == 0 => TrialOutcome::NotOffered,
+            false => TrialOutcome::NotMet,
+        }
+    });
+    assert_eq!(between(&search).2, Limit::Condition);
+}
+
+#[test]
+fn there_are_no_bounds_before_the_first_trial() {
+    let search = RateSearch::new(RateSearchSettings::default()).unwrap();
+    assert_eq!((search.bounds(), search.result()), ((None, None), None));
+}
+
+#[test]
 fn random_outcomes_and_settings_stay_within_the_bound_of_trials() {
     for seed in 0..2_000 {
         let mut rng = fastrand::Rng::with_seed(seed);
