@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod e2e;
 mod engines;
+mod model;
 mod pair;
 mod sanitize;
 mod siege;
@@ -31,6 +32,8 @@ enum Task {
     Bench(bench::Options),
     /// Let peers of all kinds visit every engine for a time, with stops and kills in between
     Soak(soak::Options),
+    /// Play random histories against every engine, and judge what comes back by a model
+    Model(model::Options),
     /// Let attackers of every kind at each engine, and see how a hundred honest peers fare among them
     Siege(siege::Options),
     /// Run the tests of what has unsafe code under AddressSanitizer and LeakSanitizer
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         Task::E2e { release } => e2e::run(release),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::Model(options) => model::run(&options),
         Task::Siege(options) => siege::run(&options),
         Task::Sanitize => sanitize::run(),
     }

@@ -1,7 +1,7 @@
 //! The kernel's table of sockets, as `netstat` reads it (Linux: proc_net_tcp in the kernel's
 //! documentation).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The state number of a listening socket, `TCP_LISTEN` in the kernel's `net/tcp_states.h`.
 const LISTEN: &str = "0A";
@@ -12,6 +12,24 @@ pub(crate) fn listening_on(port: u16) -> Option<Vec<IpAddr>> {
     let tables: Vec<_> = tables.iter().flat_map(std::fs::read_to_string).collect();
     let rows = tables.iter().flat_map(|table| table.lines().skip(1));
     (!tables.is_empty()).then(|| rows.filter_map(|row| listener(row, port)).collect())
+}
+
+/// How much of what was written to the socket at `address` the other end's system has not acknowledged. `None`
+/// where there is no such table or socket.
+pub(crate) fn unacknowledged(address: SocketAddr) -> Option<usize> {
+    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    table.lines().skip(1).find_map(|row| send_queue(row, address))
+}
+
+/// Reads `0: 0100007F:FF98 0100007F:1234 01 0000002A:00000000 …`, where the count before the last colon is that of the
+/// send queue.
+fn send_queue(row: &str, address: SocketAddr) -> Option<usize> {
+    let mut columns = row.split_whitespace().skip(1);
+    let (host, port) = columns.next()?.split_once(':')?;
+    let (queue, _) = columns.nth(2)?.split_once(':')?;
+    let matches = u16::from_str_radix(port, 16).ok()? == address.port()
+        && parse_address(host)? == address.ip();
+    matches.then(|| usize::from_str_radix(queue, 16).ok()).flatten()
 }
 
 /// Reads `0: 0100007F:FF98 00000000:0000 0A …`: number, local address, remote address, state.
@@ -48,5 +66,14 @@ mod tests {
         assert_eq!(listener(&row.replace(" 0A ", " 01 "), 65432), None);
         let row = "  0: 00000000000000000000000001000000:FF98 0:0000 0A 00000000:00000000";
         assert_eq!(listener(row, 65432), Some(IpAddr::from(Ipv6Addr::LOCALHOST)));
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn what_is_not_acknowledged_stands_in_the_row_of_its_socket() {
+        let row = " 1: 0100007F:FF98 0100007F:0007 01 0000002A:00000010 00:00000000 00000000";
+        assert_eq!(send_queue(row, "127.0.0.1:65432".parse().unwrap()), Some(42));
+        assert_eq!(send_queue(row, "127.0.0.2:65432".parse().unwrap()), None);
+        assert_eq!(send_queue(row, "127.0.0.1:7".parse().unwrap()), None);
     }
 }

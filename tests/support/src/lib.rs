@@ -8,6 +8,7 @@ mod descriptors;
 #[cfg(unix)]
 mod handover;
 mod held;
+pub mod model;
 pub mod peers;
 mod silent;
 
