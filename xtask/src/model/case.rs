@@ -56,8 +56,8 @@ pub(super) static CASES: [Case; 19] = [
     Case { name: "urgent", urgent: true, ..CROWD },
     Case {
         name: "lines",
-        arguments: &["--threads", "1", "--framing", "line", "--max-frame", "100"],
-        rules: framed(Framing::Line, 100),
+        arguments: &["--threads", "1", "--framing", "line", "--max-frame", "1000"],
+        rules: framed(Framing::Line, 1000),
         ..CROWD
     },
     Case {

@@ -14,9 +14,27 @@ use super::case::Case;
 const PEERS: usize = 4;
 /// The most parts that a history is drawn from; some are several steps.
 const PARTS: usize = 16;
+/// What the ring receives at once.
+const RING_BUFFER: usize = 4160;
 /// Around the borders of buffers, ours and the server's.
-const BORDERS: [usize; 16] =
-    [1, 2, 99, 100, 101, 1023, 1024, 1025, 2047, 2048, 4096, 4160, 16_384, 65_535, 65_536, 65_537];
+const BORDERS: [usize; 16] = [
+    1,
+    2,
+    99,
+    100,
+    101,
+    1023,
+    1024,
+    1025,
+    2047,
+    2048,
+    4096,
+    RING_BUFFER,
+    16_384,
+    65_535,
+    65_536,
+    65_537,
+];
 
 /// Some connections and what happens, step by step.
 #[derive(Clone, Debug)]
@@ -106,11 +124,13 @@ pub(super) enum Step {
 
 /// Random histories for a configuration.
 pub(super) fn histories(case: &'static Case) -> impl Strategy<Value = History> {
-    let manner = any::<(bool, bool, bool, bool)>().prop_map(|flags| Manner {
-        little_room: flags.0,
-        short_segments: flags.1,
-        little_to_send: flags.2,
-        nodelay: flags.3,
+    let flags = || (any::<bool>(), any::<bool>());
+    let room = prop_oneof![Just((true, true)), flags()];
+    let manner = (room, flags()).prop_map(|(room, flags)| Manner {
+        little_room: room.0,
+        short_segments: room.1,
+        little_to_send: flags.0,
+        nodelay: flags.1,
     });
     (vec(manner, 1..=PEERS), vec(part(case), 1..=PARTS))
         .prop_map(|(peers, parts)| History { peers, steps: parts.concat() })
@@ -120,7 +140,7 @@ pub(super) fn histories(case: &'static Case) -> impl Strategy<Value = History> {
 fn part(case: &'static Case) -> impl Strategy<Value = Vec<Step>> {
     of_those_with_weight(vec![
         (24, step(case).prop_map(|step| vec![step]).boxed()),
-        (2, burst_at_a_full_window(case).boxed()),
+        (4, burst_at_a_full_window(case).boxed()),
         (1, burst_at_a_frozen_server(case).boxed()),
         (u32::from(case.idle_timeout.is_some()), frozen_past_the_timeout(case).boxed()),
     ])
@@ -192,17 +212,27 @@ fn too_long() -> impl Strategy<Value = Step> {
     (0..PEERS, excess).prop_map(|(peer, excess)| Step::TooLong { peer, excess })
 }
 
-/// A peer is used to small messages, so that the ring receives ahead; then it stops reading, the window is
-/// nearly closed, and a burst comes while the server sleeps.
+/// A peer is used to small messages, so that the ring receives ahead; then it stops reading, its window is
+/// closed or nearly so, and a burst comes while the server sleeps.
 fn burst_at_a_full_window(case: &'static Case) -> impl Strategy<Value = Vec<Step>> {
-    let whole = (200..6000_usize, 1..200_usize);
-    let broken = (any::<bool>(), 1..9000_usize);
-    (0..PEERS, 0..40_000_usize, whole.clone(), broken, whole).prop_map(
+    let small = || (200..6000_usize, 1..200_usize);
+    // Its end is near that of a buffer of the ring, so that a message goes on in the next.
+    let buffers = (5..15_usize, 1..200_usize).prop_map(|(count, rest)| count * RING_BUFFER - rest);
+    let more_than_there_is_room_for = (buffers, 1..200_usize);
+    let before = prop_oneof![1 => small(), 2 => more_than_there_is_room_for];
+    let broken = (any::<bool>(), 1..6000_usize);
+    let ahead = prop_oneof![Just(0), 0..20_usize];
+    (0..PEERS, ahead, before, broken, small()).prop_map(
         move |(peer, ahead, before, (breaks, excess), after)| {
-            let send = |(size, frame)| Step::Send { peer, size, frame };
-            let ahead = ahead.min(case.largest);
-            let mut steps = vec![Step::Warm { peer }, Step::Pause { peer }, Step::Settle];
-            steps.extend([send((ahead, 64)), Step::Freeze, send(before)]);
+            let send = |(size, frame): (usize, usize)| Step::Send {
+                peer,
+                size: size.min(case.largest),
+                frame,
+            };
+            let mut steps = vec![Step::Warm { peer }, Step::Pause { peer }];
+            // Not all at once, or the ring would not receive ahead any more.
+            steps.extend((0..ahead).map(|_| send((1000, 64))));
+            steps.extend([Step::Freeze, send(before)]);
             if breaks && framed(case) > 0 {
                 steps.push(Step::TooLong { peer, excess });
             }
