@@ -68,6 +68,7 @@ impl WorkerContext<'_> {
     /// The worker cannot go on: stops the server, which reports `error`. The other workers still echo what they
     /// have received. Connections that are dispatched to this one until accepting has ended are closed.
     pub(in crate::engine) fn fail(mut self, error: io::Error) {
+        let error = io::Error::new(error.kind(), format!("cannot wait for events: {error}"));
         if self.acceptor.take().is_some() {
             self.pool.accept_finished(Some(error));
         } else {
