@@ -12,19 +12,18 @@
 mod connection;
 mod engine;
 mod metrics;
-mod pacing;
 #[cfg_attr(not(target_os = "linux"), path = "bench/ring_absent.rs")]
 mod ring;
+mod schedule;
 mod stats;
 mod worker;
 mod workload;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::iter;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Instant, SystemTime};
@@ -129,10 +128,15 @@ pub fn run(
     let barrier = StartBarrier::default();
     let shared = Shared { config, workload, server, threads, wire_size, engine, stop, barrier };
     let (sender, messages) = mpsc::sync_channel(UPDATES_PER_WORKER * threads);
-    let rings = rings.into_iter().map(Some).chain(iter::repeat_with(|| None));
-    let workers = (0..threads).zip(rings);
-    let workers = workers.map(|(index, ring)| Worker::new(&shared, index, sender.clone(), ring));
-    let workers = workers.collect::<io::Result<Vec<_>>>().map_err(Error::Setup)?;
+    let mut rings = rings.into_iter();
+    let (mut workers, mut spares) = (Vec::new(), Vec::new());
+    for index in 0..threads {
+        let (spare, returned) = mpsc::sync_channel(UPDATES_PER_WORKER);
+        let worker = Worker::new(&shared, index, sender.clone(), returned, rings.next());
+        workers.push(worker.map_err(Error::Setup)?);
+        let _ = spare.try_send(IntervalStats::new(workload.rate.is_some()));
+        spares.push(spare);
+    }
     drop(sender);
     thread::scope(|scope| {
         // Releases the workers from the barrier whichever way this function returns.
@@ -155,7 +159,7 @@ pub fn run(
         };
         observe(Event::Started(&run));
         barrier.0.open();
-        let (total, totals, intervals) = collect(&shared, &messages, &mut observe);
+        let (total, totals, intervals) = collect(&shared, &messages, &spares, &mut observe);
         run.result = metrics(workload, wire_size, &total, totals);
         run.intervals = intervals;
         Ok(run)
@@ -188,7 +192,8 @@ fn wait_until_ready(shared: &Shared<'_>, messages: &Receiver<Update>) -> Result<
 /// Adds up the workers' updates until all are done.
 fn collect(
     shared: &Shared<'_>,
-    messages: &Receiver<Update>,
+    updates: &Receiver<Update>,
+    spares: &[SyncSender<IntervalStats>],
     observe: &mut impl FnMut(Event<'_>),
 ) -> (IntervalStats, Totals, Vec<Interval>) {
     let is_open_loop = shared.workload.rate.is_some();
@@ -198,20 +203,23 @@ fn collect(
     // The interval each worker is in, and the next one to be reported.
     let (mut at, mut next) = (vec![0; shared.threads], 0);
     let length = shared.workload.interval;
-    for message in messages {
-        let (index, stats) = match message {
+    for update in updates {
+        let (worker, index, mut stats) = match update {
             Update::Ready { .. } => continue,
             Update::Interval { worker, index, stats } => {
                 at[worker] = index + 1;
-                (index, stats)
+                (worker, index, stats)
             }
             Update::Done { worker, stats, totals: part } => {
                 totals.add(*part);
-                (std::mem::replace(&mut at[worker], u64::MAX), stats)
+                (worker, std::mem::replace(&mut at[worker], u64::MAX), stats)
             }
         };
         total.add(&stats);
         parts.entry(index).or_insert_with(|| IntervalStats::new(is_open_loop)).add(&stats);
+        // For the next interval: allocating a histogram there would disturb the measurement.
+        stats.reset();
+        let _ = spares[worker].try_send(stats);
         // Intervals that all workers have left are complete.
         let complete = at.iter().min().copied().unwrap_or(u64::MAX);
         let last = parts.last_key_value().map_or(0, |(last, _)| last + 1);

@@ -198,8 +198,7 @@ impl PingConnection {
             }
             let left = timeout.saturating_sub(last_byte_at.elapsed());
             if left.is_zero() {
-                let (received, sent) = (self.stream.received(), self.stream.sent());
-                return Err(Error::Timeout { after: timeout, received, sent });
+                return Err(self.stream.timeout(timeout));
             }
             match self.poll.poll(&mut self.events, Some(left)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {

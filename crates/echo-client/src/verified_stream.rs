@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use echo_proto::{ReplyError, TestStream};
 use mio::net::TcpStream;
@@ -123,6 +124,11 @@ impl VerifiedStream {
             return Error::Closed { bytes: sent };
         }
         Error::Reply { fault: ReplyError::Short { received, sent }, excerpt: None }
+    }
+
+    /// The error for a server that did not answer within `timeout`.
+    pub(crate) fn timeout(&self, timeout: Duration) -> Error {
+        Error::Timeout { after: timeout, received: self.received, sent: self.sent }
     }
 
     /// The error for a broken connection.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use echo_proto::TestStream;
 use mio::net::TcpStream;
 
-use super::pacing::Schedule;
+use super::schedule::Schedule;
 use super::stats::IntervalStats;
 use super::workload::{RunLimit, Workload};
 use crate::verified_stream::{VerifiedStream, is_self_connect};

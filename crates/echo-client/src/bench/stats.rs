@@ -37,6 +37,13 @@ impl IntervalStats {
         }
     }
 
+    /// Forgets everything, but keeps its memory.
+    pub(super) fn reset(&mut self) {
+        self.latency.reset();
+        self.service.iter_mut().for_each(Histogram::reset);
+        self.echoes = 0;
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         let same_bounds = "all histograms have the same bounds";
         self.latency.add(&other.latency).expect(same_bounds);

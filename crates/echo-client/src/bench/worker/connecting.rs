@@ -1,5 +1,6 @@
 //! Opening, closing and reopening the connections of a worker.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -19,20 +20,65 @@ const MAX_CONNECTING: usize = 64;
 /// Delay before a failed connection is opened again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// The connections to be opened, in order and not too many at once.
+pub(super) struct Connector {
+    queue: VecDeque<usize>,
+    /// Connects in progress.
+    pending: usize,
+    /// Connections whose first connect has neither succeeded nor failed.
+    unresolved: usize,
+    first_failure: Option<io::Error>,
+}
+
+impl Connector {
+    /// A connector for so many connections, none of which is queued.
+    pub(super) fn new(connections: usize) -> Self {
+        Self { queue: VecDeque::new(), pending: 0, unresolved: connections, first_failure: None }
+    }
+
+    /// The next connection to open, if the limit allows it.
+    fn start_next(&mut self) -> Option<usize> {
+        let key = if self.pending < MAX_CONNECTING { self.queue.pop_front() } else { None };
+        self.pending += usize::from(key.is_some());
+        key
+    }
+
+    /// A connect has succeeded, or failed with this error.
+    fn finish(&mut self, failure: Option<&io::Error>) {
+        self.pending -= 1;
+        self.unresolved = self.unresolved.saturating_sub(1);
+        if let Some(error) = failure {
+            let copy = || io::Error::new(error.kind(), error.to_string());
+            self.first_failure.get_or_insert_with(copy);
+        }
+    }
+
+    /// Gives up all connections.
+    pub(super) fn abort(&mut self, error: io::Error) {
+        (self.unresolved, self.first_failure) = (0, Some(error));
+    }
+
+    /// Whether every first connect has succeeded or failed.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.unresolved == 0
+    }
+
+    pub(super) fn take_failure(&mut self) -> Option<io::Error> {
+        self.first_failure.take()
+    }
+}
+
 impl Worker<'_> {
     /// Queues a connection to be opened.
     pub(super) fn queue_connect(&mut self, key: usize) {
         if !std::mem::replace(&mut self.connections[key].is_queued, true) {
-            self.connect_queue.push_back(key);
+            self.connector.queue.push_back(key);
         }
     }
 
     /// Starts queued connects, up to the limit.
     pub(super) fn start_connects(&mut self) {
-        while self.connecting < MAX_CONNECTING
-            && let Some(key) = self.connect_queue.pop_front()
-        {
-            self.connecting += 1;
+        while let Some(key) = self.connector.start_next() {
             self.connections[key].is_queued = false;
             let since = Instant::now();
             let stream = TcpStream::connect(self.shared.server).and_then(|mut stream| {
@@ -53,12 +99,10 @@ impl Worker<'_> {
             Ok(None) => {}
             Ok(Some(since)) => {
                 let took = since.elapsed().as_nanos() as u64;
-                self.totals.connect.saturating_record(took);
-                self.connecting -= 1;
+                self.meter.totals.connect.saturating_record(took);
+                self.connector.finish(None);
                 self.attach_to_ring(key);
-                if self.stage == Stage::Connecting {
-                    self.unresolved = self.unresolved.saturating_sub(1);
-                } else {
+                if self.meter.stage != Stage::Connecting {
                     self.pump(key, self.now());
                 }
             }
@@ -78,11 +122,7 @@ impl Worker<'_> {
     }
 
     pub(super) fn connect_failed(&mut self, key: usize, source: io::Error) {
-        self.connecting -= 1;
-        self.unresolved = self.unresolved.saturating_sub(1);
-        if self.first_failure.is_none() {
-            self.first_failure = Some(io::Error::new(source.kind(), source.to_string()));
-        }
+        self.connector.finish(Some(&source));
         let error = self.shared.connect_error(source);
         self.fail(key, &error);
     }
@@ -94,10 +134,10 @@ impl Worker<'_> {
         self.count_echoes(key, now);
         let connection = &mut self.connections[key];
         // At the end of a run the server may close first.
-        let at_the_end = self.stage >= Stage::Draining || connection.is_finished();
+        let at_the_end = self.meter.stage >= Stage::Draining || connection.is_finished();
         if !(at_the_end && matches!(error, Error::Closed { .. })) {
-            let at = if self.stage == Stage::Connecting { 0 } else { now / 1000 };
-            self.totals.failure(connection.number, at, connection.bytes().0, error);
+            let at = if self.meter.stage == Stage::Connecting { 0 } else { now / 1000 };
+            self.meter.totals.failure(connection.number, at, connection.bytes().0, error);
             connection.failing_since.get_or_insert(now);
         }
         self.disconnect(key);
@@ -120,8 +160,8 @@ impl Worker<'_> {
     pub(super) fn disconnect(&mut self, key: usize) {
         let now = self.now();
         let (received, sent) = self.connections[key].bytes();
-        self.totals.received_bytes += received;
-        self.totals.sent_bytes += sent;
+        self.meter.totals.received_bytes += received;
+        self.meter.totals.sent_bytes += sent;
         if let LinkState::Up(stream) = self.connections[key].disconnect(now) {
             if let Some(ring) = &mut self.ring {
                 ring.remove(key);
@@ -129,7 +169,8 @@ impl Worker<'_> {
                 // closed it.
                 let _ = stream.socket.shutdown(Shutdown::Both);
             }
-            self.totals.retransmits = sum(self.totals.retransmits, retransmits(&stream.socket));
+            self.meter.totals.retransmits =
+                sum(self.meter.totals.retransmits, retransmits(&stream.socket));
         }
     }
 
@@ -153,12 +194,12 @@ impl Worker<'_> {
                 LinkState::Up(stream)
                     if connection.waiting_since().is_some_and(waited_too_long) =>
                 {
-                    let (received, sent) = (stream.received(), stream.sent());
-                    self.fail(key, &Error::Timeout { after: timeout, received, sent });
+                    let error = stream.timeout(timeout);
+                    self.fail(key, &error);
                 }
                 LinkState::Down if connection.is_finished() => {}
-                LinkState::Down if self.stage >= Stage::Draining => connection.stop(),
-                LinkState::Down if self.stage > Stage::Connecting => {
+                LinkState::Down if self.meter.stage >= Stage::Draining => connection.stop(),
+                LinkState::Down if self.meter.stage > Stage::Connecting => {
                     let away = Duration::from_nanos(now.saturating_sub(connection.down_since));
                     let is_counted = self.shared.workload.is_counted();
                     if is_counted && connection.failing_since.is_some_and(waited_too_long) {

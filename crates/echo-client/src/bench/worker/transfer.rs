@@ -1,6 +1,5 @@
 //! One iteration of the event loop: waits for events and moves bytes.
 
-use std::cmp::Reverse;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ impl Worker<'_> {
     /// Waits for events for at most `limit` and handles them.
     pub(super) fn run_once(&mut self, events: &mut Events, limit: Duration) {
         self.start_connects();
-        let is_polling = self.shared.workload.busy_poll && self.stage != Stage::Connecting;
+        let is_polling = self.shared.workload.busy_poll && self.meter.stage != Stage::Connecting;
         let limit = if is_polling { Duration::ZERO } else { limit };
         match self.ring {
             None => self.run_once_readiness(events, limit),
@@ -23,12 +22,8 @@ impl Worker<'_> {
         self.sweep();
     }
 
-    fn run_once_readiness(&mut self, events: &mut Events, mut limit: Duration) {
-        if let Some(after) = self.until_due()
-            && !limit.is_zero()
-        {
-            limit = self.arm_timer(after, limit);
-        }
+    fn run_once_readiness(&mut self, events: &mut Events, limit: Duration) {
+        let limit = self.pacer.arm(self.start, limit);
         if let Err(error) = self.poll.poll(events, Some(limit))
             && error.kind() != ErrorKind::Interrupted
         {
@@ -39,21 +34,9 @@ impl Worker<'_> {
         self.handle_events(events);
     }
 
-    /// Arms the timer for the next due message. Returns the timeout for the poll.
-    fn arm_timer(&mut self, after: Duration, limit: Duration) -> Duration {
-        let due = self.due.peek().map(|Reverse((due, _))| *due);
-        if self.timer_armed_for == due {
-            return limit;
-        }
-        let limit = self.timer.arm(after, limit);
-        let is_set = !limit.is_zero() && after < limit;
-        self.timer_armed_for = due.filter(|_| is_set);
-        limit
-    }
-
     fn run_once_uring(&mut self, events: &mut Events, limit: Duration) {
         // The ring's timeout is as precise as the timer.
-        let limit = self.until_due().map_or(limit, |after| after.min(limit));
+        let limit = self.pacer.until_next(self.start).map_or(limit, |after| after.min(limit));
         // Only after all completions are handled: none of them can be an echo of this.
         let mut sending = std::mem::take(&mut self.sending);
         sending.drain(..).for_each(|key| self.submit_sends(key));
@@ -68,18 +51,12 @@ impl Worker<'_> {
         }
     }
 
-    /// Time until the next message is due.
-    fn until_due(&self) -> Option<Duration> {
-        let Reverse((due, _)) = self.due.peek()?;
-        Some(Duration::from_nanos(due.saturating_sub(self.now())))
-    }
-
     /// Handles readiness events.
     fn handle_events(&mut self, events: &Events) {
         for event in events {
             let Token(key) = event.token();
             if event.token() == TIMER {
-                self.timer_armed_for = None;
+                self.pacer.expired();
                 continue;
             }
             match self.connections[key].link {
@@ -155,14 +132,10 @@ impl Worker<'_> {
 
     /// Records the messages that came back.
     pub(super) fn count_echoes(&mut self, key: usize, now: u64) {
-        let connection = &mut self.connections[key];
-        let is_sample = matches!(self.stage, Stage::Measuring | Stage::Draining);
-        let stats = is_sample.then_some(&mut self.stats);
-        let whole = connection.complete(self.wire_size, now, stats);
-        self.totals.received += whole;
-        if self.stage == Stage::Measuring {
-            connection.echoes += whole;
-            self.stats.echoes += whole;
+        let (connection, wire_size) = (&mut self.connections[key], self.shared.wire_size);
+        let echoes = connection.complete(wire_size, now, self.meter.samples());
+        if self.meter.count(echoes) {
+            connection.echoes += echoes;
         }
     }
 
@@ -171,7 +144,7 @@ impl Worker<'_> {
         let next = self.connections[key].start(self.shared.workload, now);
         if self.ring.is_some() {
             self.sending.push(key);
-        } else if let Some((stream, end)) = self.connections[key].outgoing(self.wire_size)
+        } else if let Some((stream, end)) = self.connections[key].outgoing(self.shared.wire_size)
             && let Err(error) = stream.send(end, &mut self.buffer)
         {
             return self.fail(key, &error);
@@ -180,7 +153,7 @@ impl Worker<'_> {
             NextStep::Wait => {}
             NextStep::Due(due) => {
                 if !std::mem::replace(&mut self.connections[key].is_scheduled, true) {
-                    self.due.push(Reverse((due, key)));
+                    self.pacer.push(due, key);
                 }
             }
             NextStep::Replace => self.replace(key),
@@ -189,7 +162,9 @@ impl Worker<'_> {
 
     /// Submits started messages to the ring, as far as there is room.
     fn submit_sends(&mut self, key: usize) {
-        let Some((stream, end)) = self.connections[key].outgoing(self.wire_size) else { return };
+        let Some((stream, end)) = self.connections[key].outgoing(self.shared.wire_size) else {
+            return;
+        };
         let Some(ring) = &mut self.ring else { return };
         while stream.sent() < end {
             let left = usize::try_from(end - stream.sent()).unwrap_or(usize::MAX);
@@ -200,12 +175,7 @@ impl Worker<'_> {
     }
 
     pub(super) fn send_due(&mut self) {
-        while let Some(&Reverse((due, key))) = self.due.peek() {
-            let now = self.now();
-            if due > now {
-                break;
-            }
-            self.due.pop();
+        while let Some((key, now)) = self.pacer.pop(self.start) {
             self.connections[key].is_scheduled = false;
             self.pump(key, now);
         }
