@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod e2e;
 mod engines;
+mod inject;
 mod model;
 mod pair;
 mod sanitize;
@@ -34,6 +35,8 @@ enum Task {
     Soak(soak::Options),
     /// Play random histories against every engine, and judge what comes back by a model
     Model(model::Options),
+    /// Fail every system call of every engine, one after the other, and see that nothing else does
+    Inject(inject::Options),
     /// Let attackers of every kind at each engine, and see how a hundred honest peers fare among them
     Siege(siege::Options),
     /// Run the tests of what has unsafe code under AddressSanitizer and LeakSanitizer
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Model(options) => model::run(&options),
+        Task::Inject(options) => inject::run(&options),
         Task::Siege(options) => siege::run(&options),
         Task::Sanitize => sanitize::run(),
     }

@@ -1,0 +1,130 @@
+//! System calls that fail, one after the other: whatever an engine calls fails the first time, the second, the
+//! third …, with each error that it can have, until a run ends without one. It takes strace(1).
+//!
+//! A server that serves has to go on: the connection that a failed call is about may end, no other does, nothing
+//! spins, and it still stops when it is told to. One that cannot start says why.
+
+mod calls;
+mod scenario;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use echo_test_support::skipped_without_strace;
+
+use self::calls::{CALLS, Call, LEFT_OUT};
+use self::scenario::Injection;
+use crate::engines::Engines;
+use crate::pair::Pair;
+
+/// The most calls of one kind that are made to fail, one in each run.
+const MOST: usize = 60;
+/// The same with `--sample`.
+const SAMPLE: usize = 2;
+
+/// Which.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    engines: Engines,
+
+    /// A few calls with one error each, in some seconds
+    #[arg(long)]
+    sample: bool,
+
+    /// Only this call
+    #[arg(long, value_name = "NAME")]
+    call: Option<String>,
+
+    /// Servers at the same time
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    jobs: usize,
+}
+
+/// A row of the table.
+struct Row {
+    engine: String,
+    call: &'static Call,
+    injections: usize,
+    failures: Vec<String>,
+}
+
+/// Fails the calls of one engine after the other, and prints what came of it.
+#[allow(clippy::print_stdout, reason = "the report is what the task is for")]
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if skipped_without_strace("cargo xtask inject") {
+        return Ok(());
+    }
+    let pair = Pair::build(true)?;
+    let engines = options.engines.on_this_machine(&pair)?;
+    let chosen = |call: &&'static Call| {
+        (!options.sample || call.sampled)
+            && options.call.as_ref().is_none_or(|name| name == call.name)
+    };
+    let work: Vec<(&String, &'static Call)> = engines
+        .iter()
+        .flat_map(|engine| CALLS.iter().filter(chosen).map(move |call| (engine, call)))
+        .collect();
+    println!("{:<10} {:<18} {:>10}  {:<8} errors", "engine", "call", "injections", "verdict");
+    let rows = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..options.jobs {
+            scope.spawn(|| {
+                while let Some((engine, call)) = work.get(next.fetch_add(1, Relaxed)) {
+                    let row = fail_each(&pair, engine, call, options.sample);
+                    print(&row);
+                    rows.lock().expect("it holds no panic").push(row);
+                }
+            });
+        }
+    });
+    let rows = rows.into_inner().expect("it holds no panic");
+    if !options.sample {
+        println!("\nLeft out:");
+        for (calls, why) in LEFT_OUT {
+            println!("  {calls}: {why}");
+        }
+    }
+    let failures: usize = rows.iter().map(|row| row.failures.len()).sum();
+    ensure!(failures == 0, "{failures} of the injections went wrong");
+    Ok(())
+}
+
+/// Runs the scenario with one call after the other failed.
+fn fail_each(pair: &Pair, engine: &str, call: &'static Call, sample: bool) -> Row {
+    let mut row = Row { engine: engine.to_owned(), call, injections: 0, failures: Vec::new() };
+    let (errors, most) = if sample { (1, SAMPLE) } else { (call.errors.len(), MOST) };
+    for error in &call.errors[..errors] {
+        for when in call.first..call.first + most {
+            let injection = Injection { call: call.name, error, when, permit: call.permit };
+            match scenario::run(pair, engine, injection) {
+                Ok(0) => break,
+                Ok(count) => row.injections += count,
+                Err(why) => row.failures.push(format!("{error} at call {when}: {why:#}")),
+            }
+        }
+    }
+    row
+}
+
+#[allow(clippy::print_stdout, reason = "the report is what the task is for")]
+fn print(row: &Row) {
+    let Row { engine, call, injections, failures } = row;
+    let verdict = match (injections, failures.len()) {
+        (0, 0) => "unused",
+        (_, 0) => "ok",
+        _ => "FAILED",
+    };
+    let errors = call.errors.join(" ");
+    println!(
+        "{engine:<10} {:<18} {injections:>10}  {verdict:<8} {errors}: {}",
+        call.name, call.reason
+    );
+    for failure in failures {
+        println!("    {failure}");
+    }
+}

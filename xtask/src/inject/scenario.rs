@@ -1,0 +1,248 @@
+//! What a server is asked to do while a call of it fails: an echo, a half-close, and a connection that stands by.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use echo_test_support::{Server, Signal, command};
+use rustix::process::{Pid, kill_process, test_kill_process};
+
+use super::calls::Permit;
+use crate::pair::Pair;
+
+/// How long an echo may take: accepting may have paused before it.
+const SOON: Duration = Duration::from_secs(3);
+/// How long the server may take to close what has ended, and to end after its drain timeout of 1 s.
+const LET_GO: Duration = Duration::from_secs(4);
+/// For so long it has nothing to do, and uses no processor time but for this.
+const AT_REST: Duration = Duration::from_millis(100);
+const AT_REST_MAX: Duration = Duration::from_millis(50);
+
+/// A call that fails.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Injection {
+    pub(super) call: &'static str,
+    pub(super) error: &'static str,
+    /// The first, second, … call of each thread.
+    pub(super) when: usize,
+    pub(super) permit: Permit,
+}
+
+/// Kills a process in the end: strace(1), its parent, would leave it behind.
+struct Guard(Pid);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // It fails if it has ended.
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
+/// Runs the scenario. Returns how many calls were made to fail.
+pub(super) fn run(pair: &Pair, engine: &str, injection: Injection) -> Result<usize> {
+    let log = std::env::temp_dir().join(format!("inject-{}", fastrand::u64(..)));
+    let address = free_address()?;
+    let Injection { call, error, when, .. } = injection;
+    let mut strace = command("strace");
+    strace.args(["-f", "-qq", "-o"]).arg(&log).args(["-e", &format!("trace={call}")]);
+    strace.args(["-e", &format!("inject={call}:error={error}:when={when}")]);
+    strace.arg(&pair.server).args(["--engine", engine, "--threads", "1", "--drain-timeout", "1s"]);
+    strace.args(["--port", &address.port().to_string()]);
+    let started = Server::start_at(&mut strace, address);
+    let injected = || -> Result<usize> {
+        let log = std::fs::read_to_string(&log)?;
+        Ok(log.lines().filter(|line| line.contains("(INJECTED)")).count())
+    };
+    let judged = match started {
+        Ok(server) => serve(server, injection, &injected),
+        Err(error) => did_not_start(&error.to_string(), injected()?),
+    };
+    let count = injected()?;
+    std::fs::remove_file(&log)?;
+    judged.map(|()| count)
+}
+
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// A server that cannot begin says why.
+fn did_not_start(said: &str, injected: usize) -> Result<()> {
+    ensure!(injected > 0, "it does not start: {said}");
+    ensure!(!said.contains("panicked"), "it panics at its start: {said}");
+    ensure!(said.contains("exit status"), "it neither starts nor ends as it should: {said}");
+    let (_, message) = said.split_once('\n').unwrap_or_default();
+    ensure!(!message.trim().is_empty(), "it does not say why it cannot start: {said}");
+    Ok(())
+}
+
+fn serve(
+    server: Server,
+    injection: Injection,
+    injected: &impl Fn() -> Result<usize>,
+) -> Result<()> {
+    let Some(pid) = child_of(server.process.id()) else {
+        return ended_early(server, injection);
+    };
+    let guard = Guard(pid);
+    let address = server.address;
+    let mut bystander = connect(address);
+    let mut disturbed = Vec::new();
+    let mut note = |what: &str, result: io::Result<()>| {
+        if let Err(error) = result {
+            disturbed.push(format!("{what}: {error}"));
+        }
+    };
+    let stood_by = with(&mut bystander, |stream| echo(stream, 100));
+    let is_there = stood_by.is_ok();
+    note("the connection that stands by", stood_by);
+    let descriptors = descriptors(pid);
+    let mut echoing = connect(address);
+    note("the echo", with(&mut echoing, |stream| echo(stream, 3000)));
+    let mut closing = connect(address);
+    note("the half-close", with(&mut closing, half_close));
+    drop((echoing, closing));
+    let let_go = wait_until(|| self::descriptors(pid) <= descriptors);
+    if is_there {
+        note(
+            "the connection that stands by, later",
+            with(&mut bystander, |stream| echo(stream, 100)),
+        );
+    }
+    let before = processor_time(pid);
+    thread::sleep(AT_REST);
+    let spent = processor_time(pid).saturating_sub(before);
+    // It fails only if it has ended.
+    let _ = kill_process(pid, Signal::TERM);
+    let last = with(&mut bystander, |stream| stream.read_to_end(&mut Vec::new()).map(drop));
+    if disturbed.is_empty()
+        && let Err(error) = last
+    {
+        disturbed.push(format!("the connection that stands by, at the end: {error}"));
+    }
+    drop(bystander);
+    let gone = wait_until(|| test_kill_process(pid).is_err());
+    ensure!(gone, "it does not end within its drain timeout");
+    drop(guard);
+    let (code, began) = ending(server)?;
+    let count = injected()?;
+    if !began && code == 1 && count > 0 {
+        // It had bound its address and could not begin; it said why.
+        return Ok(());
+    }
+    let allowed = if injection.permit == Permit::Nothing { 0 } else { count };
+    if injection.permit == Permit::Server && code == 1 {
+        return Ok(());
+    }
+    ensure!(
+        disturbed.len() <= allowed,
+        "{count} calls failed, and it came to {}",
+        disturbed.join("; ")
+    );
+    ensure!(let_go, "it keeps descriptors of connections that have ended");
+    ensure!(spent <= AT_REST_MAX, "it used {spent:?} of processor time in {AT_REST:?} of rest");
+    ensure!(code == 0 || allowed > 0, "it ended with {code}");
+    Ok(())
+}
+
+/// It listened, and has ended before it could be talked to.
+fn ended_early(server: Server, injection: Injection) -> Result<()> {
+    let (code, began) = ending(server)?;
+    let may_end = injection.permit == Permit::Server || !began;
+    ensure!(may_end && code == 1, "it ended with {code} before it was told to");
+    Ok(())
+}
+
+/// The code with which the server has ended, not by a signal and not by a panic; and whether it had begun to
+/// listen for all that it knew.
+fn ending(server: Server) -> Result<(i32, bool)> {
+    let finished = server.process.wait()?;
+    ensure!(!finished.stderr.contains("panicked"), "it panics: {}", finished.stderr);
+    let code = finished.status.code();
+    let code = code.with_context(|| format!("it ended with {}", finished.status))?;
+    ensure!(code == 0 || !finished.stderr.is_empty(), "it ended with {code} and says nothing");
+    Ok((code, finished.stdout.contains("Listening on")))
+}
+
+/// The process that strace(1) has started; `None` when it has ended. The kernel's list may be short of one while
+/// others end, so it is asked again.
+fn child_of(strace: u32) -> Option<Pid> {
+    let started = Instant::now();
+    let path = format!("/proc/{strace}/task/{strace}/children");
+    while let Ok(children) = std::fs::read_to_string(&path) {
+        let first = children.split_whitespace().next();
+        let pid = first.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+        if pid.is_some() || started.elapsed() > LET_GO {
+            return pid;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    None
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(SOON))?;
+    stream.set_write_timeout(Some(SOON))?;
+    Ok(stream)
+}
+
+fn with(
+    stream: &mut io::Result<TcpStream>,
+    act: impl FnOnce(&mut TcpStream) -> io::Result<()>,
+) -> io::Result<()> {
+    match stream {
+        Ok(stream) => act(stream),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
+/// Three messages, the last of this size.
+fn echo(stream: &mut TcpStream, size: usize) -> io::Result<()> {
+    for size in [1, 2, size] {
+        let message: Vec<u8> = (0..size).map(|place| place as u8).collect();
+        stream.write_all(&message)?;
+        let mut echo = vec![0; size];
+        stream.read_exact(&mut echo)?;
+        if echo != message {
+            return Err(io::Error::other("wrong bytes"));
+        }
+    }
+    Ok(())
+}
+
+fn half_close(stream: &mut TcpStream) -> io::Result<()> {
+    echo(stream, 10)?;
+    stream.write_all(&[7; 2000])?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut echo = Vec::new();
+    stream.read_to_end(&mut echo)?;
+    if echo == [7; 2000] { Ok(()) } else { Err(io::Error::other(format!("{} bytes", echo.len()))) }
+}
+
+fn wait_until(condition: impl Fn() -> bool) -> bool {
+    let started = Instant::now();
+    while !condition() {
+        if started.elapsed() > LET_GO {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+fn descriptors(pid: Pid) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).map_or(0, Iterator::count)
+}
+
+/// Processor time that a process has used (proc_pid_stat(5), in ticks of 10 ms); none if it is gone.
+fn processor_time(pid: Pid) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let stat = stat.unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks =
+        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
