@@ -29,7 +29,7 @@ use self::shrink::draw;
 use crate::engines::Engines;
 use crate::pair::Pair;
 
-/// Histories that one server is used for.
+/// Seeds of a round: as many as [`Case::round`] at the most are used.
 const ROUND: u64 = 100;
 /// How long anything may take that must come: generous, the machine may be busy.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -105,6 +105,8 @@ struct Runner<'a> {
     end: Option<Instant>,
     /// Rounds that were begun.
     rounds: AtomicU64,
+    /// Histories that were begun, and those that were played.
+    begun: AtomicU64,
     played: AtomicU64,
     failed: AtomicBool,
 }
@@ -124,6 +126,7 @@ impl<'a> Runner<'a> {
             jobs: options.jobs,
             end: options.time.or(default).map(|time| Instant::now() + time),
             rounds: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
             played: AtomicU64::new(0),
             failed: AtomicBool::new(false),
         }
@@ -151,8 +154,8 @@ impl<'a> Runner<'a> {
             let round = self.rounds.fetch_add(1, Relaxed);
             let case = self.cases[round as usize % self.cases.len()];
             let mut host = None;
-            for seed in (self.seed + round * ROUND..).take(ROUND as usize) {
-                if self.is_over(seed) {
+            for seed in (self.seed + round * ROUND..).take(case.round) {
+                if self.is_over() || self.begun.fetch_add(1, Relaxed) >= self.histories {
                     break;
                 }
                 let failed = |error| Failure { case, seed, error };
@@ -163,15 +166,15 @@ impl<'a> Runner<'a> {
                 let seed = self.seed + round * ROUND;
                 host.finish().map_err(|error| Failure { case, seed, error })?;
             }
-            if self.is_over(self.seed + (round + 1) * ROUND) {
+            if self.is_over() {
                 return Ok(());
             }
         }
     }
 
-    fn is_over(&self, seed: u64) -> bool {
+    fn is_over(&self) -> bool {
         self.failed.load(Relaxed)
-            || seed - self.seed >= self.histories
+            || self.begun.load(Relaxed) >= self.histories
             || self.end.is_some_and(|end| Instant::now() >= end)
     }
 

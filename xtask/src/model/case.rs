@@ -13,6 +13,8 @@ pub(super) struct Case {
     /// Connections that are open beside those of the histories. With some, the ring receives ahead for a busy
     /// connection.
     pub(super) bystanders: usize,
+    /// Histories that one server is used for; fewer where they wait.
+    pub(super) round: usize,
     /// The most that is sent in one piece, where the echo is slow on purpose.
     pub(super) largest: usize,
     pub(super) idle_timeout: Option<Duration>,
@@ -31,6 +33,7 @@ const PLAIN: Case = Case {
     arguments: &["--threads", "2"],
     rules: RAW,
     bystanders: 1,
+    round: 100,
     largest: 300_000,
     idle_timeout: None,
     write_timeout: None,
@@ -80,12 +83,14 @@ pub(super) static CASES: [Case; 19] = [
     },
     Case {
         name: "idle",
+        round: 10,
         arguments: &["--threads", "1", "--idle-timeout", "150ms"],
         idle_timeout: Some(SHORT),
         ..CROWD
     },
     Case {
         name: "idle-lines",
+        round: 10,
         arguments: &[
             "--threads",
             "2",
@@ -102,6 +107,7 @@ pub(super) static CASES: [Case; 19] = [
     },
     Case {
         name: "stalled",
+        round: 10,
         arguments: &["--threads", "1", "--write-timeout", "150ms"],
         write_timeout: Some(SHORT),
         ..CROWD
@@ -136,6 +142,7 @@ pub(super) static CASES: [Case; 19] = [
     },
     Case {
         name: "stall-after",
+        round: 10,
         arguments: &["--threads", "1", "--stall-after", "5000"],
         rules: ended(5000, Termination::Stall),
         bystanders: 4,
@@ -168,12 +175,14 @@ pub(super) static CASES: [Case; 19] = [
     },
     Case {
         name: "slow",
+        round: 10,
         arguments: &["--threads", "2", "--slice", "1..900", "--delay", "1ms~1ms"],
         largest: 9000,
         ..PLAIN
     },
     Case {
         name: "rate-limit",
+        round: 10,
         arguments: &["--threads", "2", "--rate-limit", "2000000", "--framing", "line"],
         rules: framed(Framing::Line, 1024 * 1024),
         largest: 9000,

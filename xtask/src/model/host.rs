@@ -143,6 +143,7 @@ impl Host {
             }
         }
         self.replace_bystanders()?;
+        self.empty_the_queue()?;
         let started = Instant::now();
         loop {
             let descriptors = self.descriptors_open();
@@ -156,6 +157,17 @@ impl Host {
             );
             thread::sleep(Duration::from_micros(100));
         }
+    }
+
+    /// Where connections are limited, waits until none is left to be accepted: one that was reset before it was
+    /// would take the place of another.
+    fn empty_the_queue(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while self.case.room != usize::MAX && self.bystander().is_err() {
+            ensure!(started.elapsed() < LET_GO, "it refuses connections when all have left");
+            thread::yield_now();
+        }
+        Ok(())
     }
 
     fn descriptors_open(&self) -> usize {
@@ -180,7 +192,8 @@ impl Host {
         self.server.process.signal(Signal::STOP);
         self.frozen = true;
         let started = Instant::now();
-        while !self.state()?.starts_with('T') {
+        // Z: it had been told to end, and has.
+        while !self.state()?.starts_with(['T', 'Z']) {
             ensure!(started.elapsed() < DEADLINE, "it cannot be stopped with SIGSTOP");
             thread::yield_now();
         }
