@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use self::buffer::{Buffer, Heap};
 
+use crate::CloseReason;
 use crate::linger;
 use crate::listen::accept::{Acceptor, Incoming};
 use crate::progress::{Millis, SendProgress};
@@ -25,7 +26,6 @@ use crate::service::Service;
 use crate::session::{Session, State};
 use crate::shutdown::{Phase, ShutdownListener};
 use crate::system::{received, unacknowledged};
-use crate::{CloseReason, Config};
 
 /// The longest that a silent connection takes to notice a stop.
 const TICK: Duration = Duration::from_millis(200);
@@ -264,10 +264,10 @@ impl<'a> Connection<'a> {
             Some(0) => self.session.peer_ended(),
             Some(count) => {
                 self.owing = true;
-                let all = |bytes: &[u8]| send_all(self.stream, bytes, self.service.config);
-                let sent = self.session.received(&room[..count], all)?;
+                let Self { service, stream, echoed, .. } = self;
+                let all = |bytes: &[u8]| send_all(stream, bytes, service, echoed);
+                self.session.received(&room[..count], all)?;
                 buffer.received = count;
-                self.count(sent);
                 self.send_held_back()?;
                 self.owing = false;
             }
@@ -277,12 +277,6 @@ impl<'a> Connection<'a> {
             }
         }
         Ok(count)
-    }
-
-    /// So many bytes were sent back.
-    fn count(&mut self, sent: usize) {
-        self.echoed += sent as u64;
-        self.service.counters.echoed(sent as u64);
     }
 
     /// Milliseconds since the connection was accepted.
@@ -352,7 +346,14 @@ fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize
 ///
 /// The system wakes a blocked send when a third of the send buffer is free. A slow peer may take longer
 /// for that, so now and then another try shows whether it has taken anything at all.
-fn send_all(mut stream: &TcpStream, bytes: &[u8], config: &Config) -> io::Result<usize> {
+///
+/// What was sent is added to `echoed` and to the counters, also if the rest fails.
+fn send_all(
+    mut stream: &TcpStream,
+    bytes: &[u8],
+    service: &Service<'_>,
+    echoed: &mut u64,
+) -> io::Result<usize> {
     let (mut sent, started) = (0, Instant::now());
     let now = || started.elapsed().as_millis() as Millis;
     let mut progress = SendProgress::start(bytes.len(), 0);
@@ -362,6 +363,8 @@ fn send_all(mut stream: &TcpStream, bytes: &[u8], config: &Config) -> io::Result
         match stream.write(&bytes[sent..]) {
             Ok(count) => {
                 sent += count;
+                *echoed += count as u64;
+                service.counters.echoed(count as u64);
                 progress.observe(bytes.len() - sent, now());
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -369,7 +372,8 @@ fn send_all(mut stream: &TcpStream, bytes: &[u8], config: &Config) -> io::Result
             Err(error) => return Err(error),
         }
         let stalled = Duration::from_millis(progress.stalled_for(asked));
-        if sent < bytes.len() && config.write_timeout.is_some_and(|limit| stalled >= limit) {
+        if sent < bytes.len() && service.config.write_timeout.is_some_and(|limit| stalled >= limit)
+        {
             return Err(ErrorKind::WouldBlock.into());
         }
     }
@@ -381,4 +385,28 @@ fn send_all(mut stream: &TcpStream, bytes: &[u8], config: &Config) -> io::Result
 fn is_timeout(error: &io::Error) -> bool {
     let kind = error.kind();
     kind == ErrorKind::WouldBlock || cfg!(windows) && kind == ErrorKind::TimedOut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use std::net::TcpListener;
+
+    #[test]
+    fn what_was_sent_before_a_send_fails_is_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _never_reads = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let limit = Duration::from_millis(100);
+        stream.set_write_timeout(Some(limit / 4)).unwrap();
+        let config = Config { write_timeout: Some(limit), ..Config::default() };
+        Service::for_test(&config, |service, _| {
+            let (mut echoed, bytes) = (0, vec![1; 64 * 1024 * 1024]);
+            let error = send_all(&stream, &bytes, service, &mut echoed).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            assert!((1..bytes.len() as u64).contains(&echoed), "{echoed}");
+            assert_eq!(service.counters.read().bytes, echoed);
+        });
+    }
 }

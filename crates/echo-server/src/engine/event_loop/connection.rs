@@ -181,7 +181,8 @@ impl Connection {
             }
             let stream = &self.stream;
             let sent = self.session.flush(|bytes| send(stream, bytes))?;
-            self.sent(sent, now);
+            self.echoed += sent as u64;
+            self.moved(sent, now);
             self.progress.observe(self.session.owed(), now);
             if sent == 0 {
                 return Ok(());
@@ -214,9 +215,10 @@ impl Connection {
 
     /// Sends back what was received, as far as there is room.
     fn echo_back(&mut self, bytes: &[u8], now: Millis) -> io::Result<()> {
-        let stream = &self.stream;
-        let sent = self.session.received(bytes, |bytes| send(stream, bytes))?;
-        self.sent(sent, now);
+        let (stream, echoed) = (&self.stream, &mut self.echoed);
+        // Counted at once: a later send of these bytes may fail, but those before it have been made.
+        let count_sent = |bytes: &[u8]| send(stream, bytes).inspect(|sent| *echoed += *sent as u64);
+        self.session.received(bytes, count_sent)?;
         self.active = now;
         if self.session.state() == State::Hold {
             self.flush(now)?;
@@ -224,9 +226,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Bytes have gone back.
-    pub(super) fn sent(&mut self, count: usize, now: Millis) {
+    /// Bytes that were [passed through](Session::is_passthrough) are on their way back.
+    pub(super) fn passed_through(&mut self, count: usize, now: Millis) {
         self.echoed += count as u64;
+        self.moved(count, now);
+    }
+
+    fn moved(&mut self, count: usize, now: Millis) {
         if count > 0 {
             self.active = now;
         }

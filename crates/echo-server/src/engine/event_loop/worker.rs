@@ -257,7 +257,7 @@ impl<'a, P: Poller> Worker<'a, P> {
         };
         let (before, bytes) = (connection.echoed, self.poller.bytes(&buf));
         if connection.session.is_passthrough() {
-            connection.sent(bytes.len(), self.now);
+            connection.passed_through(bytes.len(), self.now);
             self.echoed = self.echoed.wrapping_add(bytes.len() as u64);
             return self.poller.send(key, buf);
         }

@@ -20,9 +20,8 @@ impl Connection<'_> {
     pub(super) fn send_held_back(&mut self) -> io::Result<()> {
         while self.session.state() == State::Hold {
             if self.session.release(Instant::now()) {
-                let all = |piece: &[u8]| send_all(self.stream, piece, self.service.config);
-                let sent = self.session.flush(all)?;
-                self.count(sent);
+                let Self { service, stream, echoed, .. } = self;
+                self.session.flush(|piece| send_all(stream, piece, service, echoed))?;
             } else if let Some(due) = self.session.due() {
                 self.pause(due.saturating_duration_since(Instant::now()))?;
                 if self.service.phase() > Phase::Running {
