@@ -111,10 +111,10 @@ impl Session {
             },
             (Input::Open | Input::Draining, _) => State::Read,
             (Input::Stalled, _) => State::Stall,
-            (Input::Reset, _) => State::Reset,
+            (Input::Reset, false) => State::Reset,
             (Input::Refused | Input::Ended, false) => State::Finish,
             (Input::Refused, true) => State::Discard,
-            (Input::Ended, true) => State::Close,
+            (Input::Ended | Input::Reset, true) => State::Close,
         }
     }
 
@@ -275,7 +275,7 @@ impl Session {
         }
     }
 
-    /// Our FIN is on its way.
+    /// Our FIN is on its way, or the RST of an injected fault.
     pub(crate) fn fin_sent(&mut self) {
         self.fin_sent = true;
     }
