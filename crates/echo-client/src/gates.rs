@@ -12,7 +12,7 @@ pub struct Gate {
     /// As given.
     text: String,
     metric: Metric,
-    fails: fn(&f64, &f64) -> bool,
+    fails: Comparison,
     /// In the unit of the metric.
     limit: f64,
 }
@@ -34,8 +34,10 @@ pub enum GateError {
     Number(String),
 }
 
+type Comparison = fn(&f64, &f64) -> bool;
+
 /// Comparisons, each before its own prefixes.
-const COMPARISONS: [(&str, fn(&f64, &f64) -> bool); 4] =
+const COMPARISONS: [(&str, Comparison); 4] =
     [(">=", f64::ge), ("<=", f64::le), (">", f64::gt), ("<", f64::lt)];
 
 impl Gate {

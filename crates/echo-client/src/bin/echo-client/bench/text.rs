@@ -117,10 +117,13 @@ fn counted(count: usize, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
+/// The name of a statistic, and where it is.
+type Statistic = (&'static str, fn(&Distribution) -> f64);
+
 /// The table of times, in parts if it is wider than `width`.
 fn times(result: &Metrics, pacing: Loop, width: usize) -> Vec<String> {
     const LABEL: usize = 8;
-    let statistics: [(&str, fn(&Distribution) -> f64); 8] = [
+    let statistics: [Statistic; 8] = [
         ("min", |it| it.min_us),
         ("p50", |it| it.p50_us),
         ("p90", |it| it.p90_us),
@@ -140,7 +143,7 @@ fn times(result: &Metrics, pacing: Loop, width: usize) -> Vec<String> {
     };
     let mut lines = Vec::new();
     for columns in statistics.chunks((width.saturating_sub(LABEL) / TIME).max(1)) {
-        let cells = |cell: &dyn Fn(&(&str, fn(&Distribution) -> f64)) -> String| {
+        let cells = |cell: &dyn Fn(&Statistic) -> String| {
             columns.iter().map(|column| format!("{:>TIME$}", cell(column))).collect::<String>()
         };
         lines.push(format!("{:LABEL$}{}", "", cells(&|(name, _)| (*name).to_owned())));
