@@ -325,7 +325,9 @@ fn peers_that_never_read_hold_little_while_they_are_held_back(engine: &str) {
         }
         let held = || Held::by(&server).memory_kib.saturating_sub(before) / PEERS as u64;
         let started = Instant::now();
-        while held() < 48 {
+        // A thread has received no more than its small buffer holds when the echo of that is held back.
+        let some = if engine == "threads" { 16 } else { 48 };
+        while held() < some {
             assert!(started.elapsed() < DEADLINE, "{} KiB for each peer with {fault:?}", held());
             std::thread::sleep(Duration::from_millis(20));
         }
