@@ -1,5 +1,5 @@
-//! What strangers try (SECURITY.md), on every engine: it is refused, bounded or waited for, and nobody else
-//! notices.
+//! Hostile peers (SECURITY.md), on every engine: what they do is refused, bounded or waited for, and other
+//! connections are not affected.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use echo_proto::{Decoder, Framing, Pattern, encode};
 use echo_test_support::{
-    Held, Server, connect, connect_from, connect_with_little_room, eventually, exchange,
+    ResourceUsage, Server, connect, connect_from, connect_with_little_room, eventually, exchange,
     on_every_engine, read_to_end, reset,
 };
 
 on_every_engine! {
-    peers_whose_windows_were_closed_get_every_byte_when_they_read,
-    a_storm_of_resets_bothers_nobody_and_leaves_nothing_behind,
-    connections_past_the_limit_hold_little_and_bother_nobody,
-    a_flood_from_one_address_leaves_room_for_the_others,
-    nonsense_gets_what_was_whole_in_it_and_bothers_nobody,
+    peers_that_close_their_windows_get_every_byte_when_they_read,
+    resets_do_not_affect_other_connections_and_leak_nothing,
+    connections_past_the_limit_hold_little_and_do_not_affect_others,
+    connections_from_one_address_leave_room_for_others,
+    of_random_bytes_only_whole_messages_are_echoed,
 }
 
 fn start(engine: &str, arguments: &[&str]) -> Server {
@@ -25,7 +25,7 @@ fn start(engine: &str, arguments: &[&str]) -> Server {
     Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
 }
 
-/// Attacks while a bystander goes on sending its message and has to get every echo.
+/// Runs an attack while another connection keeps exchanging `message` and has to get every echo.
 fn beside_a_bystander(server: &Server, message: &[u8], attack: impl FnOnce() + Send) {
     let bystander = connect(server.address);
     exchange(&bystander, message);
@@ -39,18 +39,18 @@ fn beside_a_bystander(server: &Server, message: &[u8], attack: impl FnOnce() + S
     exchange(&bystander, message);
 }
 
-/// Numbers that seem random, the same ones each time: `count` of them below 65536.
+/// `count` pseudorandom numbers below 65536.
 fn numbers(seed: u64, count: usize) -> Vec<usize> {
     let mut bytes = vec![0; 2 * count];
     Pattern::new(seed).fill(0, &mut bytes);
     bytes.chunks_exact(2).map(|pair| usize::from(pair[0]) << 8 | usize::from(pair[1])).collect()
 }
 
-fn peers_whose_windows_were_closed_get_every_byte_when_they_read(engine: &str) {
+fn peers_that_close_their_windows_get_every_byte_when_they_read(engine: &str) {
     let server = start(engine, &["--threads", "1"]);
     let mut peers: Vec<_> =
         (0..8).map(|stream| Peer::new(server.address, Pattern::new(stream))).collect();
-    // Closed, open for a moment, and closed again: all of them at the same time.
+    // All windows are closed, opened briefly and closed again, at the same time.
     for _ in 0..3 {
         peers.iter_mut().for_each(Peer::send_until_nothing_is_taken);
         peers.iter_mut().for_each(|peer| peer.read(50_000));
@@ -58,11 +58,11 @@ fn peers_whose_windows_were_closed_get_every_byte_when_they_read(engine: &str) {
     for peer in &mut peers {
         peer.stream.shutdown(Shutdown::Write).unwrap();
         peer.read(peer.sent - peer.received);
-        assert_eq!(read_to_end(&peer.stream), b"", "FIN and no more");
+        assert_eq!(read_to_end(&peer.stream), b"", "only FIN");
     }
 }
 
-/// A peer with little room, whose stream is a pattern.
+/// A peer with a small receive buffer, whose stream is a pattern.
 struct Peer {
     stream: TcpStream,
     pattern: Pattern,
@@ -73,7 +73,7 @@ struct Peer {
 impl Peer {
     fn new(server: SocketAddr, pattern: Pattern) -> Self {
         let stream = connect_with_little_room(server);
-        // What the server takes within that time it takes; then its window is closed, and ours.
+        // After this time without progress, the server's window and ours are taken to be closed.
         stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
         Self { stream, pattern, sent: 0, received: 0 }
     }
@@ -81,7 +81,7 @@ impl Peer {
     fn send_until_nothing_is_taken(&mut self) {
         let mut piece = [0; 16 * 1024];
         loop {
-            assert!(self.sent < 64 << 20, "it takes all and gives nothing back");
+            assert!(self.sent < 64 << 20, "the server keeps reading without echoing");
             self.pattern.fill(self.sent, &mut piece);
             match self.stream.write(&piece) {
                 Ok(count) => self.sent += count as u64,
@@ -98,27 +98,27 @@ impl Peer {
     }
 }
 
-fn a_storm_of_resets_bothers_nobody_and_leaves_nothing_behind(engine: &str) {
+fn resets_do_not_affect_other_connections_and_leak_nothing(engine: &str) {
     let server = start(engine, &["--quiet"]);
     exchange(&connect(server.address), b"warm");
-    let before = Held::by(&server).descriptors;
+    let before = ResourceUsage::of(&server).descriptors;
     beside_a_bystander(&server, b"bystander", || {
         for (turn, number) in numbers(1, 600).into_iter().enumerate() {
             connect_and_reset(server.address, turn, number);
         }
     });
-    let left = || Held::by(&server).descriptors;
-    eventually("the connections that were reset are gone", || left() <= before);
+    let left = || ResourceUsage::of(&server).descriptors;
+    eventually("the reset connections are gone", || left() <= before);
 }
 
-/// Resets a connection at a point of its life that the turn decides.
+/// Resets a connection at a point that depends on `turn`.
 fn connect_and_reset(server: SocketAddr, turn: usize, size: usize) {
     let mut stream = connect_with_little_room(server);
     let message = vec![3; size];
     match turn % 6 {
-        // Still in the queue, perhaps.
+        // Perhaps still in the accept queue.
         0 => {}
-        // Its echo is on the way.
+        // With the echo in flight.
         1 => stream.write_all(&message).unwrap(),
         // Between the echo and the next message.
         2 => exchange(&stream, &message[..size.min(1000)]),
@@ -132,7 +132,7 @@ fn connect_and_reset(server: SocketAddr, turn: usize, size: usize) {
             stream.write_all(&message).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
         }
-        // While the server is owing, or about to: nothing is ever read.
+        // While the server owes it data: nothing is ever read.
         _ => {
             stream.set_nonblocking(true).unwrap();
             while stream.write(&message).is_ok_and(|count| count > 0) {}
@@ -141,62 +141,62 @@ fn connect_and_reset(server: SocketAddr, turn: usize, size: usize) {
     reset(stream);
 }
 
-/// Connects that often at the same time; every connection is closed without a byte.
-fn are_refused(server: SocketAddr, source: IpAddr, times: usize) {
+/// Opens `times` connections, each of which must be closed without a byte.
+fn expect_refusals(server: SocketAddr, source: IpAddr, times: usize) {
     let refused: Vec<_> = (0..times).map(|_| connect_from(source, server)).collect();
     for stream in &refused {
         assert_eq!(read_to_end(stream), b"", "closed");
     }
 }
 
-fn connections_past_the_limit_hold_little_and_bother_nobody(engine: &str) {
+fn connections_past_the_limit_hold_little_and_do_not_affect_others(engine: &str) {
     let server = start(engine, &["--max-connections", "20"]);
     let started = Instant::now();
     beside_a_bystander(&server, b"bystander", || {
         let inside: Vec<_> = (1..20).map(|_| connect(server.address)).collect();
         inside.iter().for_each(|stream| exchange(stream, b"inside"));
-        let before = Held::by(&server);
+        let before = ResourceUsage::of(&server);
         for _ in 0..6 {
-            are_refused(server.address, server.address.ip(), 100);
+            expect_refusals(server.address, server.address.ip(), 100);
         }
-        let after = Held::by(&server);
+        let after = ResourceUsage::of(&server);
         assert_eq!(after.descriptors, before.descriptors);
         assert!(after.memory_kib <= before.memory_kib + 1024, "{after}, before {before}");
         inside.iter().for_each(|stream| exchange(stream, b"still inside"));
     });
-    let line = "refused, --max-connections is reached";
+    let line = "refused: --max-connections reached";
     let stderr = server.process.wait_for_stderr(line).unwrap();
-    let told = stderr.matches(line).count() as u64;
+    let lines = stderr.matches(line).count() as u64;
     let most = started.elapsed().as_secs() + 1;
-    assert!((1..=most).contains(&told), "a line a second, no more: {stderr}");
+    assert!((1..=most).contains(&lines), "at most one line per second: {stderr}");
 }
 
 #[cfg(not(target_os = "linux"))]
-fn a_flood_from_one_address_leaves_room_for_the_others(_: &str) {
+fn connections_from_one_address_leave_room_for_others(_: &str) {
     echo_test_support::skipped(
         "a flood from one address",
-        "it takes all of 127/8, as Linux has it",
+        "it needs all of 127.0.0.0/8, which only Linux has",
     );
 }
 
 #[cfg(target_os = "linux")]
-fn a_flood_from_one_address_leaves_room_for_the_others(engine: &str) {
+fn connections_from_one_address_leave_room_for_others(engine: &str) {
     let server = start(engine, &["--max-per-peer", "5"]);
     let attacker = IpAddr::from([127, 0, 0, 2]);
     beside_a_bystander(&server, b"bystander", || {
         let inside: Vec<_> = (0..5).map(|_| connect_from(attacker, server.address)).collect();
         inside.iter().for_each(|stream| exchange(stream, b"inside"));
-        // One more has been there all the time.
+        // With the bystander, five.
         let others: Vec<_> = (1..5).map(|_| connect(server.address)).collect();
         for _ in 0..3 {
-            are_refused(server.address, attacker, 100);
+            expect_refusals(server.address, attacker, 100);
             others.iter().for_each(|stream| exchange(stream, b"another address"));
-            are_refused(server.address, server.address.ip(), 1);
+            expect_refusals(server.address, server.address.ip(), 1);
         }
     });
 }
 
-fn nonsense_gets_what_was_whole_in_it_and_bothers_nobody(engine: &str) {
+fn of_random_bytes_only_whole_messages_are_echoed(engine: &str) {
     for (framing, message) in
         [(Framing::Line, &b"bystander\n"[..]), (Framing::Length, b"\0\0\0\x09bystander")]
     {
@@ -204,16 +204,16 @@ fn nonsense_gets_what_was_whole_in_it_and_bothers_nobody(engine: &str) {
         let server = start(engine, &["--framing", &name, "--max-frame", "300"]);
         beside_a_bystander(&server, message, || {
             for (turn, number) in numbers(2, 150).into_iter().enumerate() {
-                let bytes = nonsense(framing, turn, number % 5000);
+                let bytes = random_bytes(framing, turn, number % 5000);
                 let stream = connect(server.address);
-                // In two pieces; the server may have refused what came before the second.
+                // In two pieces: the server may have refused the first before the second is sent.
                 let (first, second) = bytes.split_at(number % (bytes.len() + 1));
                 (&stream).write_all(first).unwrap();
                 let _ = (&stream).write_all(second);
                 let _ = stream.shutdown(Shutdown::Write);
                 let mut echo = Vec::new();
                 if let Err(error) = (&stream).read_to_end(&mut echo) {
-                    // It had waited for the second piece, but not that long.
+                    // The server has lingered, but closed before the second piece arrived.
                     assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
                 }
                 assert_eq!(echo, whole_messages(framing, &bytes), "turn {turn}");
@@ -222,8 +222,8 @@ fn nonsense_gets_what_was_whole_in_it_and_bothers_nobody(engine: &str) {
     }
 }
 
-/// Random bytes; every other time behind some messages that are in order.
-fn nonsense(framing: Framing, turn: usize, length: usize) -> Vec<u8> {
+/// Random bytes, every other time after some valid messages.
+fn random_bytes(framing: Framing, turn: usize, length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for size in 0..turn % 2 * 20 {
         encode(framing, &vec![b'x'; size], &mut bytes).unwrap();
@@ -234,7 +234,7 @@ fn nonsense(framing: Framing, turn: usize, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// What of it a server with `--max-frame 300` can echo.
+/// The whole messages in `bytes`, as a server with `--max-frame 300` echoes them.
 fn whole_messages(framing: Framing, mut bytes: &[u8]) -> Vec<u8> {
     let mut decoder = Decoder::new(framing, 300);
     let mut whole = Vec::new();

@@ -1,4 +1,4 @@
-//! Deadlines of connections, and what they cost while none can pass.
+//! Deadlines of connections, and their cost while none can pass.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use echo_test_support::{Server, connect, exchange, on_every_engine, read_to_end};
 
 on_every_engine! {
-    an_old_connection_is_ended_in_order,
-    a_young_connection_is_not_ended,
+    a_connection_is_closed_gracefully_at_its_maximum_lifetime,
+    a_connection_is_kept_before_its_maximum_lifetime,
     an_idle_timeout_wakes_no_worker_without_connections,
-    keepalive_is_on_unless_it_is_switched_off,
+    keepalive_is_on_unless_disabled,
     idle_connections_hold_no_buffer,
 }
 
@@ -19,12 +19,11 @@ fn start(engine: &str, arguments: &[&str]) -> Server {
     Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
 }
 
-fn an_old_connection_is_ended_in_order(engine: &str) {
+fn a_connection_is_closed_gracefully_at_its_maximum_lifetime(engine: &str) {
     let server = start(engine, &["--max-lifetime", "1s", "-v"]);
     let (busy, silent) = (connect(server.address), connect(server.address));
     let started = Instant::now();
-    // What was sent before the peer's system had the FIN is echoed or discarded, but never reset: the echo is a
-    // prefix of it.
+    // Bytes sent before the FIN arrives are echoed or discarded, but never cause a reset: the echo is a prefix.
     let mut echoed = 0;
     while (&busy).write_all(b"again").is_ok() {
         let mut echo = [0; 5];
@@ -42,7 +41,7 @@ fn an_old_connection_is_ended_in_order(engine: &str) {
     }
 }
 
-fn a_young_connection_is_not_ended(engine: &str) {
+fn a_connection_is_kept_before_its_maximum_lifetime(engine: &str) {
     let server = start(engine, &["--max-lifetime", "5m"]);
     let stream = connect(server.address);
     for _ in 0..15 {
@@ -59,7 +58,7 @@ fn an_idle_timeout_wakes_no_worker_without_connections(engine: &str) {
         let threads = server.process.threads();
         threads.iter().map(|thread| server.process.context_switches(*thread)).sum()
     };
-    // The connection's end is seen, and its memory given back.
+    // Until then the server sees the connection end and releases its memory.
     std::thread::sleep(Duration::from_millis(1500));
     let before = wakeups();
     std::thread::sleep(Duration::from_secs(1));
@@ -69,10 +68,10 @@ fn an_idle_timeout_wakes_no_worker_without_connections(engine: &str) {
 
 #[cfg(not(target_os = "linux"))]
 fn an_idle_timeout_wakes_no_worker_without_connections(_: &str) {
-    echo_test_support::skipped("wake-ups without connections", "it takes /proc of Linux");
+    echo_test_support::skipped("wake-ups without connections", "it needs /proc of Linux");
 }
 
-/// The timer of the server's end of a connection: the field `tr` of `/proc/net/tcp`, 2 for keepalive.
+/// The timer of the server's end of a connection: the field `tr` of `/proc/net/tcp`; 2 is keepalive.
 #[cfg(target_os = "linux")]
 fn timer(stream: &TcpStream) -> String {
     let port = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
@@ -86,7 +85,7 @@ fn timer(stream: &TcpStream) -> String {
 }
 
 #[cfg(target_os = "linux")]
-fn keepalive_is_on_unless_it_is_switched_off(engine: &str) {
+fn keepalive_is_on_unless_disabled(engine: &str) {
     for (arguments, expected) in [
         (&[][..], "02"),
         (&["--keepalive", "5m"], "02"),
@@ -101,26 +100,27 @@ fn keepalive_is_on_unless_it_is_switched_off(engine: &str) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn keepalive_is_on_unless_it_is_switched_off(_: &str) {
-    echo_test_support::skipped("keepalive", "it takes /proc of Linux");
+fn keepalive_is_on_unless_disabled(_: &str) {
+    echo_test_support::skipped("keepalive", "it needs /proc of Linux");
 }
 
 #[cfg(target_os = "linux")]
 fn idle_connections_hold_no_buffer(engine: &str) {
     const PEERS: u64 = 200;
-    // A thread has a stack, with the buffer for small messages on it.
+    // A thread has a stack, which holds the buffer for small messages.
     let most = if engine == "threads" { 32 } else { 1 };
     let server = start(engine, &["--quiet", "--threads", "1"]);
     let first = connect(server.address);
     (0..20).for_each(|_| exchange(&first, &[1; 64 * 1024]));
-    let before = echo_test_support::Held::by(&server).memory_kib;
+    let before = echo_test_support::ResourceUsage::of(&server).memory_kib;
     let peers: Vec<_> = (0..PEERS).map(|_| connect(server.address)).collect();
     peers.iter().for_each(|peer| exchange(peer, &[1; 64 * 1024]));
-    let held = || echo_test_support::Held::by(&server).memory_kib.saturating_sub(before) / PEERS;
+    let held =
+        || echo_test_support::ResourceUsage::of(&server).memory_kib.saturating_sub(before) / PEERS;
     echo_test_support::eventually("idle connections hold little", || held() <= most);
 }
 
 #[cfg(not(target_os = "linux"))]
 fn idle_connections_hold_no_buffer(_: &str) {
-    echo_test_support::skipped("the memory of idle connections", "it takes /proc of Linux");
+    echo_test_support::skipped("the memory of idle connections", "it needs /proc of Linux");
 }

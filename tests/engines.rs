@@ -1,4 +1,4 @@
-//! What every engine must do (see `engine.rs` of echo-server), on each of them.
+//! What every engine must do (`engine.rs` of echo-server), tested on each engine.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,28 +6,28 @@ use std::time::{Duration, Instant};
 
 use echo_proto::Pattern;
 use echo_test_support::{
-    Held, Server, connect, connect_and_never_read, connect_with_little_room, eventually, exchange,
-    failing_from, on_every_engine, read_to_end, skipped_without_strace,
+    ResourceUsage, Server, connect, connect_and_never_read, connect_with_little_room, eventually,
+    exchange, failing_from, on_every_engine, read_to_end, skipped_without_strace,
 };
 use socket2::SockRef;
 
 on_every_engine! {
     half_close_still_echoes_what_was_sent,
-    half_close_with_bytes_pending_echoes_them_to_a_peer_with_little_room,
-    a_stream_of_any_size_in_any_pieces_comes_back_byte_for_byte,
-    one_byte_at_a_time_comes_back,
-    many_small_messages_come_back_to_a_peer_that_reads_late,
-    small_and_large_messages_in_turn_come_back,
+    half_close_still_echoes_to_a_peer_with_a_small_window,
+    a_stream_is_echoed_byte_for_byte_for_any_split,
+    single_bytes_are_echoed,
+    many_small_messages_are_echoed_to_a_peer_that_reads_late,
+    alternating_small_and_large_messages_are_echoed,
     small_echoes_do_not_wait_for_each_other,
     urgent_bytes_are_echoed_in_their_place,
     a_peer_that_resets_ends_its_own_connection_only,
-    peers_that_never_read_hold_little_and_bother_nobody,
+    peers_that_never_read_hold_little_and_do_not_affect_others,
     a_flood_does_not_starve_the_others,
-    waiting_for_a_peer_costs_no_processor_time,
+    waiting_costs_no_cpu_time,
     busy_polling_does_not_sleep,
-    as_many_loops_run_as_were_asked_for_or_there_are_processors,
-    many_connections_come_and_go_and_leave_nothing_behind,
-    what_happens_is_told_to_people_and_programs,
+    the_number_of_event_loops_is_as_configured_or_one_per_processor,
+    many_connections_leak_no_descriptors,
+    events_are_reported_as_text_and_json,
     a_poller_that_fails_for_good_ends_the_server_with_a_message,
 }
 
@@ -44,14 +44,14 @@ fn half_close_still_echoes_what_was_sent(engine: &str) {
     assert_eq!(read_to_end(&stream), b"the last words");
 }
 
-fn a_stream_of_any_size_in_any_pieces_comes_back_byte_for_byte(engine: &str) {
+fn a_stream_is_echoed_byte_for_byte_for_any_split(engine: &str) {
     let server = start(engine, &[]);
     let pattern = Pattern::new(2);
     let total = 32 * 1024 * 1024;
     let stream = connect(server.address);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // From 1 byte to 1 MiB.
+            // Pieces of 1 byte to 1 MiB.
             let sizes = (0..).map(|turn| 1_usize << (turn % 21));
             let mut sent = 0;
             for size in sizes {
@@ -112,7 +112,7 @@ fn a_peer_that_resets_ends_its_own_connection_only(engine: &str) {
     exchange(&bystander, b"after");
 }
 
-fn half_close_with_bytes_pending_echoes_them_to_a_peer_with_little_room(engine: &str) {
+fn half_close_still_echoes_to_a_peer_with_a_small_window(engine: &str) {
     let server = start(engine, &[]);
     let stream = connect_with_little_room(server.address);
     let mut message = vec![0; 3_000_000];
@@ -126,7 +126,7 @@ fn half_close_with_bytes_pending_echoes_them_to_a_peer_with_little_room(engine: 
     });
 }
 
-fn one_byte_at_a_time_comes_back(engine: &str) {
+fn single_bytes_are_echoed(engine: &str) {
     let server = start(engine, &[]);
     let stream = connect(server.address);
     stream.set_nodelay(true).unwrap();
@@ -137,7 +137,7 @@ fn one_byte_at_a_time_comes_back(engine: &str) {
     assert!(read_to_end(&stream).into_iter().eq(0..=255));
 }
 
-fn many_small_messages_come_back_to_a_peer_that_reads_late(engine: &str) {
+fn many_small_messages_are_echoed_to_a_peer_that_reads_late(engine: &str) {
     const MESSAGES: usize = 6000;
     const SIZE: usize = 300;
     let server = start(engine, &[]);
@@ -166,7 +166,7 @@ fn many_small_messages_come_back_to_a_peer_that_reads_late(engine: &str) {
     });
 }
 
-fn small_and_large_messages_in_turn_come_back(engine: &str) {
+fn alternating_small_and_large_messages_are_echoed(engine: &str) {
     let server = start(engine, &[]);
     let stream = connect(server.address);
     let pattern = Pattern::new(4);
@@ -181,8 +181,8 @@ fn small_and_large_messages_in_turn_come_back(engine: &str) {
     }
 }
 
-/// TCP_NODELAY: without it, an echo waits until the one before it is acknowledged, which a peer with
-/// nothing to say delays by 40 ms (RFC 896 meets RFC 1122, 4.2.3.2).
+/// Without TCP_NODELAY, an echo waits for the ACK of the one before it, which a peer with nothing to send delays
+/// by 40 ms (RFC 896 with RFC 1122, 4.2.3.2).
 fn small_echoes_do_not_wait_for_each_other(engine: &str) {
     let server = start(engine, &[]);
     let stream = connect(server.address);
@@ -198,26 +198,25 @@ fn small_echoes_do_not_wait_for_each_other(engine: &str) {
     });
     let mut times: Vec<_> = times.collect();
     times.sort_unstable();
-    // Some may be late for other reasons.
+    // Some may be slow for other reasons.
     assert!(times[10] < Duration::from_millis(30), "{times:?}");
 }
 
-fn peers_that_never_read_hold_little_and_bother_nobody(engine: &str) {
+fn peers_that_never_read_hold_little_and_do_not_affect_others(engine: &str) {
     const PEERS: usize = 80;
-    // With buffers and stack of its thread, for the engine that has one for each connection.
+    // A thread per connection also has a stack and buffers.
     let most = if engine == "threads" { 256 } else { 64 + 8 };
     let server = start(engine, &["--quiet", "--threads", "1"]);
     let bystander = connect(server.address);
-    // Touches all of the event loop's own buffers, which it keeps: the large one, and those that a ring
-    // receives into for a crowd.
+    // Touches all buffers that the event loop keeps: the large one, and the buffer ring.
     for _ in 0..20 {
         exchange(&bystander, &[1; 64 * 1024]);
     }
-    let crowd: Vec<_> = (0..4).map(|_| connect(server.address)).collect();
+    let many: Vec<_> = (0..4).map(|_| connect(server.address)).collect();
     for _ in 0..200 {
-        crowd.iter().for_each(|peer| exchange(peer, b"warm"));
+        many.iter().for_each(|peer| exchange(peer, b"warm"));
     }
-    let memory = || Held::by(&server).memory_kib;
+    let memory = || ResourceUsage::of(&server).memory_kib;
     let before = memory();
     let mut stuck = Vec::new();
     std::thread::scope(|scope| {
@@ -233,11 +232,11 @@ fn peers_that_never_read_hold_little_and_bother_nobody(engine: &str) {
     let held = memory().saturating_sub(before) / PEERS as u64;
     assert!(held <= most, "{held} KiB for each peer that does not read");
     if engine == "threads" {
-        return; // the system keeps what it has mapped for threads
+        return; // the allocator keeps memory that was mapped for threads
     }
     drop(stuck);
-    // The allocator keeps 128 KiB at the end of the loop's heap, and the table of connections grew.
-    eventually("the memory goes back", || memory() <= before + 192);
+    // The allocator keeps 128 KiB at the end of the worker's heap, and the table of connections grew.
+    eventually("the memory is returned to the system", || memory() <= before + 192);
 }
 
 fn a_flood_does_not_starve_the_others(engine: &str) {
@@ -245,7 +244,7 @@ fn a_flood_does_not_starve_the_others(engine: &str) {
     let floods: Vec<_> = (0..4).map(|_| connect(server.address)).collect();
     let pings: Vec<_> = (0..20).map(|_| connect(server.address)).collect();
     std::thread::scope(|scope| {
-        // Together they are more than one worker can echo: one of them always has something to read.
+        // Together they send more than one worker can echo: there is always something to read.
         for flood in &floods {
             scope.spawn(|| while (&*flood).write_all(&[1; 256 * 1024]).is_ok() {});
             scope.spawn(|| while (&*flood).read(&mut [0; 256 * 1024]).is_ok_and(|it| it > 0) {});
@@ -262,7 +261,7 @@ fn a_flood_does_not_starve_the_others(engine: &str) {
     });
 }
 
-/// Ends a flood, so that a test which has failed does not wait for it for ever.
+/// Ends the floods, so that a failed test does not wait for them forever.
 struct EndOnDrop<'a>(&'a [TcpStream]);
 
 impl Drop for EndOnDrop<'_> {
@@ -274,12 +273,12 @@ impl Drop for EndOnDrop<'_> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn waiting_for_a_peer_costs_no_processor_time(_: &str) {
-    echo_test_support::skipped("waiting for a peer", "it takes /proc of Linux");
+fn waiting_costs_no_cpu_time(_: &str) {
+    echo_test_support::skipped("waiting for a peer", "it needs /proc of Linux");
 }
 
 #[cfg(target_os = "linux")]
-fn waiting_for_a_peer_costs_no_processor_time(engine: &str) {
+fn waiting_costs_no_cpu_time(engine: &str) {
     let server = start(engine, &["--threads", "1"]);
     let silent = connect(server.address);
     exchange(&silent, b"and then nothing");
@@ -295,7 +294,7 @@ fn waiting_for_a_peer_costs_no_processor_time(engine: &str) {
 
 #[cfg(not(target_os = "linux"))]
 fn busy_polling_does_not_sleep(_: &str) {
-    echo_test_support::skipped("busy polling", "it takes /proc of Linux");
+    echo_test_support::skipped("busy polling", "it needs /proc of Linux");
 }
 
 #[cfg(target_os = "linux")]
@@ -307,26 +306,26 @@ fn busy_polling_does_not_sleep(engine: &str) {
     let silent = connect(server.address);
     exchange(&silent, b"and then nothing");
     let before = server.process.processor_time();
-    // A busy machine may not give it much of its time, but it does take what it can get.
-    eventually("it takes processor time", || {
+    // A busy machine may not give it much CPU time, but it uses what it gets.
+    eventually("it uses CPU time", || {
         server.process.processor_time() - before >= Duration::from_millis(500)
     });
 }
 
 #[cfg(not(target_os = "linux"))]
-fn as_many_loops_run_as_were_asked_for_or_there_are_processors(_: &str) {
-    echo_test_support::skipped("the number of event loops", "it takes /proc of Linux");
+fn the_number_of_event_loops_is_as_configured_or_one_per_processor(_: &str) {
+    echo_test_support::skipped("the number of event loops", "it needs /proc of Linux");
 }
 
 #[cfg(target_os = "linux")]
-fn as_many_loops_run_as_were_asked_for_or_there_are_processors(engine: &str) {
+fn the_number_of_event_loops_is_as_configured_or_one_per_processor(engine: &str) {
     let threads = |arguments: &[&str]| {
         let server = start(engine, arguments);
-        exchange(&connect(server.address), b"all of it has started");
-        Held::by(&server).threads
+        exchange(&connect(server.address), b"all threads have started");
+        ResourceUsage::of(&server).threads
     };
     if engine == "threads" {
-        return; // it has no loops, and as many threads as there are connections
+        return; // it has no event loops
     }
     let one = threads(&["--threads", "1"]);
     assert_eq!(threads(&["--threads", "3"]), one + 2);
@@ -334,9 +333,9 @@ fn as_many_loops_run_as_were_asked_for_or_there_are_processors(engine: &str) {
     assert_eq!(threads(&[]), one + processors - 1);
 }
 
-fn many_connections_come_and_go_and_leave_nothing_behind(engine: &str) {
+fn many_connections_leak_no_descriptors(engine: &str) {
     let server = start(engine, &["--quiet"]);
-    let descriptors = || Held::by(&server).descriptors;
+    let descriptors = || ResourceUsage::of(&server).descriptors;
     exchange(&connect(server.address), b"warm");
     let before = descriptors();
     for _ in 0..20 {
@@ -345,11 +344,11 @@ fn many_connections_come_and_go_and_leave_nothing_behind(engine: &str) {
             exchange(stream, b"come and go");
         }
     }
-    // The last ends may still have to be seen.
+    // The server may not have seen the last ones end yet.
     eventually("the descriptors are closed", || descriptors() <= before);
 }
 
-fn what_happens_is_told_to_people_and_programs(engine: &str) {
+fn events_are_reported_as_text_and_json(engine: &str) {
     let server = start(engine, &["-v"]);
     exchange(&connect(server.address), b"Hello");
     let told = server.process.wait_for_stderr("5 bytes echoed: done\n").unwrap();
@@ -357,9 +356,9 @@ fn what_happens_is_told_to_people_and_programs(engine: &str) {
     #[cfg(unix)]
     {
         server.process.signal(echo_test_support::Signal::USR1);
-        let counters = "echo-server: connections: 0 open, 1 in all; refused: 0 by --max-connections, \
-             0 by --max-per-peer, 0 on purpose; closed: 1 done, 0 lost, 0 framing broken, 0 idle, 0 stalled, 0 expired, \
-             0 stopped, 0 cut, 0 fault; echoed: 5 bytes, 0 messages; accept pauses: 0\n";
+        let counters = "echo-server: connections: 0 open, 1 in total; refused: 0 by --max-connections, \
+             0 by --max-per-peer, 0 by --refuse; closed: 1 done, 0 lost, 0 framing broken, 0 idle, 0 stalled, 0 expired, \
+             0 stopped, 0 aborted, 0 fault; echoed: 5 bytes, 0 messages; accept pauses: 0\n";
         server.process.wait_for_stderr(counters).unwrap();
     }
 
@@ -380,16 +379,16 @@ fn a_poller_that_fails_for_good_ends_the_server_with_a_message(engine: &str) {
     let call = match engine {
         "readiness" => "epoll_wait,epoll_pwait",
         "uring" => "io_uring_enter",
-        _ => return, // it has none
+        _ => return, // it has no poller
     };
     if skipped_without_strace("a poller that fails for good") {
         return;
     }
-    // Not the first calls: without them the server finds out that it cannot start.
+    // The first calls succeed: if they fail, the server does not start.
     let mut tracer = failing_from(20, call, "EBADF", env!("CARGO_BIN_EXE_echo-server"));
     tracer.args(["--port", "0", "--engine", engine, "--threads", "2"]);
     let server = Server::start_with(&mut tracer).unwrap();
-    // Each of these has a worker do something, until one of them finds that it cannot.
+    // Each connection makes a worker call its poller, until a call fails.
     while let Ok(mut stream) = TcpStream::connect(server.address) {
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let _ = stream.write_all(b"?");

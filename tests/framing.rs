@@ -8,14 +8,14 @@ use echo_proto::{Framing, encode};
 use echo_test_support::{Server, connect, exchange, on_every_engine, read_to_end};
 
 on_every_engine! {
-    only_whole_lines_come_back_and_a_cut_off_one_is_named,
-    an_unfinished_line_waits_for_its_end,
-    messages_of_every_length_come_back_with_their_counts,
-    a_message_over_the_limit_ends_the_connection_after_those_before_it,
-    a_promise_of_4_gib_is_refused_at_once,
-    a_line_without_end_is_refused_at_the_limit,
-    a_header_that_drips_in_is_waited_for_and_bothers_nobody,
-    an_end_inside_a_count_is_named,
+    only_whole_lines_are_echoed_and_a_truncated_one_is_reported,
+    an_incomplete_line_is_not_echoed_before_its_end,
+    messages_of_every_length_are_echoed_with_their_counts,
+    a_message_over_the_limit_ends_the_connection_after_earlier_echoes,
+    an_announced_length_over_the_limit_is_refused_at_once,
+    an_endless_line_is_refused_at_the_limit,
+    a_header_sent_byte_by_byte_does_not_affect_others,
+    an_end_inside_a_count_is_reported,
 }
 
 fn start(engine: &str, arguments: &[&str]) -> Server {
@@ -23,7 +23,7 @@ fn start(engine: &str, arguments: &[&str]) -> Server {
     Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
 }
 
-/// Sends `bytes`, half-closes, and returns all that comes back.
+/// Sends `bytes`, half-closes, and returns the echo.
 fn echo_of(stream: &TcpStream, bytes: &[u8]) -> Vec<u8> {
     let mut writer = stream;
     writer.write_all(bytes).unwrap();
@@ -31,28 +31,28 @@ fn echo_of(stream: &TcpStream, bytes: &[u8]) -> Vec<u8> {
     read_to_end(stream)
 }
 
-/// What the server says of a connection that broke the framing, the peer left out.
+/// The server's message about a connection that broke the framing, without the peer.
 fn complaint(server: &Server, stream: &TcpStream) -> String {
     let peer = format!("echo-server: ('127.0.0.1', {}): ", stream.local_addr().unwrap().port());
     let stderr = server.process.wait_for_stderr("connection closed\n").unwrap();
     stderr.strip_prefix(&peer).unwrap_or_else(|| panic!("{stderr}")).to_owned()
 }
 
-fn only_whole_lines_come_back_and_a_cut_off_one_is_named(engine: &str) {
+fn only_whole_lines_are_echoed_and_a_truncated_one_is_reported(engine: &str) {
     let server = start(engine, &["--framing", "line"]);
     let stream = connect(server.address);
     assert_eq!(echo_of(&stream, b"one\r\n\ntwo\nthr"), b"one\r\n\ntwo\n");
     let expected = "the stream ended in the middle of a message: 3 of at least 4 bytes came; connection closed\n";
     assert_eq!(complaint(&server, &stream), expected);
-    exchange(&connect(server.address), b"it lives on\n");
+    exchange(&connect(server.address), b"still serving\n");
 }
 
-fn an_unfinished_line_waits_for_its_end(engine: &str) {
+fn an_incomplete_line_is_not_echoed_before_its_end(engine: &str) {
     let server = start(engine, &["--framing", "line"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello, ").unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    assert!((&stream).read(&mut [0]).is_err(), "nothing comes back before the line is whole");
+    assert!((&stream).read(&mut [0]).is_err(), "nothing is echoed before the line is complete");
     stream.set_read_timeout(Some(echo_test_support::DEADLINE)).unwrap();
     (&stream).write_all(b"world\n").unwrap();
     let mut line = [0; 13];
@@ -60,7 +60,7 @@ fn an_unfinished_line_waits_for_its_end(engine: &str) {
     assert_eq!(&line, b"Hello, world\n");
 }
 
-fn messages_of_every_length_come_back_with_their_counts(engine: &str) {
+fn messages_of_every_length_are_echoed_with_their_counts(engine: &str) {
     let server = start(engine, &["--framing", "length"]);
     let mut wire = Vec::new();
     for length in [0, 1, 5, 0, 65_535, 65_536, 1_000_000, 1_048_576, 3] {
@@ -69,7 +69,7 @@ fn messages_of_every_length_come_back_with_their_counts(engine: &str) {
     let stream = connect(server.address);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Pieces that never end where a message does.
+            // No piece ends where a message ends.
             for piece in wire.chunks(7919) {
                 (&stream).write_all(piece).unwrap();
             }
@@ -79,34 +79,34 @@ fn messages_of_every_length_come_back_with_their_counts(engine: &str) {
     });
 }
 
-fn a_message_over_the_limit_ends_the_connection_after_those_before_it(engine: &str) {
+fn a_message_over_the_limit_ends_the_connection_after_earlier_echoes(engine: &str) {
     let server = start(engine, &["--framing", "length", "--max-frame", "1k"]);
     let stream = connect(server.address);
-    // The limit itself is allowed; one more is not, and its bytes need not even come.
+    // A message of the limit is allowed. One byte more is not, and is refused by its count alone.
     let mut wire = Vec::new();
     encode(Framing::Length, &[1; 1024], &mut wire).unwrap();
     let whole = wire.len();
     wire.extend_from_slice(&1025_u32.to_be_bytes());
     (&stream).write_all(&wire).unwrap();
-    assert_eq!(read_to_end(&stream).len(), whole, "not a byte of error text");
+    assert_eq!(read_to_end(&stream).len(), whole, "no error text");
     let expected = "a message of at least 1025 bytes is over the limit of 1024 (--max-frame); \
                     connection closed\n";
     assert_eq!(complaint(&server, &stream), expected);
     exchange(&connect(server.address), b"\0\0\0\x02ok");
 }
 
-fn a_promise_of_4_gib_is_refused_at_once(engine: &str) {
+fn an_announced_length_over_the_limit_is_refused_at_once(engine: &str) {
     let server = start(engine, &["--framing", "length"]);
     let stream = connect(server.address);
     (&stream).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(read_to_end(&stream), b"");
-    // "GET " read as a number.
+    // "GET " as a number.
     let said = complaint(&server, &stream);
     let expected = "a message of at least 1195725856 bytes is over the limit of 1048576 (--max-frame); connection closed\n";
     assert_eq!(said, expected);
 }
 
-fn a_line_without_end_is_refused_at_the_limit(engine: &str) {
+fn an_endless_line_is_refused_at_the_limit(engine: &str) {
     let server = start(engine, &["--framing", "line", "--max-frame", "64"]);
     let stream = connect(server.address);
     (&stream).write_all(&[b'x'; 64]).unwrap();
@@ -116,16 +116,16 @@ fn a_line_without_end_is_refused_at_the_limit(engine: &str) {
     assert!(said.starts_with("a message of at least 65 bytes is over the limit of 64"), "{said}");
 }
 
-fn a_header_that_drips_in_is_waited_for_and_bothers_nobody(engine: &str) {
+fn a_header_sent_byte_by_byte_does_not_affect_others(engine: &str) {
     let server = start(engine, &["--framing", "length", "--threads", "1"]);
     let slow = connect(server.address);
-    // Otherwise the system would put the bytes together again.
+    // Otherwise Nagle's algorithm would join the bytes.
     slow.set_nodelay(true).unwrap();
     let quick = connect(server.address);
     for byte in *b"\0\0\0\x02h" {
         (&slow).write_all(&[byte]).unwrap();
         exchange(&quick, b"\0\0\0\x05quick");
-        // So that each is received alone, also by a thread of its own.
+        // So that each byte is received alone, on every engine.
         std::thread::sleep(Duration::from_millis(5));
     }
     (&slow).write_all(b"i").unwrap();
@@ -134,7 +134,7 @@ fn a_header_that_drips_in_is_waited_for_and_bothers_nobody(engine: &str) {
     assert_eq!(&message, b"\0\0\0\x02hi");
 }
 
-fn an_end_inside_a_count_is_named(engine: &str) {
+fn an_end_inside_a_count_is_reported(engine: &str) {
     let server = start(engine, &["--framing", "length"]);
     let stream = connect(server.address);
     assert_eq!(echo_of(&stream, b"\0\0"), b"");

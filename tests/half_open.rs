@@ -1,118 +1,118 @@
-//! Peers that are gone without a word, as when a cable is cut: neither FIN nor RST tells the server.
+//! Peers that vanish without FIN or RST, as when a cable is unplugged.
 #![cfg(target_os = "linux")]
 
 use std::io;
 use std::process::Command;
 
-use echo_test_support::{Held, Process, Server, command, eventually, on_every_engine, skipped};
+use echo_test_support::{
+    Process, ResourceUsage, Server, command, eventually, on_every_engine, skipped,
+};
 
 on_every_engine! {
-    silent_peers_behind_a_cut_cable_are_given_up_after_the_idle_timeout,
-    peers_behind_a_cut_cable_that_are_owed_something_are_given_up_after_the_write_timeout,
-    peers_behind_a_cut_cable_hold_little_once_they_are_given_up,
+    vanished_idle_peers_are_closed_after_the_idle_timeout,
+    vanished_peers_that_are_owed_data_are_closed_after_the_write_timeout,
+    vanished_peers_hold_little_memory_once_they_are_closed,
 }
 
 const PEERS: usize = 40;
 
-/// How long the server is patient. All peers have to be there, and the cable cut, before it gives up the first;
-/// where that fails, the machine is busy and gets more time.
-const PATIENCE: [&str; 3] = ["4s", "8s", "16s"];
+/// Timeouts of the server, one per attempt. All peers must have connected and the link must be down before the
+/// first timeout passes; on a busy machine that takes longer.
+const TIMEOUTS: [&str; 3] = ["4s", "8s", "16s"];
 
-/// What peers do, and which deadline of the server is for that.
+/// What the peers do, and the server's timeout that applies to it.
 struct Peers {
-    /// In Bash, which can connect.
+    /// A Bash script: Bash can connect.
     script: &'static str,
     deadline: &'static str,
     other_options: &'static [&'static str],
 }
 
-/// They get their echo and then are silent.
+/// Peers that get their echo and then are silent.
 const SILENT: Peers = Peers {
     script: "printf hello >&$socket; read -r -N 5 -u $socket;",
     deadline: "--idle-timeout",
-    // Our FIN is owed to them too, and that nobody takes.
+    // The server's FIN is not acknowledged either.
     other_options: &["--write-timeout", "1s"],
 };
 
-/// They send and never read, until the server takes nothing more.
+/// Peers that send and never read, until the server reads no more.
 const STUCK: Peers = Peers {
     script: "(while timeout 2 head -c 1000000 /dev/zero >&$socket; do :; done) &",
     deadline: "--write-timeout",
-    // On a busy machine one of them may have got all that it is owed.
+    // On a busy machine, a peer may have got all that it is owed.
     other_options: &["--idle-timeout", "10s"],
 };
 
-fn silent_peers_behind_a_cut_cable_are_given_up_after_the_idle_timeout(engine: &str) {
-    are_given_up(engine, &SILENT);
+fn vanished_idle_peers_are_closed_after_the_idle_timeout(engine: &str) {
+    expect_closed(engine, &SILENT);
 }
 
-fn peers_behind_a_cut_cable_that_are_owed_something_are_given_up_after_the_write_timeout(
-    engine: &str,
-) {
-    are_given_up(engine, &STUCK);
+fn vanished_peers_that_are_owed_data_are_closed_after_the_write_timeout(engine: &str) {
+    expect_closed(engine, &STUCK);
 }
 
-fn peers_behind_a_cut_cable_hold_little_once_they_are_given_up(engine: &str) {
+fn vanished_peers_hold_little_memory_once_they_are_closed(engine: &str) {
     if engine != "readiness" {
-        // What was mapped for threads, an allocator keeps; and what a ring receives into, 2 MiB that it touches
-        // meanwhile, is as much as all of them may be owed.
+        // The allocator keeps memory that was mapped for threads; and the buffer ring, of which 2 MiB are touched
+        // meanwhile, is as large as all that the peers may be owed.
         return;
     }
-    let Some((server, before)) = are_given_up(engine, &STUCK) else { return };
-    // An event loop has buffers of its own, some 600 KiB; 40 peers may be owed 2560.
+    let Some((server, before)) = expect_closed(engine, &STUCK) else { return };
+    // The event loop's own buffers take about 600 KiB; 40 peers may be owed 2560 KiB.
     let most = before.memory_kib + 1024;
-    eventually("the memory is free", || Held::by(&server).memory_kib <= most);
+    eventually("the memory is free", || ResourceUsage::of(&server).memory_kib <= most);
 }
 
-/// The server afterwards, and what it held before them; `None` where there can be no cable.
-fn are_given_up(engine: &str, peers: &Peers) -> Option<(Server, Held)> {
-    for patience in PATIENCE {
+/// Expects that all peers are closed. Returns the server and its usage before; `None` without namespaces.
+fn expect_closed(engine: &str, peers: &Peers) -> Option<(Server, ResourceUsage)> {
+    for timeout in TIMEOUTS {
         let network = Network::new()?;
-        let server = network.serve(engine, peers, patience);
-        let before = Held::by(&server);
-        network.connect_and_cut(&server, peers);
+        let server = network.serve(engine, peers, timeout);
+        let before = ResourceUsage::of(&server);
+        network.connect_and_unplug(&server, peers);
         if closed(&server, "") > 1 {
             continue;
         }
-        eventually("all are given up", || closed(&server, "") == 1 + PEERS);
-        // With the cable whole, the server would see them end, or they would take our FIN.
+        eventually("all are closed", || closed(&server, "") == 1 + PEERS);
+        // With the link up, the server would see them end, or they would acknowledge its FIN.
         assert_eq!(closed(&server, ": stalled"), PEERS, "{}", server.process.output().1);
-        eventually("what was held for them is free", || {
-            let now = Held::by(&server);
-            // A worker thread of io_uring is the kernel's.
+        eventually("what was held for them is released", || {
+            let now = ResourceUsage::of(&server);
+            // io_uring's worker threads are the kernel's.
             let no_thread = engine != "threads" || now.threads <= before.threads;
             no_thread && now.descriptors <= before.descriptors
         });
         return Some((server, before));
     }
-    panic!("somebody was given up before the cable was cut, with {PATIENCE:?}");
+    panic!("a peer was closed before the link was down, with each of {TIMEOUTS:?}");
 }
 
-/// How many connections the server has closed so far, and said so with these words at the end.
+/// How many connections the server has reported as closed so far, in lines that end with `words`.
 fn closed(server: &Server, words: &str) -> usize {
     let (_, told) = server.process.output();
     told.lines().filter(|line| line.contains(": closed after ") && line.ends_with(words)).count()
 }
 
-/// Two machines and the cable between them, which nobody else sees. All of it is gone with the last process
-/// in it.
+/// Two machines and a link between them, in namespaces that end with their last process.
 struct Network {
     near: Machine,
     far: Machine,
 }
 
-/// A network namespace, in a user namespace where we may do as we like.
+/// A network namespace, in a user namespace in which we have all privileges.
 struct Machine(Process);
 
 impl Network {
-    /// `None` where the system does not let us; that is said.
+    /// `None` if the system does not allow namespaces; the test is then reported as skipped.
     fn new() -> Option<Self> {
-        let laid = Self::lay();
-        laid.map_err(|error| skipped("half-open peers", &format!("no namespaces here: {error}")))
+        let created = Self::create();
+        created
+            .map_err(|error| skipped("half-open peers", &format!("no namespaces here: {error}")))
             .ok()
     }
 
-    fn lay() -> io::Result<Self> {
+    fn create() -> io::Result<Self> {
         let mut near = command("unshare");
         near.args(["--user", "--map-root-user", "--net"]);
         let near = Machine::start(&mut near)?;
@@ -126,24 +126,24 @@ impl Network {
         Ok(Self { near, far })
     }
 
-    /// A server on the near machine that has served one peer: so it has started all that it needs.
-    fn serve(&self, engine: &str, peers: &Peers, patience: &str) -> Server {
+    /// A server on the near machine that has served one peer, so that all its threads have started.
+    fn serve(&self, engine: &str, peers: &Peers, timeout: &str) -> Server {
         let mut start = self.near.command(env!("CARGO_BIN_EXE_echo-server"));
         start
             .args(["--host", "10.0.0.1", "--port", "0", "--engine", engine, "--threads", "1", "-v"])
-            .args([peers.deadline, patience])
+            .args([peers.deadline, timeout])
             .args(peers.other_options);
         let server = Server::start_with(&mut start).unwrap();
         let connect = connecting_to(&server);
         self.far
             .run(&format!("{connect}; printf hello >&$socket; read -r -N 5 -u $socket"))
             .unwrap();
-        eventually("the first peer is done with", || closed(&server, ": done") == 1);
+        eventually("the first peer is closed", || closed(&server, ": done") == 1);
         server
     }
 
-    /// Connects all peers from the far machine, and cuts the cable when they have done what they do.
-    fn connect_and_cut(&self, server: &Server, peers: &Peers) {
+    /// Connects all peers from the far machine, and takes the link down when their scripts have run.
+    fn connect_and_unplug(&self, server: &Server, peers: &Peers) {
         let mut all = self.far.command("unshare");
         // With the first process, all of them end.
         all.args(["--pid", "--fork", "--kill-child", "bash", "-c"]);
@@ -157,14 +157,14 @@ impl Network {
     }
 }
 
-/// Bash for a connection to the server.
+/// A Bash command that connects to the server.
 fn connecting_to(server: &Server) -> String {
     format!("exec {{socket}}<>/dev/tcp/10.0.0.1/{}", server.address.port())
 }
 
 impl Machine {
     fn start(unshare: &mut Command) -> io::Result<Self> {
-        // A test that takes longer has failed.
+        // The time limits what a failed test leaves behind.
         unshare.args(["sh", "-c", "bash --version && echo ready && exec sleep 90"]);
         let process = Process::spawn(unshare)?;
         process.wait_for_stdout("ready")?;

@@ -1,4 +1,4 @@
-//! The limits that a server is given: on connections, on their silence, on descriptors.
+//! Limits on connections, on idle and stalled peers, and on descriptors.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -11,11 +11,11 @@ use echo_test_support::{
 on_every_engine! {
     connections_beyond_the_limit_are_closed_at_once_without_a_byte,
     connections_beyond_the_limit_of_one_address_are_closed,
-    a_silent_connection_is_closed_and_a_busy_one_is_not,
-    a_peer_that_takes_nothing_is_closed_and_a_slow_one_is_not,
-    without_a_write_timeout_a_peer_may_take_its_time,
-    as_many_are_let_in_as_the_hard_limit_on_descriptors_allows,
-    no_descriptors_left_pauses_accepting_and_nothing_else,
+    an_idle_connection_is_closed_and_a_busy_one_is_not,
+    a_stalled_peer_is_closed_and_a_slow_one_is_not,
+    without_a_write_timeout_a_stalled_peer_is_kept,
+    the_hard_limit_on_descriptors_limits_connections,
+    running_out_of_descriptors_pauses_only_accepting,
 }
 
 fn start(engine: &str, arguments: &[&str]) -> Server {
@@ -30,10 +30,10 @@ fn connections_beyond_the_limit_are_closed_at_once_without_a_byte(engine: &str) 
     exchange(&first, b"first");
     exchange(&second, b"second");
     assert_eq!(read_to_end(&connect(server.address)), b"", "closed");
-    server.process.wait_for_stderr("refused, --max-connections is reached").unwrap();
+    server.process.wait_for_stderr("refused: --max-connections reached").unwrap();
     exchange(&first, b"still here");
     drop(second);
-    // Its place is free as soon as its end was seen.
+    // Its place is released once the server has seen it end.
     eventually("the place is free", || is_served(server.address));
 }
 
@@ -48,11 +48,11 @@ fn connections_beyond_the_limit_of_one_address_are_closed(engine: &str) {
     let first = connect(server.address);
     exchange(&first, b"first");
     assert!(!is_served(server.address));
-    server.process.wait_for_stderr("refused, --max-per-peer is reached").unwrap();
+    server.process.wait_for_stderr("refused: --max-per-peer reached").unwrap();
     #[cfg(unix)]
     {
         server.process.signal(echo_test_support::Signal::USR1);
-        let counted = "refused: 0 by --max-connections, 1 by --max-per-peer, 0 on purpose; ";
+        let counted = "refused: 0 by --max-connections, 1 by --max-per-peer, 0 by --refuse; ";
         server.process.wait_for_stderr(counted).unwrap();
         drop(first);
         server.process.terminate();
@@ -62,7 +62,7 @@ fn connections_beyond_the_limit_of_one_address_are_closed(engine: &str) {
     }
 }
 
-fn a_silent_connection_is_closed_and_a_busy_one_is_not(engine: &str) {
+fn an_idle_connection_is_closed_and_a_busy_one_is_not(engine: &str) {
     let server = start(engine, &["--idle-timeout", "2s", "-v"]);
     let silent = connect(server.address);
     exchange(&silent, b"once");
@@ -83,12 +83,12 @@ fn a_silent_connection_is_closed_and_a_busy_one_is_not(engine: &str) {
     server.process.wait_for_stderr("4 bytes echoed: idle\n").unwrap();
 }
 
-fn a_peer_that_takes_nothing_is_closed_and_a_slow_one_is_not(engine: &str) {
+fn a_stalled_peer_is_closed_and_a_slow_one_is_not(engine: &str) {
     let server = start(engine, &["--write-timeout", "2s", "-v"]);
     let stuck = connect_and_never_read(server.address);
     let slow = connect_and_never_read(server.address);
     let started = Instant::now();
-    // More than a segment each time, so that its window opens.
+    // More than a segment each time, so that the window opens.
     let mut taken = 0;
     while started.elapsed() < Duration::from_secs(4) {
         taken += (&slow).read(&mut [0; 20_000]).unwrap();
@@ -101,19 +101,19 @@ fn a_peer_that_takes_nothing_is_closed_and_a_slow_one_is_not(engine: &str) {
     assert!(stalled.contains(&format!("('127.0.0.1', {port}): closed")), "{stalled}");
 }
 
-fn without_a_write_timeout_a_peer_may_take_its_time(engine: &str) {
+fn without_a_write_timeout_a_stalled_peer_is_kept(engine: &str) {
     let server = start(engine, &["--write-timeout", "0s", "-v"]);
     let stuck = connect_and_never_read(server.address);
-    // Taken for a deadline, it would have passed at once: the server looks four times a second or more often.
+    // As a deadline, zero would have passed at once: the server checks at least once a second.
     std::thread::sleep(Duration::from_secs(1));
     stuck.shutdown(Shutdown::Write).unwrap();
     assert!(read_to_end(&stuck).len() > 64 * 1024);
     server.process.wait_for_stderr(" bytes echoed: done\n").unwrap();
 }
 
-/// Sixteen descriptors are kept back, and four for each event loop.
+/// The server reserves 16 descriptors, and 4 for each event loop.
 #[cfg(target_os = "linux")]
-fn as_many_are_let_in_as_the_hard_limit_on_descriptors_allows(engine: &str) {
+fn the_hard_limit_on_descriptors_limits_connections(engine: &str) {
     let mut command = echo_test_support::command("prlimit");
     command.args(["--nofile=30:60", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
     command.args(["--port", "0", "--threads", "1"]);
@@ -124,23 +124,23 @@ fn as_many_are_let_in_as_the_hard_limit_on_descriptors_allows(engine: &str) {
         server => server.unwrap(),
     };
     let streams: Vec<_> = (0..60 - 16 - 4).map(|_| connect(server.address)).collect();
-    streams.iter().for_each(|stream| exchange(stream, b"there is room"));
+    streams.iter().for_each(|stream| exchange(stream, b"admitted"));
     assert!(!is_served(server.address));
-    server.process.wait_for_stderr("refused, --max-connections is reached").unwrap();
+    server.process.wait_for_stderr("refused: --max-connections reached").unwrap();
 }
 
 #[cfg(not(target_os = "linux"))]
-fn as_many_are_let_in_as_the_hard_limit_on_descriptors_allows(_: &str) {
-    echo_test_support::skipped("the hard limit", "it takes prlimit(1) of Linux");
+fn the_hard_limit_on_descriptors_limits_connections(_: &str) {
+    echo_test_support::skipped("the hard limit", "it needs prlimit(1) of Linux");
 }
 
 #[cfg(not(target_os = "linux"))]
-fn no_descriptors_left_pauses_accepting_and_nothing_else(_: &str) {
-    echo_test_support::skipped("no descriptors left", "it takes prlimit(1) of Linux");
+fn running_out_of_descriptors_pauses_only_accepting(_: &str) {
+    echo_test_support::skipped("no descriptors left", "it needs prlimit(1) of Linux");
 }
 
 #[cfg(target_os = "linux")]
-fn no_descriptors_left_pauses_accepting_and_nothing_else(engine: &str) {
+fn running_out_of_descriptors_pauses_only_accepting(engine: &str) {
     let mut command = echo_test_support::command("prlimit");
     command.args(["--nofile=40", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
     command.args(["--port", "0", "--max-connections", "1000", "--threads", "1"]);
@@ -152,12 +152,12 @@ fn no_descriptors_left_pauses_accepting_and_nothing_else(engine: &str) {
     };
     let bystander = connect(server.address);
     exchange(&bystander, b"before");
-    // The kernel completes them; those beyond the descriptors wait in the queue.
+    // The kernel completes the handshakes; those without a descriptor stay in the queue.
     let mut streams: Vec<_> = (0..80).map(|_| connect(server.address)).collect();
-    server.process.wait_for_stderr("cannot accept more connections: Too many open files").unwrap();
+    server.process.wait_for_stderr("cannot accept connections: Too many open files").unwrap();
     let (before, waiting) = (server.process.processor_time(), Instant::now());
     for _ in 0..10 {
-        exchange(&bystander, b"nobody notices");
+        exchange(&bystander, b"not affected");
         std::thread::sleep(Duration::from_millis(100));
     }
     let (used, waited) = (server.process.processor_time() - before, waiting.elapsed());
@@ -165,7 +165,7 @@ fn no_descriptors_left_pauses_accepting_and_nothing_else(engine: &str) {
     let (_, stderr) = server.process.output();
     let lines = stderr.lines().count() as u64;
     assert!(lines <= 2 + waited.as_secs(), "at most one line a second: {stderr}");
-    // The first ones leave, and the last one has its turn.
+    // The first ones are closed, and the last one is accepted.
     let last = streams.pop().unwrap();
     drop(streams);
     let started = Instant::now();

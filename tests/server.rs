@@ -1,4 +1,4 @@
-//! The built echo-server, from outside.
+//! The command line and output of the built echo-server.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
@@ -10,7 +10,7 @@ use echo_test_support::{
     skipped_without_ipv6, skipped_without_strace, skipped_without_uring, wait_until_it_refuses,
 };
 #[cfg(unix)]
-use echo_test_support::{Signal, handing_over};
+use echo_test_support::{Signal, socket_activated};
 use predicates::str::{contains, diff, is_empty};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
@@ -26,7 +26,7 @@ fn run() -> Command {
 }
 
 #[test]
-fn the_transcript_is_the_seeds() {
+fn the_transcript_is_the_tutorials() {
     let server = start(&["--once"]);
     let stream = connect(server.address);
     let peer = stream.local_addr().unwrap();
@@ -98,7 +98,7 @@ fn options_can_come_from_the_environment() {
 }
 
 #[test]
-fn a_port_in_use_is_named_with_the_way_to_see_who_has_it() {
+fn a_port_in_use_is_named_with_a_hint_on_how_to_find_the_program() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     run()
@@ -112,8 +112,8 @@ fn a_port_in_use_is_named_with_the_way_to_see_who_has_it() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_port_below_1024_without_privilege_says_how_to_get_it() {
-    // A user namespace in which our user is nobody in particular has no privilege.
+fn a_port_below_1024_without_privilege_has_a_hint() {
+    // In a user namespace without a mapping, our user has no privilege.
     let mut unshared = command("unshare");
     unshared.args(["--user", "--net", PROGRAM, "--port", "7"]);
     match Process::run(&mut unshared, b"") {
@@ -123,14 +123,14 @@ fn a_port_below_1024_without_privilege_says_how_to_get_it() {
             assert!(stderr.contains("setcap cap_net_bind_service=+ep"), "{stderr}");
             assert_eq!(finished.status.code(), Some(1));
         }
-        _ => skipped("a_port_below_1024_without_privilege_says_how_to_get_it", "no user namespace"),
+        _ => skipped("a_port_below_1024_without_privilege_has_a_hint", "no user namespace"),
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn each_address_of_a_name_has_its_line() {
-    // A mount namespace can have hosts of its own.
+fn each_address_of_a_name_is_bound_and_printed() {
+    // A mount namespace can have its own /etc/hosts.
     let hosts = std::env::temp_dir().join(format!("echo-hosts-{}", std::process::id()));
     std::fs::write(&hosts, "127.0.0.1 two.test\n127.0.0.2 two.test\n").unwrap();
     let script = "mount --bind \"$1\" /etc/hosts && exec \"$2\" --host two.test --port 0 --once";
@@ -151,14 +151,14 @@ fn each_address_of_a_name_has_its_line() {
             let why = error.to_string();
             let lacking = ["cannot start unshare", "unshare: ", "mount: "];
             assert!(lacking.iter().any(|lack| why.contains(lack)), "{why}");
-            skipped("each_address_of_a_name_has_its_line", &why);
+            skipped("each_address_of_a_name_is_bound_and_printed", &why);
         }
     }
 }
 
 #[test]
-fn auto_is_the_default_and_takes_the_ring_where_it_works() {
-    if skipped_without_uring(PROGRAM, "auto_is_the_default_and_takes_the_ring_where_it_works") {
+fn auto_is_the_default_and_chooses_uring_where_it_works() {
+    if skipped_without_uring(PROGRAM, "auto_is_the_default_and_chooses_uring_where_it_works") {
         return;
     }
     start(&["-v"]).process.wait_for_stderr("echo-server: engine: uring\n").unwrap();
@@ -186,11 +186,11 @@ fn wrong_usage_exits_with_2_and_names_the_argument() {
 }
 
 #[test]
-fn help_and_version_are_there() {
+fn help_and_version_are_printed() {
     let help = run().arg("--help").output().unwrap();
     assert!(help.status.success() && help.stderr.is_empty(), "{help:?}");
     let help = String::from_utf8(help.stdout).unwrap();
-    // Each option's own part of it.
+    // The help text of one option.
     let part = |option: &str| {
         let (_, part) = help.split_once(&format!("\n      {option} ")).expect(option);
         part.split("\n      --").next().unwrap_or_default().to_owned()
@@ -218,7 +218,7 @@ fn help_and_version_are_there() {
 }
 
 #[test]
-fn a_reader_that_leaves_after_the_first_line_does_not_stop_the_service() {
+fn a_closed_stdout_pipe_does_not_stop_the_service() {
     let mut process = command(PROGRAM);
     let mut child =
         process.args(["--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -233,7 +233,7 @@ fn a_reader_that_leaves_after_the_first_line_does_not_stop_the_service() {
     let line = String::from_utf8(line).unwrap();
     let address = line.trim_end().strip_prefix("Listening on ").unwrap().parse().unwrap();
     for _ in 0..10 {
-        exchange(&connect(address), b"nobody watches");
+        exchange(&connect(address), b"still served");
     }
     child.kill().unwrap();
     child.wait().unwrap();
@@ -242,16 +242,15 @@ fn a_reader_that_leaves_after_the_first_line_does_not_stop_the_service() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_stdout_does_not_stop_the_service() {
-    // The port cannot be read from a full stdout, so the socket is handed over.
+    // The port cannot be read from a full stdout, so the socket is passed in.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let script = "exec \"$1\" >/dev/full";
-    let process = Process::spawn(&mut handing_over(&listener, PROGRAM, script)).unwrap();
+    let process = Process::spawn(&mut socket_activated(&listener, PROGRAM, script)).unwrap();
     exchange(&connect(listener.local_addr().unwrap()), b"nowhere to print");
     process.terminate();
     let finished = process.wait().unwrap();
     assert!(finished.status.success(), "{finished:?}");
-    let summary =
-        "stopped: 1 connection served, 16 bytes echoed, 2 lines of output could not be printed\n";
+    let summary = "stopped: 1 connection served, 16 bytes echoed, 2 lines of output lost\n";
     assert!(finished.stderr.ends_with(summary), "{finished:?}");
 }
 
@@ -259,20 +258,20 @@ fn a_full_stdout_does_not_stop_the_service() {
 #[test]
 fn closed_standard_streams_stop_nothing_and_no_line_gets_into_an_echo() {
     for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
-        // The port cannot be read from a closed stdout, so the socket is handed over.
+        // The port cannot be read from a closed stdout, so the socket is passed in.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let script = format!("exec \"$1\" -v --framing line {closed}");
-        let process = Process::spawn(&mut handing_over(&listener, PROGRAM, &script)).unwrap();
+        let process = Process::spawn(&mut socket_activated(&listener, PROGRAM, &script)).unwrap();
         drop(listener);
         let streams: Vec<_> = (0..5).map(|_| connect(address)).collect();
         streams.iter().for_each(|stream| exchange(stream, b"one\n"));
-        // Lines on stdout and on stderr, while sockets are open: of peers, of the counters, of an error.
+        // Lines on stdout and stderr while sockets are open: connections, counters, an error.
         process.signal(Signal::USR1);
-        (&streams[0]).write_all(b"cut off").unwrap();
+        (&streams[0]).write_all(b"incomplete").unwrap();
         for stream in &streams {
             stream.shutdown(Shutdown::Write).unwrap();
-            assert_eq!(read_to_end(stream), b"", "nothing but the echo; {closed}");
+            assert_eq!(read_to_end(stream), b"", "only the echo; {closed}");
         }
         process.terminate();
         let finished = process.wait().unwrap();
@@ -281,9 +280,9 @@ fn closed_standard_streams_stop_nothing_and_no_line_gets_into_an_echo() {
     }
 }
 
-/// Python is another implementation of sockets: the seed's client against our server.
+/// The tutorial's client in Python against our server.
 #[test]
-fn the_seeds_python_client_gets_its_echo() {
+fn the_tutorials_python_client_gets_its_echo() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/echo_client.py");
     let server = start(&["--once"]);
     let port = server.address.port().to_string();
@@ -293,15 +292,15 @@ fn the_seeds_python_client_gets_its_echo() {
             assert!(server.process.wait().unwrap().status.success());
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            skipped("the_seeds_python_client_gets_its_echo", "python3 is not installed");
+            skipped("the_tutorials_python_client_gets_its_echo", "python3 is not installed");
         }
         Err(error) => panic!("{error}"),
     }
 }
 
 #[test]
-fn without_a_ring_auto_takes_another_engine_and_uring_says_what_forbids_it() {
-    if skipped_without_strace("a refused ring") {
+fn without_io_uring_auto_chooses_another_engine_and_uring_is_an_error_with_its_cause() {
+    if skipped_without_strace("io_uring refused") {
         return;
     }
     for (call, error, cause) in [
@@ -318,9 +317,9 @@ fn without_a_ring_auto_takes_another_engine_and_uring_says_what_forbids_it() {
         exchange(&connect(server.address), b"none the less");
         let told = server.process.wait().unwrap().stderr;
         assert!(told.contains("engine: readiness (uring is not available: "), "{told}");
-        let refused = start("uring").err().expect("there is no ring").to_string();
+        let refused = start("uring").err().expect("there is no io_uring").to_string();
         assert!(refused.contains("uring is not available: "), "{refused}");
         assert!(refused.contains(cause), "{refused}");
-        assert!(refused.contains("--engine readiness does without"), "{refused}");
+        assert!(refused.contains("use --engine readiness instead"), "{refused}");
     }
 }

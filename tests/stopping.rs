@@ -14,17 +14,17 @@ use predicates::Predicate;
 use predicates::str::is_match;
 
 on_every_engine! {
-    a_signal_ends_it_with_0_and_a_summary,
+    a_signal_stops_it_with_exit_code_0_and_a_summary,
     a_signal_that_nohup_ignores_does_not_stop_it,
-    while_a_connection_ends_nothing_polls,
-    quiet_leaves_the_summary_out,
+    nothing_polls_while_connections_are_drained,
+    quiet_prints_no_summary,
     bytes_already_received_are_echoed_after_the_stop,
-    the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so,
+    the_drain_deadline_aborts_a_peer_that_does_not_read,
     a_second_signal_does_not_wait_for_the_deadline,
-    no_new_connection_is_accepted_while_it_drains,
-    connections_still_in_the_queue_are_served_before_it_goes,
-    a_peer_that_reads_late_gets_everything_even_if_it_still_sends,
-    a_flood_does_not_keep_it_from_stopping,
+    no_connection_is_accepted_while_it_drains,
+    queued_connections_are_served_before_it_stops,
+    a_peer_that_reads_late_and_still_sends_gets_everything,
+    a_flood_does_not_prevent_stopping,
     the_summary_counts_messages,
 }
 
@@ -33,7 +33,7 @@ fn start(engine: &str, arguments: &[&str]) -> Server {
     Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
 }
 
-fn a_signal_ends_it_with_0_and_a_summary(engine: &str) {
+fn a_signal_stops_it_with_exit_code_0_and_a_summary(engine: &str) {
     let hang_up: fn(&Process) = |process| process.signal(Signal::HUP);
     for stop in [Process::terminate, Process::interrupt, hang_up] {
         let server = start(engine, &[]);
@@ -60,9 +60,9 @@ fn a_signal_that_nohup_ignores_does_not_stop_it(engine: &str) {
     assert!(finished.stderr.contains("stopped: 1 connection served"), "{finished:?}");
 }
 
-/// A thread that polls would switch to another and back each time.
+/// A polling thread would block and be woken each time.
 #[cfg(target_os = "linux")]
-fn while_a_connection_ends_nothing_polls(engine: &str) {
+fn nothing_polls_while_connections_are_drained(engine: &str) {
     let server = start(engine, &[]);
     let stuck = connect_and_never_read(server.address);
     server.process.terminate();
@@ -75,11 +75,11 @@ fn while_a_connection_ends_nothing_polls(engine: &str) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn while_a_connection_ends_nothing_polls(_: &str) {
-    skipped("polling during a stop", "it takes /proc of Linux");
+fn nothing_polls_while_connections_are_drained(_: &str) {
+    skipped("polling during a stop", "it needs /proc of Linux");
 }
 
-fn quiet_leaves_the_summary_out(engine: &str) {
+fn quiet_prints_no_summary(engine: &str) {
     let server = start(engine, &["--quiet"]);
     exchange(&connect(server.address), b"hush");
     server.process.terminate();
@@ -89,7 +89,7 @@ fn quiet_leaves_the_summary_out(engine: &str) {
 
 fn bytes_already_received_are_echoed_after_the_stop(engine: &str) {
     let server = start(engine, &[]);
-    // A sent message is in the server's receive queue: on loopback, send(2) delivers.
+    // On loopback, send(2) delivers into the server's receive queue before it returns.
     let streams: Vec<_> = (0..100).map(|_| connect(server.address)).collect();
     for (number, stream) in streams.iter().enumerate() {
         let mut message = vec![0; 16 * 1024];
@@ -106,14 +106,15 @@ fn bytes_already_received_are_echoed_after_the_stop(engine: &str) {
     assert!(server.process.wait().unwrap().status.success());
 }
 
-fn the_drain_deadline_cuts_a_peer_that_does_not_read_and_says_so(engine: &str) {
+fn the_drain_deadline_aborts_a_peer_that_does_not_read(engine: &str) {
     let server = start(engine, &["--drain-timeout", "300ms"]);
     let stuck = connect_and_never_read(server.address);
     server.process.terminate();
     let finished = server.process.wait().unwrap();
     assert_eq!(finished.status.code(), Some(1));
-    let cut = is_match(r"^echo-server: stopped: 1 .* 1 connection cut before all was echoed\n$");
-    assert!(cut.unwrap().eval(&finished.stderr), "{finished:?}");
+    let aborted =
+        r"^echo-server: stopped: 1 .* 1 connection aborted before everything was echoed\n$";
+    assert!(is_match(aborted).unwrap().eval(&finished.stderr), "{finished:?}");
     drop(stuck);
 }
 
@@ -125,28 +126,28 @@ fn a_second_signal_does_not_wait_for_the_deadline(engine: &str) {
     server.process.interrupt();
     let finished = server.process.wait().unwrap();
     assert_eq!(finished.status.code(), Some(1));
-    assert!(finished.stderr.contains("1 connection cut"), "{finished:?}");
+    assert!(finished.stderr.contains("1 connection aborted"), "{finished:?}");
     drop(stuck);
 }
 
-fn no_new_connection_is_accepted_while_it_drains(engine: &str) {
+fn no_connection_is_accepted_while_it_drains(engine: &str) {
     let server = start(engine, &["--drain-timeout", "1h"]);
     let idle = connect(server.address);
     exchange(&idle, b"hello");
     let stuck = connect_and_never_read(server.address);
     server.process.terminate();
-    assert_eq!(read_to_end(&idle), b"", "FIN and no more");
+    assert_eq!(read_to_end(&idle), b"", "only FIN");
     wait_until_it_refuses(server.address);
-    // It is still there: now its peer reads, and gets everything.
+    // The stuck connection is still open: now its peer reads, and gets everything.
     assert!(read_to_end(&stuck).len() > 100_000);
     drop((idle, stuck));
     assert!(server.process.wait().unwrap().status.success());
 }
 
-fn connections_still_in_the_queue_are_served_before_it_goes(engine: &str) {
+fn queued_connections_are_served_before_it_stops(engine: &str) {
     let server = start(engine, &["--backlog", "64"]);
     server.process.signal(Signal::STOP);
-    // One more than asked for: Linux lets it in.
+    // Linux queues one more than the backlog.
     let queued: Vec<_> = (0..65).map(|_| connect(server.address)).collect();
     for stream in &queued {
         (&*stream).write_all(b"in the queue").unwrap();
@@ -160,9 +161,9 @@ fn connections_still_in_the_queue_are_served_before_it_goes(engine: &str) {
     assert!(server.process.wait().unwrap().status.success());
 }
 
-fn a_peer_that_reads_late_gets_everything_even_if_it_still_sends(engine: &str) {
+fn a_peer_that_reads_late_and_still_sends_gets_everything(engine: &str) {
     if !cfg!(target_os = "linux") {
-        return skipped("a peer that reads late", "only Linux tells what is acknowledged");
+        return skipped("a peer that reads late", "only Linux reports what is acknowledged");
     }
     let server = start(engine, &[]);
     let late = connect_with_little_room(server.address);
@@ -170,7 +171,7 @@ fn a_peer_that_reads_late_gets_everything_even_if_it_still_sends(engine: &str) {
     (&late).write_all(&message).unwrap();
     server.process.terminate();
     wait_until_it_refuses(server.address);
-    // Longer than the silence after which a peer that has everything is left.
+    // Longer than LINGER_TIMEOUT, after which a silent peer that has everything is closed.
     std::thread::sleep(Duration::from_millis(1500));
     (&late).write_all(b"x").unwrap();
     assert_eq!(read_to_end(&late).len(), message.len());
@@ -179,7 +180,7 @@ fn a_peer_that_reads_late_gets_everything_even_if_it_still_sends(engine: &str) {
     assert!(finished.status.success(), "{finished:?}");
 }
 
-fn a_flood_does_not_keep_it_from_stopping(engine: &str) {
+fn a_flood_does_not_prevent_stopping(engine: &str) {
     let server = start(engine, &["--drain-timeout", "1h"]);
     let stream = connect(server.address);
     std::thread::scope(|scope| {
@@ -187,7 +188,7 @@ fn a_flood_does_not_keep_it_from_stopping(engine: &str) {
         let mut piece = vec![0; 64 * 1024];
         (&stream).read_exact(&mut piece).unwrap();
         server.process.terminate();
-        // All that is echoed, then FIN, which the flood ignores: in the end it is reset.
+        // Everything received is echoed, then FIN, which the flood ignores: in the end it is reset.
         let signalled = Instant::now();
         while (&stream).read(&mut piece).is_ok_and(|count| count > 0) {
             if signalled.elapsed() > Duration::from_secs(20) {

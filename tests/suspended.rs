@@ -1,4 +1,4 @@
-//! A process that is suspended (SIGSTOP, a paused container, a laptop that sleeps) and resumed.
+//! A server that is suspended (SIGSTOP, a paused container, a sleeping laptop) and resumed.
 #![cfg(unix)]
 
 use std::io::{ErrorKind, Read, Write};
@@ -6,13 +6,14 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use echo_test_support::{
-    Held, Server, Signal, connect, connect_with_little_room, eventually, exchange, on_every_engine,
+    ResourceUsage, Server, Signal, connect, connect_with_little_room, eventually, exchange,
+    on_every_engine,
 };
 
 on_every_engine! {
-    bytes_that_waited_while_it_was_suspended_are_echoed,
-    peers_that_send_a_burst_while_it_is_suspended_hold_little,
-    a_stop_while_it_is_suspended_echoes_what_waited,
+    bytes_queued_while_suspended_are_echoed,
+    peers_that_send_a_burst_while_suspended_hold_little,
+    a_stop_while_suspended_echoes_what_was_queued,
 }
 
 fn start(engine: &str, arguments: &[&str]) -> Server {
@@ -20,20 +21,20 @@ fn start(engine: &str, arguments: &[&str]) -> Server {
     Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
 }
 
-/// So many connections, each after enough small echoes for a ring to receive for it.
-fn crowd(count: usize, connect: impl Fn() -> TcpStream) -> Vec<TcpStream> {
-    let crowd: Vec<_> = (0..count).map(|_| connect()).collect();
+/// `count` connections, each after enough small echoes for the ring poller to receive for it.
+fn warm_peers(count: usize, connect: impl Fn() -> TcpStream) -> Vec<TcpStream> {
+    let peers: Vec<_> = (0..count).map(|_| connect()).collect();
     for _ in 0..20 {
-        crowd.iter().for_each(|peer| exchange(peer, b"small"));
+        peers.iter().for_each(|peer| exchange(peer, b"small"));
     }
-    crowd
+    peers
 }
 
-fn bytes_that_waited_while_it_was_suspended_are_echoed(engine: &str) {
+fn bytes_queued_while_suspended_are_echoed(engine: &str) {
     let idle = Duration::from_millis(400);
     let server = start(engine, &["--idle-timeout", "400ms", "-v"]);
     for _ in 0..5 {
-        let peers = crowd(10, || connect(server.address));
+        let peers = warm_peers(10, || connect(server.address));
         server.process.signal(Signal::STOP);
         std::thread::sleep(idle * 2);
         peers.iter().for_each(|mut peer| peer.write_all(b"late").unwrap());
@@ -47,28 +48,28 @@ fn bytes_that_waited_while_it_was_suspended_are_echoed(engine: &str) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn peers_that_send_a_burst_while_it_is_suspended_hold_little(_: &str) {
-    echo_test_support::skipped("bursts to a suspended server", "it takes /proc of Linux");
+fn peers_that_send_a_burst_while_suspended_hold_little(_: &str) {
+    echo_test_support::skipped("bursts to a suspended server", "it needs /proc of Linux");
 }
 
 #[cfg(target_os = "linux")]
-fn peers_that_send_a_burst_while_it_is_suspended_hold_little(engine: &str) {
+fn peers_that_send_a_burst_while_suspended_hold_little(engine: &str) {
     const PEERS: u64 = 6;
-    // With the stack of its thread, for the engine that has one for each connection.
+    // A thread per connection also has a stack.
     let most = if engine == "threads" { 128 } else { 64 + 8 };
     let server = start(engine, &["--quiet"]);
     let bystander = connect(server.address);
     exchange(&bystander, &[1; 200 * 1024]);
-    let peers = crowd(PEERS as usize, || connect_with_little_room(server.address));
-    let before = Held::by(&server).memory_kib;
+    let peers = warm_peers(PEERS as usize, || connect_with_little_room(server.address));
+    let before = ResourceUsage::of(&server).memory_kib;
     server.process.signal(Signal::STOP);
-    let sent: Vec<_> = peers.iter().map(send_until_nothing_is_taken).collect();
+    let sent: Vec<_> = peers.iter().map(fill_buffers).collect();
     server.process.signal(Signal::CONT);
     for _ in 0..20 {
-        // Each time around the loop it may receive more for those that do not read.
+        // In each iteration the server may receive more for peers that do not read.
         exchange(&bystander, b"ping");
     }
-    let held = Held::by(&server).memory_kib.saturating_sub(before) / PEERS;
+    let held = ResourceUsage::of(&server).memory_kib.saturating_sub(before) / PEERS;
     assert!(held <= most, "{held} KiB for each peer");
     for (mut peer, sent) in peers.iter().zip(sent) {
         let mut echo = vec![0; sent];
@@ -77,8 +78,8 @@ fn peers_that_send_a_burst_while_it_is_suspended_hold_little(engine: &str) {
     }
 }
 
-/// Sends what the systems' buffers have room for. Returns how much.
-fn send_until_nothing_is_taken(mut peer: &TcpStream) -> usize {
+/// Sends as much as the socket buffers have room for. Returns how much.
+fn fill_buffers(mut peer: &TcpStream) -> usize {
     peer.set_nonblocking(true).unwrap();
     let bytes: Vec<_> = (0..8 * 1024 * 1024).map(|at| (at % 251) as u8).collect();
     let mut sent = 0;
@@ -90,10 +91,10 @@ fn send_until_nothing_is_taken(mut peer: &TcpStream) -> usize {
     sent
 }
 
-fn a_stop_while_it_is_suspended_echoes_what_waited(engine: &str) {
+fn a_stop_while_suspended_echoes_what_was_queued(engine: &str) {
     for size in [5, 4096 + 64, 2 * (4096 + 64), 60_000] {
         let server = start(engine, &["--drain-timeout", "10s"]);
-        let peers = crowd(8, || connect(server.address));
+        let peers = warm_peers(8, || connect(server.address));
         server.process.signal(Signal::STOP);
         peers.iter().for_each(|mut peer| peer.write_all(&vec![7; size]).unwrap());
         server.process.terminate();

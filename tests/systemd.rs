@@ -1,4 +1,4 @@
-//! The built echo-server under what takes the place of systemd.
+//! The built echo-server with socket activation and readiness notifications.
 #![cfg(unix)]
 
 use std::net::TcpListener;
@@ -7,18 +7,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use echo_test_support::{
-    DEADLINE, Process, Server, command, connect, exchange, handing_over, on_every_engine,
+    DEADLINE, Process, Server, command, connect, exchange, on_every_engine, socket_activated,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
 
 #[test]
-fn a_socket_that_was_handed_over_is_served_instead_of_host_and_port() {
+fn an_activated_socket_is_served_instead_of_host_and_port() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // Before the server is there, its peers can connect: the socket has a queue.
+    // Peers can connect before the server runs: the socket has a queue.
     let early = connect(address);
-    let mut shell = handing_over(&listener, PROGRAM, "exec \"$1\" --host 192.0.2.1 --port 1");
+    let mut shell = socket_activated(&listener, PROGRAM, "exec \"$1\" --host 192.0.2.1 --port 1");
     let server = Server::start_with(&mut shell).unwrap();
     assert_eq!(server.address, address);
     drop((listener, shell));
@@ -29,14 +29,14 @@ fn a_socket_that_was_handed_over_is_served_instead_of_host_and_port() {
 }
 
 on_every_engine! {
-    a_socket_that_was_handed_over_outlives_the_server,
+    an_activated_socket_outlives_the_server,
 }
 
-/// Its queue takes those who come while nobody serves it, as systemd promises them.
-fn a_socket_that_was_handed_over_outlives_the_server(engine: &str) {
+/// Connections that arrive between two servers stay in its queue.
+fn an_activated_socket_outlives_the_server(engine: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let script = format!("exec \"$1\" --engine {engine}");
-    let start = || Server::start_with(&mut handing_over(&listener, PROGRAM, &script)).unwrap();
+    let start = || Server::start_with(&mut socket_activated(&listener, PROGRAM, &script)).unwrap();
     let first = start();
     exchange(&connect(first.address), b"first");
     first.process.terminate();
@@ -48,24 +48,27 @@ fn a_socket_that_was_handed_over_outlives_the_server(engine: &str) {
 }
 
 #[test]
-fn a_socket_that_is_not_one_that_listens_is_named() {
+fn a_socket_that_does_not_listen_is_named() {
     let (socket, _other) = UnixDatagram::pair().unwrap();
-    let process = Process::spawn(&mut handing_over(&socket, PROGRAM, "exec \"$1\"")).unwrap();
+    let process = Process::spawn(&mut socket_activated(&socket, PROGRAM, "exec \"$1\"")).unwrap();
     let finished = process.wait().unwrap();
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
-    assert!(finished.stderr.contains("socket 0 that was handed over"), "{finished:?}");
+    assert!(
+        finished.stderr.contains("socket 0 of LISTEN_FDS is not a listening TCP socket"),
+        "{finished:?}"
+    );
 }
 
 #[test]
-fn sockets_for_another_process_are_left_alone() {
+fn sockets_for_another_process_are_ignored() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut shell = handing_over(&listener, PROGRAM, "LISTEN_PID=1 exec \"$1\" --port 0");
+    let mut shell = socket_activated(&listener, PROGRAM, "LISTEN_PID=1 exec \"$1\" --port 0");
     let server = Server::start_with(&mut shell).unwrap();
     assert_ne!(server.address, listener.local_addr().unwrap());
 }
 
 #[test]
-fn it_says_when_it_is_ready_and_when_it_stops() {
+fn systemd_is_notified_when_it_is_ready_and_when_it_stops() {
     let path = PathBuf::from(format!(
         "{}/echo-notify-{}",
         std::env::temp_dir().display(),

@@ -1,10 +1,9 @@
-//! The same loads on every engine of the server, side by side, by the release builds of both programs.
+//! Comparing servers under the same loads, with the release builds of both programs.
 //!
-//! What the figures of a shared machine are worth lies in the comparison: the servers take turns within
-//! each repetition, and ratios are taken within one.
+//! On a shared machine only comparisons are meaningful: the servers alternate within each repetition, and ratios
+//! are taken within one repetition.
 
 mod conditions;
-mod contender;
 mod options;
 mod pinning;
 mod repetitions;
@@ -12,6 +11,7 @@ mod sample;
 mod saving;
 mod scenario;
 mod table;
+mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,25 +22,25 @@ use echo_client::run::Run;
 use echo_test_support::raise_descriptor_limit;
 use signal_hook::consts::TERM_SIGNALS;
 
-use self::contender::Contender;
 pub(crate) use self::options::Options;
 use self::pinning::Pinning;
 use self::saving::Folder;
 use self::scenario::Scenario;
-use crate::pair::Pair;
+use self::target::Target;
+use crate::binaries::Binaries;
 
-/// Builds both programs, runs what was asked for and prints the table.
+/// Builds both programs, runs the benchmarks and prints the table.
 #[allow(clippy::print_stdout, reason = "the report is what the task is for")]
 pub(crate) fn run(options: &Options) -> Result<()> {
     let bench = Bench::prepare(options)?;
-    let (contenders, mut notes) = bench.available(options.contenders());
+    let (targets, mut notes) = bench.available(options.targets());
     let (scenarios, too_large) = bench.possible(options.scenarios());
     notes.extend(too_large);
-    notes.extend(contenders.iter().filter_map(|contender| {
-        let why = scenarios.iter().find_map(|scenario| contender.unfit_for(scenario))?;
-        Some(format!("{}: {why}", contender.name))
+    notes.extend(targets.iter().filter_map(|target| {
+        let why = scenarios.iter().find_map(|scenario| target.unfit_for(scenario))?;
+        Some(format!("{}: {why}", target.name))
     }));
-    let measured = bench.measure_all(&scenarios, &contenders)?;
+    let measured = bench.measure_all(&scenarios, &targets)?;
     notes.extend(measured.iter().flat_map(|measured| measured.failures.iter().cloned()));
     notes.extend(bench.folder.as_ref().map(Folder::note));
     let first = measured.iter().find_map(|it| it.servers.first()?.1.first());
@@ -55,16 +55,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What the servers did under a load.
+/// The runs of all servers under one load.
 struct Measured {
     scenario: &'static Scenario,
-    /// In the order of the report, each with a run from each repetition.
-    servers: Vec<(Contender, Vec<Run>)>,
-    /// Why others are not there.
+    /// In the order of the report, each with one run per repetition.
+    servers: Vec<(Target, Vec<Run>)>,
+    /// Why other servers are missing.
     failures: Vec<String>,
 }
 
-/// How long a load is put on a server.
+/// The duration of a run.
 #[derive(Clone, Copy)]
 struct Length {
     warmup: Duration,
@@ -77,60 +77,60 @@ impl Length {
         Self { warmup: Duration::from_millis(warmup), measured: Duration::from_millis(measured) }
     }
 
-    /// The same for `echo-client bench`.
+    /// The arguments for `echo-client bench`.
     fn arguments(self) -> [String; 4] {
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
         ["--warmup".to_owned(), ms(self.warmup), "--duration".to_owned(), ms(self.measured)]
     }
 }
 
-/// Descriptors of a server or a client that are not connections, at the most.
+/// An upper bound of the descriptors of a server or a client that are not connections.
 const RESERVE: u64 = 64;
 
-/// All that samples are taken with.
+/// Everything needed to take samples.
 struct Bench {
-    pair: Pair,
+    binaries: Binaries,
     pinning: Pinning,
     length: Length,
     repetitions: usize,
     interrupted: Arc<AtomicBool>,
     /// The limit on descriptors, if there is one.
     descriptors: Option<u64>,
-    /// Where each run is saved, if anywhere.
+    /// The folder in which each run is saved.
     folder: Option<Folder>,
 }
 
 impl Bench {
     fn prepare(options: &Options) -> Result<Self> {
-        let pair = Pair::build(true)?;
-        // A program that dies of a signal leaves its children behind. This one lets the running load end,
-        // which is soon, and then itself.
+        let binaries = Binaries::build(true)?;
+        // A signal that killed this program would leave its children running. So it only sets a flag, which is
+        // checked after the current load, a second or so later.
         let interrupted = Arc::new(AtomicBool::new(false));
         for &signal in TERM_SIGNALS {
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
         }
-        // The programs inherit it: somebody else's server may not raise it itself.
+        // The programs inherit it: other servers may not raise the limit themselves.
         let descriptors = raise_descriptor_limit();
         let repetitions = options.reps.unwrap_or(if options.quick { 1 } else { 7 }) as usize;
         let length = Length::of(options);
         let (pinning, folder) = (Pinning::find(), options.save.as_deref().map(Folder::open));
         let folder = folder.transpose()?;
-        Ok(Self { pair, pinning, length, repetitions, interrupted, descriptors, folder })
+        Ok(Self { binaries, pinning, length, repetitions, interrupted, descriptors, folder })
     }
 
-    /// Those that run on this machine, and why the others do not.
-    fn available(&self, contenders: Vec<Contender>) -> (Vec<Contender>, Vec<String>) {
+    /// The servers that run on this machine, and why the others do not.
+    fn available(&self, targets: Vec<Target>) -> (Vec<Target>, Vec<String>) {
         let mut notes = Vec::new();
-        let mut available = contenders;
-        available.retain(|contender| {
-            let why = contender.missing(&self.pair);
-            notes.extend(why.iter().map(|why| format!("{}: skipped: {why}", contender.name)));
+        let mut available = targets;
+        available.retain(|target| {
+            let why = target.missing(&self.binaries);
+            notes.extend(why.iter().map(|why| format!("{}: skipped: {why}", target.name)));
             why.is_none()
         });
         (available, notes)
     }
 
-    /// Those that the limit on descriptors allows, and which it does not.
+    /// The loads that the limit on descriptors allows, and a note on those that it does not.
     fn possible(
         &self,
         scenarios: Vec<&'static Scenario>,
@@ -150,11 +150,11 @@ impl Bench {
     fn measure_all(
         &self,
         scenarios: &[&'static Scenario],
-        contenders: &[Contender],
+        targets: &[Target],
     ) -> Result<Vec<Measured>> {
         let mut measured = Vec::new();
         for scenario in scenarios {
-            let fit = contenders.iter().filter(|it| it.unfit_for(scenario).is_none());
+            let fit = targets.iter().filter(|it| it.unfit_for(scenario).is_none());
             let servers: Vec<_> = fit.map(|it| (it.clone(), Vec::new())).collect();
             if !servers.is_empty() {
                 measured.push(self.measure(scenario, servers)?);
@@ -163,36 +163,36 @@ impl Bench {
         Ok(measured)
     }
 
-    /// Puts the load on each server in turn, as often as there are repetitions. Somebody else's server that
-    /// fails is left out.
-    #[allow(clippy::print_stderr, reason = "whoever waits wants to see how far it is")]
+    /// Puts the load on each server in turn, once per repetition. A server given by its command that fails is
+    /// left out.
+    #[allow(clippy::print_stderr, reason = "progress for the user")]
     fn measure(
         &self,
         scenario: &'static Scenario,
-        mut servers: Vec<(Contender, Vec<Run>)>,
+        mut servers: Vec<(Target, Vec<Run>)>,
     ) -> Result<Measured> {
         let mut failures: Vec<String> = Vec::new();
         for repetition in 0..self.repetitions {
             let mut failed = Vec::new();
             for index in repetitions::order(repetition, servers.len()) {
-                let (contender, runs) = &mut servers[index];
-                match self.sample(contender, scenario) {
+                let (target, runs) = &mut servers[index];
+                match self.sample(target, scenario) {
                     Ok(run) => {
                         if let Some(folder) = &self.folder {
-                            folder.save(&run, scenario, contender, repetition)?;
+                            folder.save(&run, scenario, target, repetition)?;
                         }
                         runs.push(run);
                     }
-                    Err(error) if contender.is_given() && !self.is_interrupted() => {
+                    Err(error) if target.is_external() && !self.is_interrupted() => {
                         failures.push(format!("left out: {error:#}").replace('\n', "; "));
-                        failed.push(contender.name.clone());
+                        failed.push(target.name.clone());
                     }
                     Err(error) => return Err(error),
                 }
             }
-            servers.retain(|(contender, _)| !failed.contains(&contender.name));
-            let rates = servers.iter().filter_map(|(contender, runs)| {
-                Some(format!("{} {:.0}", contender.name, runs.last()?.result.rate))
+            servers.retain(|(target, _)| !failed.contains(&target.name));
+            let rates = servers.iter().filter_map(|(target, runs)| {
+                Some(format!("{} {:.0}", target.name, runs.last()?.result.rate))
             });
             let rates = rates.collect::<Vec<_>>().join(", ");
             let (number, title) = (repetition + 1, scenario.title);
@@ -201,29 +201,29 @@ impl Bench {
         Ok(Measured { scenario, servers, failures })
     }
 
-    fn sample(&self, contender: &Contender, scenario: &Scenario) -> Result<Run> {
-        let run = sample::take(&self.pair, self.pinning, contender, scenario, self.length);
-        // A Ctrl-C reaches the programs as well; what they say then is beside the point.
+    fn sample(&self, target: &Target, scenario: &Scenario) -> Result<Run> {
+        let run = sample::take(&self.binaries, self.pinning, target, scenario, self.length);
+        // Ctrl-C reaches the programs too, so an error after it is meaningless.
         ensure!(!self.is_interrupted(), "interrupted");
-        run.with_context(|| format!("{} under {}", contender.name, scenario.title))
+        run.with_context(|| format!("{} under {}", target.name, scenario.title))
     }
 
     fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// What the table shows, for those who did not run it.
+    /// Explains the table.
     fn explanation(&self) -> String {
         let Length { measured, warmup } = self.length;
         let runs = match self.repetitions {
             1 => "of one run".to_owned(),
-            count => format!("medians of {count} repetitions, in which the servers took turns"),
+            count => format!("medians of {count} repetitions, in which the servers alternate"),
         };
         format!(
-            "Loads are connections × bytes of a message. Figures are {runs}: {measured:?}\n\
-             after {warmup:?} of warm-up, client and our servers with `--threads 1`. Behind × stands how many times the\n\
-             figure of the load's first server it is: the median of the ratios within a repetition. Latency is\n\
-             that of echoes; connecting is not part of it.\n"
+            "Loads are connections × message size in bytes. Figures are {runs}: {measured:?}\n\
+             after {warmup:?} of warm-up, client and our servers with `--threads 1`. The number after × is the ratio to\n\
+             the load's first server: the median of the ratios within a repetition. Latency is that of echoes,\n\
+             without connecting.\n"
         )
     }
 }

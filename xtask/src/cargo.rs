@@ -1,4 +1,4 @@
-//! Cargo, as the tasks call it.
+//! Calling cargo.
 
 use std::ffi::OsString;
 use std::process::Command;

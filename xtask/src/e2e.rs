@@ -1,4 +1,4 @@
-//! End to end: the two built programs, as two processes, over real sockets.
+//! End-to-end checks: the two built programs, as two processes, over real sockets.
 
 mod checks;
 
@@ -7,27 +7,27 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use echo_test_support::Server;
 
-use crate::pair::Pair;
+use crate::binaries::Binaries;
 
-/// How a check ended, if it did not fail.
+/// The outcome of a check that did not fail.
 enum Outcome {
-    /// What it saw.
+    /// What was seen.
     Passed(String),
-    /// Why it could not be done here.
+    /// Why it cannot be run here.
     Skipped(String),
 }
 
-type Check = fn(&Pair) -> Result<Outcome>;
+type Check = fn(&Binaries) -> Result<Outcome>;
 
 /// Builds both programs once and runs every check; stops at the first that fails.
 #[allow(clippy::print_stdout, reason = "the report is what the task is for")]
 pub(crate) fn run(release: bool) -> Result<()> {
-    let pair = Pair::build(release)?;
+    let binaries = Binaries::build(release)?;
     let started = Instant::now();
     let mut skipped = 0;
-    println!("{}", checks::transcript(&pair)?);
+    println!("{}", checks::transcript(&binaries)?);
     for (name, check) in checks::ALL {
-        match check(&pair).with_context(|| format!("FAILED {name}"))? {
+        match check(&binaries).with_context(|| format!("FAILED {name}"))? {
             Outcome::Passed(seen) => println!("ok    {name}: {seen}"),
             Outcome::Skipped(why) => {
                 skipped += 1;
@@ -40,7 +40,7 @@ pub(crate) fn run(release: bool) -> Result<()> {
     Ok(())
 }
 
-/// Ends a check whose programs did not do what they should, with what both of them printed.
+/// Fails a check unless `seen`, with the output of both programs.
 fn ensure_seen(seen: bool, what: &str, server: &Server, client: &str) -> Result<()> {
     let (stdout, stderr) = server.process.output();
     ensure!(seen, "{what}\nclient: {client}\nserver stdout: {stdout}\nserver stderr: {stderr}");

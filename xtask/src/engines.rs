@@ -1,16 +1,16 @@
-//! Which engines of the server a task is about.
+//! The choice of engines for a task.
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use echo_server::Engine;
 
-use crate::pair::Pair;
+use crate::binaries::Binaries;
 
-/// Some engines, or all there are.
+/// Engines named on the command line, or all.
 #[derive(Debug, Args)]
 pub(crate) struct Engines {
-    /// Engines [default: all that this machine has]
+    /// Engines to use [default: all that work on this machine]
     #[arg(long = "engine", value_name = "NAME", num_args = 1.., value_parser = parser())]
     named: Vec<Engine>,
 }
@@ -20,25 +20,26 @@ fn parser() -> impl TypedValueParser<Value = Engine> {
 }
 
 impl Engines {
-    /// Their names. One that this machine lacks is an error if it was asked for, and else said to be skipped.
-    #[allow(clippy::print_stdout, reason = "it belongs to the report")]
-    pub(crate) fn on_this_machine(&self, pair: &Pair) -> Result<Vec<String>> {
+    /// The names of the chosen engines that work here. An engine that does not is an error if it was named, and
+    /// otherwise reported as skipped.
+    #[allow(clippy::print_stdout, reason = "part of the report")]
+    pub(crate) fn on_this_machine(&self, binaries: &Binaries) -> Result<Vec<String>> {
         let auto = Engine::Auto.to_string();
         let all = Engine::NAMES.into_iter().map(str::to_owned).filter(|name| *name != auto);
         let mut names: Vec<_> = self.named.iter().map(Engine::to_string).collect();
         if names.is_empty() {
             names = all.collect();
         }
-        let mut there = Vec::new();
+        let mut working = Vec::new();
         for name in names {
-            match pair.start(&["--engine", &name]) {
-                Ok(_) => there.push(name),
+            match binaries.start(&["--engine", &name]) {
+                Ok(_) => working.push(name),
                 Err(why) => {
                     ensure!(self.named.is_empty(), "{name}: {why:#}");
                     println!("SKIP  {name}: {why:#}");
                 }
             }
         }
-        Ok(there)
+        Ok(working)
     }
 }

@@ -17,8 +17,8 @@ use echo_test_support::skipped_without_strace;
 
 use self::calls::{CALLS, Call, LEFT_OUT};
 use self::scenario::Injection;
+use crate::binaries::Binaries;
 use crate::engines::Engines;
-use crate::pair::Pair;
 
 /// The most calls of one kind that are made to fail, one in each run.
 const MOST: usize = 60;
@@ -58,8 +58,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if skipped_without_strace("cargo xtask inject") {
         return Ok(());
     }
-    let pair = Pair::build(true)?;
-    let engines = options.engines.on_this_machine(&pair)?;
+    let binaries = Binaries::build(true)?;
+    let engines = options.engines.on_this_machine(&binaries)?;
     let chosen = |call: &&'static Call| {
         (!options.sample || call.sampled)
             && options.call.as_ref().is_none_or(|name| name == call.name)
@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         for _ in 0..options.jobs {
             scope.spawn(|| {
                 while let Some((engine, call)) = work.get(next.fetch_add(1, Relaxed)) {
-                    let row = fail_each(&pair, engine, call, options.sample);
+                    let row = fail_each(&binaries, engine, call, options.sample);
                     print(&row);
                     rows.lock().expect("it holds no panic").push(row);
                 }
@@ -95,13 +95,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Runs the scenario with one call after the other failed.
-fn fail_each(pair: &Pair, engine: &str, call: &'static Call, sample: bool) -> Row {
+fn fail_each(binaries: &Binaries, engine: &str, call: &'static Call, sample: bool) -> Row {
     let mut row = Row { engine: engine.to_owned(), call, injections: 0, failures: Vec::new() };
     let (errors, most) = if sample { (1, SAMPLE) } else { (call.errors.len(), MOST) };
     for error in &call.errors[..errors] {
         for when in call.first..call.first + most {
             let injection = Injection { call: call.name, error, when, permit: call.permit };
-            match scenario::run(pair, engine, injection) {
+            match scenario::run(binaries, engine, injection) {
                 Ok(0) => break,
                 Ok(count) => row.injections += count,
                 Err(why) => row.failures.push(format!("{error} at call {when}: {why:#}")),

@@ -1,16 +1,16 @@
-//! What cargo alone cannot say about the pair. Run it as `cargo xtask`.
+//! Tasks that cargo alone cannot do: end-to-end checks, benchmarks, stress tests. Run as `cargo xtask`.
 
 mod bench;
+mod binaries;
 mod cargo;
 mod e2e;
 mod engines;
 mod inject;
 mod model;
-mod pair;
 mod sanitize;
-mod siege;
 mod soak;
 mod socket_table;
+mod stress;
 
 use clap::{Parser, Subcommand};
 
@@ -23,23 +23,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Build both programs, let them talk over real sockets, and check what they say
+    /// Check both built programs end to end, over real sockets
     E2e {
         /// Check the release build
         #[arg(long)]
         release: bool,
     },
-    /// Run the same loads on every engine of the server, side by side, and print a table
+    /// Compare the engines, and other servers, under the same loads
     Bench(bench::Options),
-    /// Let peers of all kinds visit every engine for a time, with stops and kills in between
+    /// Run random peers against every engine for a long time, with stops and kills
     Soak(soak::Options),
-    /// Play random histories against every engine, and judge what comes back by a model
+    /// Check every engine with random histories against a model of the echo
     Model(model::Options),
-    /// Fail every system call of every engine, one after the other, and see that nothing else does
+    /// Fail every system call of every engine in turn, and check that nothing else fails
     Inject(inject::Options),
-    /// Let attackers of every kind at each engine, and see how a hundred honest peers fare among them
-    Siege(siege::Options),
-    /// Run the tests of what has unsafe code under AddressSanitizer and LeakSanitizer
+    /// Mix hostile and well-behaved clients against every engine
+    Stress(stress::Options),
+    /// Run the tests of unsafe code under AddressSanitizer and LeakSanitizer
     Sanitize,
 }
 
@@ -50,7 +50,7 @@ fn main() -> anyhow::Result<()> {
         Task::Soak(options) => soak::run(&options),
         Task::Model(options) => model::run(&options),
         Task::Inject(options) => inject::run(&options),
-        Task::Siege(options) => siege::run(&options),
+        Task::Stress(options) => stress::run(&options),
         Task::Sanitize => sanitize::run(),
     }
 }

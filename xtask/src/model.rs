@@ -26,8 +26,8 @@ use self::history::History;
 use self::host::Host;
 use self::play::Setting;
 use self::shrink::draw;
+use crate::binaries::Binaries;
 use crate::engines::Engines;
-use crate::pair::Pair;
 
 /// Seeds of a round: as many as [`Case::round`] at the most are used.
 const ROUND: u64 = 100;
@@ -75,11 +75,11 @@ struct Failure {
 /// Plays histories against one engine after the other; fails with a shrunk one at the first wrong byte.
 #[allow(clippy::print_stdout, reason = "the report is what the task is for")]
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let pair = Pair::build(true)?;
+    let binaries = Binaries::build(true)?;
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
     println!("seed {seed}");
-    for engine in options.engines.on_this_machine(&pair)? {
-        let runner = Runner::new(&pair, &engine, options, seed);
+    for engine in options.engines.on_this_machine(&binaries)? {
+        let runner = Runner::new(&binaries, &engine, options, seed);
         let started = Instant::now();
         let failure = runner.run();
         let (count, time) = (runner.played.load(Relaxed), started.elapsed());
@@ -96,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Plays histories on one engine.
 struct Runner<'a> {
-    pair: &'a Pair,
+    binaries: &'a Binaries,
     engine: &'a str,
     cases: Vec<&'static Case>,
     seed: u64,
@@ -112,13 +112,13 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    fn new(pair: &'a Pair, engine: &'a str, options: &Options, seed: u64) -> Self {
+    fn new(binaries: &'a Binaries, engine: &'a str, options: &Options, seed: u64) -> Self {
         let named = |case: &&'static Case| {
             options.cases.is_empty() || options.cases.iter().any(|name| name == case.name)
         };
         let default = options.histories.is_none().then_some(Duration::from_secs(30));
         Self {
-            pair,
+            binaries,
             engine,
             cases: CASES.iter().filter(named).collect(),
             seed,
@@ -199,7 +199,7 @@ impl<'a> Runner<'a> {
     ) -> Result<Option<Host>> {
         let mut host = match host {
             Some(host) => host,
-            None => Host::start(self.pair, self.engine, case)?,
+            None => Host::start(self.binaries, self.engine, case)?,
         };
         if let Err(error) = play::play(&mut host, case, history, setting) {
             host.thaw();

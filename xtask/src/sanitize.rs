@@ -1,5 +1,5 @@
-//! The tests under AddressSanitizer and LeakSanitizer: the programs' few unsafe lines share memory with the
-//! kernel, and an access that is wrong may work by chance for a long time.
+//! The tests under AddressSanitizer and LeakSanitizer. The programs' unsafe code shares memory with the kernel,
+//! where a wrong access may go unnoticed for a long time.
 
 use std::process::Command;
 
@@ -7,18 +7,18 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo::cargo;
 
-/// Which tests run: all of the ring's and the server's, and of the client's those that come near its ring.
+/// The tests that run: all of echo-ring and the server, and those of the client's ring.
 const TESTS: [&[&str]; 3] = [
     &["--package", "echo-ring", "--lib"],
     &["--package", "echo-server"],
     &["--package", "echo-client", "--lib", "--test", "bench"],
 ];
 
-/// What is in the names of tests of how much memory is held: a sanitizer holds on to what was freed, in order
-/// to notice its use.
+/// In the names of tests of memory usage, which are skipped: a sanitizer keeps freed memory in order to detect its
+/// use.
 const SKIPPED: &str = "hold_little";
 
-/// Where it is built: everything is another program with the sanitizer.
+/// The target directory: everything is compiled anew with the sanitizer.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/sanitize");
 
 /// Builds everything with the sanitizer and runs the tests.
@@ -27,19 +27,19 @@ pub(crate) fn run() -> Result<()> {
     for tests in TESTS {
         let mut cargo = cargo();
         cargo.args(["test", "--locked", "--no-fail-fast"]).args(tests);
-        // With a target named, build scripts and macros, which run inside the compiler, stay as they are.
+        // With an explicit target, build scripts and procedural macros are built without the sanitizer.
         cargo.args(["--target", &host, "--target-dir", FOLDER]);
         cargo.args(["--", "--skip", SKIPPED]);
-        // The instrumentation is unstable in Rust; what users run never needs it.
+        // The instrumentation is unstable in Rust; users never need it.
         cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
-        // A report of a program that is started by a test is part of what the test then says.
+        // If a program started by a test reports an error, the test prints it.
         let status = cargo.status().context("cannot start cargo")?;
         ensure!(status.success(), "failed under the sanitizer: {}", tests.join(" "));
     }
     Ok(())
 }
 
-/// The machine that the compiler runs on, in its own notation.
+/// The target triple of the machine that the compiler runs on.
 fn host() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).arg("-vV").output().context("cannot start rustc")?;

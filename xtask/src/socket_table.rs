@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The state number of a listening socket, `TCP_LISTEN` in the kernel's `net/tcp_states.h`.
 const LISTEN: &str = "0A";
 
-/// The addresses on which somebody listens at `port`; `None` where there is no such table.
+/// The addresses with a listening socket at `port`; `None` on a system without such a table.
 pub(crate) fn listening_on(port: u16) -> Option<Vec<IpAddr>> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let tables: Vec<_> = tables.iter().flat_map(std::fs::read_to_string).collect();

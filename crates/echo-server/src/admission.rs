@@ -1,4 +1,4 @@
-//! Which connections are admitted: limits on their number, in all and per peer.
+//! Limits on the number of connections, in total and per peer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -7,14 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{Config, RefuseReason};
 
-/// Keeps count of the connections that are open.
+/// Counts open connections and admits new ones within the limits.
 pub(crate) struct Admission {
     max_connections: usize,
     max_per_peer: Option<usize>,
-    /// The bits of an IPv6 address that tell peers apart.
+    /// The bits of an IPv6 address that identify a peer.
     mask_v6: u128,
     open: AtomicUsize,
-    /// Connections by peer; empty without a limit on them.
+    /// Connections by peer; empty without a limit per peer.
     by_peer: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -29,8 +29,9 @@ impl Admission {
         }
     }
 
-    /// Admits a connection, which must be [released](Self::release) when it has ended. Called by one
-    /// thread, so that no other is admitted between the check and the count.
+    /// Admits a connection, which must be [released](Self::release) when it has ended.
+    ///
+    /// Only one thread calls this, so no other connection is admitted between the check and the count.
     pub(crate) fn admit(&self, peer: SocketAddr) -> Result<(), RefuseReason> {
         if self.open.load(Relaxed) >= self.max_connections {
             return Err(RefuseReason::Connections);
@@ -47,6 +48,7 @@ impl Admission {
         Ok(())
     }
 
+    /// Counts an admitted connection as ended.
     pub(crate) fn release(&self, peer: SocketAddr) {
         self.open.fetch_sub(1, Relaxed);
         if self.max_per_peer.is_some() {
@@ -54,14 +56,14 @@ impl Admission {
             if let Some(count) = by_peer.get_mut(&peer) {
                 *count -= 1;
                 if *count == 0 {
-                    // Entries of peers that have left would grow without bound.
+                    // Without this, the map would grow with every peer that has ever connected.
                     by_peer.remove(&peer);
                 }
             }
         }
     }
 
-    /// What tells a peer apart. An IPv4 peer is the same one on a listener for both families.
+    /// What identifies a peer. An IPv4 peer is the same one on a dual-stack listener.
     fn key(&self, peer: SocketAddr) -> IpAddr {
         match peer.ip().to_canonical() {
             IpAddr::V4(address) => address.into(),
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_given_back_is_free_again() {
+    fn a_released_place_is_free_again() {
         let admission = admission(2, None);
         let peer = "192.0.2.1:1".parse().unwrap();
         assert_eq!((admission.admit(peer), admission.admit(peer)), (Ok(()), Ok(())));
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_one_peer_whatever_its_port_or_notation() {
+    fn an_address_is_one_peer_with_any_port_and_notation() {
         let admission = admission(9, Some(1));
         let (first, second) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:1".parse().unwrap());
         let mapped = "[::ffff:192.0.2.1]:2".parse().unwrap();
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_one_peer_however_many_addresses_it_uses() {
+    fn an_ipv6_network_is_one_peer_with_all_its_addresses() {
         let [one, same, other] = ["[2001:db8::1]:1", "[2001:db8::ffff:2]:1", "[2001:db8:0:1::1]:1"]
             .map(|peer| peer.parse().unwrap());
         let limited = |peer_prefix_v6| {

@@ -1,4 +1,4 @@
-//! What a server is told to do: plain data.
+//! Settings of a server, as plain data.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,39 +23,39 @@ pub struct Config {
     pub once: bool,
     /// How connections are driven.
     pub engine: Engine,
-    /// Event loops, for an engine that has them; at least one.
+    /// Number of event loops, for the engines that have them; at least one.
     pub threads: usize,
-    /// How long an event loop polls without sleeping after the last event: latency for CPU time. Zero
-    /// does so for some microseconds, and only where that costs no more than to fall asleep and wake up.
+    /// How long an event loop polls after the last event before it sleeps, which trades CPU time for latency.
+    /// With zero it polls for a few microseconds, and only where that costs no more than sleeping and waking up.
     pub busy_poll: Duration,
-    /// Connections served at the same time; those beyond are closed at once. `None` for as many as
-    /// the system allows.
+    /// Connections served at the same time; further ones are closed at once. `None` for as many as the
+    /// system allows.
     pub max_connections: Option<usize>,
-    /// The same for connections from one peer: an IPv4 address, or an IPv6 prefix of
+    /// Connections served at the same time from one peer: an IPv4 address, or an IPv6 prefix of
     /// [`peer_prefix_v6`](Self::peer_prefix_v6) bits.
     pub max_per_peer: Option<usize>,
-    /// Leading bits of an IPv6 address that tell peers apart, 1 to 128. A network gets a /64 at least
-    /// (RFC 6177), so any of its hosts can use 2⁶⁴ addresses.
+    /// Leading bits of an IPv6 address that identify a peer, 1 to 128. A site is given at least a /64
+    /// (RFC 6177), so any host can use 2⁶⁴ addresses.
     pub peer_prefix_v6: u8,
     /// Closes a connection that is silent for this long and owes nothing. More than zero.
     pub idle_timeout: Option<Duration>,
-    /// Closes a connection whose peer takes less than 1 KiB in this long although it is owed something. More
+    /// Closes a connection whose peer takes less than 1 KiB in this long although more is owed to it. More
     /// than zero.
     pub write_timeout: Option<Duration>,
-    /// Ends a connection in order when it is this old. More than zero.
+    /// Closes a connection gracefully when it is this old. More than zero.
     pub max_lifetime: Option<Duration>,
-    /// Has the system probe a peer that has been silent for this long, so that one that is gone is found
-    /// (RFC 9293, 3.8.4): then every 10 s, 6 times, where the system lets a program choose. In whole seconds.
+    /// Probes a peer that has been silent for this long, so that dead peers are detected (RFC 9293, 3.8.4);
+    /// then every 10 s, 6 times, where the system lets a program choose. In whole seconds.
     pub keepalive: Option<Duration>,
-    /// The unit of echo: whatever arrives, or whole messages only.
+    /// The unit of echo: bytes as they arrive, or whole messages only.
     pub framing: Framing,
-    /// The longest message, in bytes without what the framing adds. A connection that sends a longer
-    /// one is ended. Also the most that a connection's unfinished message holds of memory.
+    /// The longest message, in bytes, without what the framing adds. A connection that sends a longer one
+    /// is closed. It also bounds the memory held for an unfinished message.
     pub max_frame: u64,
-    /// After [`Handle::stop`](crate::Handle::stop), how long to wait for the peers to take the
-    /// bytes that are owed to them.
+    /// After [`Handle::stop`](crate::Handle::stop), how long to wait for peers to take the bytes that are
+    /// owed to them.
     pub drain_timeout: Duration,
-    /// What to do wrong on purpose.
+    /// Injected faults, to test clients with.
     pub faults: Option<Faults>,
 }
 
@@ -63,19 +63,19 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Engine {
-    /// The fastest that the machine allows.
+    /// [`Uring`](Self::Uring) where it works, else [`Readiness`](Self::Readiness).
     #[default]
     Auto,
-    /// Blocking calls, a thread for each connection.
+    /// Blocking calls, one thread per connection.
     Threads,
-    /// Event loops on the readiness that the system reports: epoll, kqueue or IOCP.
+    /// Event loops on readiness events: epoll, kqueue or IOCP.
     Readiness,
-    /// Event loops on a queue that the kernel and the server share: `io_uring`, Linux 6.6 and later.
+    /// Event loops on `io_uring`, Linux 6.6 and later.
     Uring,
 }
 
 impl Engine {
-    /// What the engines are called, for [`str::parse`] and on command lines.
+    /// The names of the engines, for [`str::parse`] and on command lines.
     pub const NAMES: [&str; 4] = ["auto", "threads", "readiness", "uring"];
 }
 

@@ -1,4 +1,4 @@
-//! Why a server cannot start, and what a person can do about it.
+//! Why a server cannot start, with a hint on what to do about it.
 
 use std::error::Error;
 use std::fmt;
@@ -25,7 +25,7 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
-    /// The system refused what it takes to wait for connections: descriptors or memory.
+    /// The system refused the descriptors or the memory that waiting for connections needs.
     Setup(io::Error),
     /// The engine does not work on this machine.
     Engine {
@@ -37,13 +37,13 @@ pub enum BindError {
 }
 
 impl BindError {
-    /// One line on the likely cause and the way out, where there is one.
+    /// One line on the likely cause and the remedy, if there is one.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let (address, source) = match self {
             Self::Listen { address, source } => (address, source),
             Self::Resolve { .. } => {
-                return Some("check the spelling; the port goes into --port, and an IPv6 address has no brackets".to_owned());
+                return Some("check the spelling; give the port with --port, and an IPv6 address without brackets".to_owned());
             }
             Self::Engine { source, .. } => return engine_hint(source),
             Self::Setup(_) => return None,
@@ -51,16 +51,17 @@ impl BindError {
         let port = address.port();
         match source.kind() {
             ErrorKind::AddrInUse if port != 0 => Some(format!(
-                "another program has port {port}; see which with  ss -tlnp 'sport = :{port}'  or  \
-                 lsof -i :{port}  or take another with --port"
+                "another program uses port {port}; find it with  ss -tlnp 'sport = :{port}'  or  \
+                 lsof -i :{port}, or choose another port with --port"
             )),
             ErrorKind::PermissionDenied if port < 1024 => Some(format!(
-                "ports below 1024 need a privilege: take one above, or allow this program with  sudo setcap cap_net_bind_service=+ep \"$(command -v echo-server)\"  \
-                 or everyone with  sudo sysctl net.ipv4.ip_unprivileged_port_start={port}"
+                "ports below 1024 need CAP_NET_BIND_SERVICE: use --port 1024 or higher, or allow this program with  \
+                 sudo setcap cap_net_bind_service=+ep \"$(command -v echo-server)\"  \
+                 or all programs with  sudo sysctl net.ipv4.ip_unprivileged_port_start={port}"
             )),
             ErrorKind::AddrNotAvailable => Some(
-                "this machine has no such address; see those it has with  ip address  or  \
-                 ifconfig, or listen on all with --host ''"
+                "this machine does not have that address; list its addresses with  ip address  or  \
+                 ifconfig, or listen on all of them with --host ''"
                     .to_owned(),
             ),
             _ => None,
@@ -89,31 +90,31 @@ impl fmt::Display for BindError {
     }
 }
 
-/// Why a ring may not be had, by what io_uring_setup(2) says.
+/// The likely cause of an error of io_uring_setup(2).
 #[cfg(target_os = "linux")]
 fn engine_hint(source: &io::Error) -> Option<String> {
     let cause = match source.raw_os_error()? {
         libc::EPERM | libc::EACCES => {
-            "io_uring is forbidden: for everybody where  sysctl kernel.io_uring_disabled  says 2 (1: \
-             but for a group), or for this process by a seccomp filter, which containers have"
+            "io_uring is forbidden here: by the sysctl kernel.io_uring_disabled, or by a seccomp filter, as \
+             most containers have"
         }
         libc::ENOSYS => {
-            "this kernel has no io_uring, or a seccomp filter, which containers have, hides it"
+            "this kernel has no io_uring, or a seccomp filter hides it, as in most containers"
         }
-        libc::EINVAL => "this kernel is too old for it: it takes Linux 6.6",
+        libc::EINVAL => "this kernel is too old: io_uring needs Linux 6.6 here",
         libc::ENOMEM => {
-            "there is not enough memory that may be locked for all workers: raise  ulimit -l  or \
-             lower --threads"
+            "the limit on locked memory is too low for this many workers: raise  ulimit -l  or lower \
+             --threads"
         }
         _ => return None,
     };
-    Some(format!("{cause}; --engine readiness does without"))
+    Some(format!("{cause}; use --engine readiness instead"))
 }
 
 #[cfg(not(target_os = "linux"))]
 fn engine_hint(_: &io::Error) -> Option<String> {
-    Some("only Linux has io_uring; --engine readiness does without".to_owned())
+    Some("only Linux has io_uring; use --engine readiness instead".to_owned())
 }
 
-// No `source`: the message says it already.
+// No `source`: the message already contains it.
 impl Error for BindError {}

@@ -1,4 +1,4 @@
-//! What happened, for whoever prints or counts it.
+//! Events that a running server reports.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,18 +17,18 @@ pub enum Event {
         /// The other end.
         peer: SocketAddr,
     },
-    /// A connection was closed at once, because a limit is reached or on purpose.
+    /// A connection was closed at once, because of a limit or an injected fault.
     Refused {
         /// The other end.
         peer: SocketAddr,
-        /// Which limit.
-        limit: RefuseReason,
+        /// Why.
+        reason: RefuseReason,
     },
-    /// A peer broke the framing. The messages before that are echoed, then the connection is closed.
+    /// A peer broke the framing. The messages before it are echoed, then the connection is closed.
     FramingBroken {
         /// The other end.
         peer: SocketAddr,
-        /// In which way.
+        /// How.
         error: FrameError,
     },
     /// A connection has ended.
@@ -43,14 +43,14 @@ pub enum Event {
         reason: CloseReason,
     },
     /// The system has no more descriptors, memory or threads for new connections. Accepting pauses
-    /// for moments at a time; those already connected do not notice. Told at most once a second.
+    /// briefly; open connections are not affected. Reported at most once a second.
     AcceptPaused {
         /// What the system said.
         error: io::Error,
     },
 }
 
-/// A limit that keeps connections out.
+/// Why a connection was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefuseReason {
@@ -58,8 +58,7 @@ pub enum RefuseReason {
     Connections,
     /// [`Config::max_per_peer`](crate::Config::max_per_peer).
     PerPeer,
-    /// None is reached: it is one of the share that is refused on purpose,
-    /// [`Faults::refuse`](crate::Faults::refuse).
+    /// An injected fault: [`Faults::refuse`](crate::Faults::refuse).
     Fault,
 }
 
@@ -67,24 +66,24 @@ pub enum RefuseReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer said goodbye and got all it had sent.
+    /// The peer sent FIN and got back everything it had sent.
     Done,
-    /// The connection broke: reset, or lost on the way.
+    /// The connection broke: it was reset or timed out.
     Lost,
     /// The peer broke the framing.
     Framing,
     /// The peer was silent for [`Config::idle_timeout`](crate::Config::idle_timeout).
     Idle,
-    /// The peer took next to nothing of what it was owed for
+    /// The peer took less than 1 KiB of what it was owed in
     /// [`Config::write_timeout`](crate::Config::write_timeout).
     Stalled,
     /// The connection has reached [`Config::max_lifetime`](crate::Config::max_lifetime).
     Expired,
     /// The server stopped; everything received by then was echoed.
     Stopped,
-    /// The server stopped and could not wait any longer: something was owed.
+    /// The server stopped and reached its drain timeout, or was aborted, while something was owed.
     Aborted,
-    /// The server reset or ended it on purpose; see [`Faults`](crate::Faults).
+    /// An injected fault reset or closed it; see [`Faults`](crate::Faults).
     Fault,
 }
 
@@ -102,7 +101,7 @@ impl CloseReason {
         Self::Fault,
     ];
 
-    /// A word for it.
+    /// Its name in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -113,7 +112,7 @@ impl CloseReason {
             Self::Stalled => "stalled",
             Self::Expired => "expired",
             Self::Stopped => "stopped",
-            Self::Aborted => "cut",
+            Self::Aborted => "aborted",
             Self::Fault => "fault",
         }
     }

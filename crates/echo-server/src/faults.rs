@@ -1,8 +1,7 @@
-//! Faults on purpose: what a server does wrong when it is told to, so that people can see what their clients
-//! make of it.
+//! Injected faults: what a server does wrong when it is told to, so that clients can be tested with it.
 //!
-//! What is left to chance follows from a seed, the number of the connection and the offset in its echo, and
-//! from nothing else: not from how the bytes arrive, nor from the engine.
+//! Random decisions depend on a seed, the number of the connection and the offset in its echo, and on nothing
+//! else: neither on how the bytes arrive nor on the engine.
 
 use std::num::NonZero;
 use std::ops::RangeInclusive;
@@ -10,71 +9,71 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-/// What a server does wrong. The default is nothing.
+/// The faults that a server injects. The default is none.
 ///
-/// Offsets count the bytes of a connection's echo, from 0; with framing, that is whole messages as they stand
-/// on the wire.
+/// Offsets count the bytes of a connection's echo, from 0. With framing, the echo consists of whole messages,
+/// including what the framing adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Holds each piece of the echo back.
     pub delay: Option<Delay>,
-    /// Bytes a second that a connection gets back at the most.
+    /// Limits the echo of each connection to this many bytes per second.
     pub rate_limit: Option<NonZero<u64>>,
     /// Sends the echo in pieces of a random size in this range, in bytes.
     pub slice: Option<RangeInclusive<u64>>,
-    /// Echoes so many bytes, and then neither takes nor echoes any more, but keeps the connection.
+    /// Echoes this many bytes, then neither reads nor writes any more, but keeps the connection open.
     pub stall_after: Option<u64>,
-    /// Echoes so many bytes, and then resets the connection (RST). As far as the system tells, which only
-    /// Linux does, the peer's system has all of them by then.
+    /// Echoes this many bytes, then resets the connection (RST). On Linux, the peer's system has acknowledged
+    /// all of them by then; other systems do not report that.
     pub reset_after: Option<u64>,
-    /// Echoes so many bytes, and then ends the connection (FIN).
+    /// Echoes this many bytes, then closes the connection (FIN).
     pub close_after: Option<u64>,
     /// Changes each byte with this probability.
     pub corrupt: Probability,
     /// Resets this share of connections when they are accepted.
     pub refuse: Probability,
-    /// Where all chances come from: with the same one, the connections that are accepted in the same order
-    /// have the same faults at the same offsets.
+    /// Seeds all random decisions: with the same seed, connections that are accepted in the same order have
+    /// the same faults at the same offsets.
     pub seed: u64,
 }
 
-/// For how long a piece of the echo is deferred back: a random time, evenly spread around a mean.
+/// How long a piece of the echo is held back: a random time, uniformly distributed around a mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
     /// The middle of the range, up to a day.
     pub mean: Duration,
-    /// How far it reaches to each side; no more than the mean.
+    /// The largest deviation from the mean, to either side; no more than the mean.
     pub jitter: Duration,
 }
 
 impl Delay {
-    /// The longest delay: more would be beyond the end of some systems' clocks.
+    /// The longest delay: longer ones could overflow the clock of some systems.
     pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 }
 
-/// A probability, or a share of a multishot_threshold: 0 to 1.
+/// A probability, or a share: 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Probability(f64);
 
 impl Probability {
-    /// `None` for what is no probability.
+    /// Returns `None` for a number that is not between 0 and 1.
     #[must_use]
     pub fn new(share: f64) -> Option<Self> {
         (0.0..=1.0).contains(&share).then_some(Self(share))
     }
 
-    /// The same as a number.
+    /// Returns it as a number.
     #[must_use]
     pub fn get(self) -> f64 {
         self.0
     }
 }
 
-/// It is never NaN.
+/// A probability is never NaN.
 impl Eq for Probability {}
 
-/// What chance decides about a connection. Each has a generator of its own, so that no decision depends on how
-/// many others there were.
+/// The random decisions about a connection. Each has its own generator, so that no decision depends on how many
+/// others were made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RngStream {
     Refuse,
@@ -89,14 +88,14 @@ impl Faults {
         self.refuse.0 > 0.0 && self.generator(connection, RngStream::Refuse).f64() < self.refuse.0
     }
 
-    /// Decides one thing about the connection with this number.
-    pub(crate) fn generator(&self, connection: u64, chance: RngStream) -> Rng {
-        let of_chance = mix(self.seed) ^ chance as u64;
-        Rng::with_seed(mix(mix(of_chance) ^ connection))
+    /// The generator for one kind of decision about the connection with this number.
+    pub(crate) fn generator(&self, connection: u64, stream: RngStream) -> Rng {
+        let of_stream = mix(self.seed) ^ stream as u64;
+        Rng::with_seed(mix(mix(of_stream) ^ connection))
     }
 }
 
-/// A number far from those of its neighbours. Generators whose seeds are near each other roll much the same.
+/// Spreads neighbouring numbers far apart: generators with similar seeds produce similar numbers.
 pub(crate) fn mix(number: u64) -> u64 {
     Rng::with_seed(number).u64(..)
 }
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_share_that_is_asked_for_is_refused_and_the_seed_says_which() {
+    fn the_requested_share_is_refused_and_the_seed_decides_which() {
         let refused = |share, seed| {
             let faults =
                 Faults { refuse: Probability::new(share).unwrap(), seed, ..Faults::default() };
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_probability_is_none() {
+    fn a_number_outside_0_to_1_is_no_probability() {
         for share in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
             assert_eq!(Probability::new(share), None, "{share}");
         }

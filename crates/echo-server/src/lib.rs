@@ -5,11 +5,11 @@
 //!
 //! let server = Server::bind(Config { port: 0, ..Config::default() })?;
 //! println!("echoing on {:?}", server.local_addrs());
-//! let handle = server.handle(); // give it to whoever decides when to stop
+//! let handle = server.handle(); // stops the server, from any thread
 //! std::thread::spawn(move || handle.stop());
 //! let summary = server.run(|event| {
 //!     if let Event::Connected { peer } = event {
-//!         eprintln!("{peer} is here");
+//!         eprintln!("connected: {peer}");
 //!     }
 //! })?;
 //! println!("{} bytes echoed", summary.bytes);
@@ -18,7 +18,7 @@
 //!
 //! It is a *pure* echo: nothing is ever added to the stream, no greeting and no error text, so any
 //! program that can speak TCP is a client. The library never prints, never exits the process and
-//! never reads the environment; it tells what happened through [`Event`]s.
+//! never reads the environment; it reports what happens as [`Event`]s.
 
 mod admission;
 mod config;

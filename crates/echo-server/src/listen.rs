@@ -1,4 +1,4 @@
-//! From a host and a port to connections.
+//! From a host and a port to accepted connections.
 
 pub(crate) mod accept;
 pub(crate) mod bind;

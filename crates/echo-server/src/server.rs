@@ -25,25 +25,25 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on every address that the host stands for.
+    /// Listens on every address that the host resolves to.
     ///
     /// # Errors
     ///
-    /// The host does not resolve, or an address cannot be listened on. An address that this machine
-    /// does not have is passed over as long as another one is left; see [`skipped`](Self::skipped).
-    /// Or the engine that the configuration names does not work here.
+    /// The host does not resolve, an address cannot be listened on, or the engine that the configuration
+    /// names does not work here. An address that this machine does not have is not an error as long as there
+    /// is another one; see [`skipped`](Self::skipped).
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let choice = engine::choose(config.engine)?;
         let Bound { listeners, skipped } = bind(&config)?;
         Self::new(config, choice, listeners, skipped)
     }
 
-    /// Serves on sockets that somebody else has bound and that listen, instead of the configured host and
-    /// port.
+    /// Serves on sockets that are already listening, such as those of socket activation, instead of the
+    /// configured host and port.
     ///
     /// # Errors
     ///
-    /// A socket cannot be made non-blocking, or the engine that is asked for cannot run.
+    /// A socket cannot be made non-blocking, or the engine that the configuration names does not work here.
     pub fn from_listeners(config: Config, listeners: Vec<TcpListener>) -> Result<Self, BindError> {
         let choice = engine::choose(config.engine)?;
         for listener in &listeners {
@@ -69,7 +69,7 @@ impl Server {
         Ok(Self { config, choice, addresses, skipped, acceptor, handle, shutdown, counters })
     }
 
-    /// The addresses it listens on, with the real port where 0 was asked for.
+    /// The addresses the server listens on, with the real port where 0 was asked for.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
@@ -81,7 +81,7 @@ impl Server {
         &self.skipped
     }
 
-    /// What stops it, from any thread.
+    /// Returns a handle that stops the server, from any thread.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
@@ -93,25 +93,26 @@ impl Server {
         self.choice.engine
     }
 
-    /// Why [`Engine::Auto`] did not become another engine; `None` where one was named.
+    /// Why [`Engine::Auto`] did not choose another engine; `None` where one was named.
     #[must_use]
     pub fn engine_reason(&self) -> Option<&str> {
         self.choice.reason.as_deref()
     }
 
-    /// Its counters, to be read from any thread while it runs.
+    /// The counters, which can be read from any thread while the server runs.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters.clone()
     }
 
-    /// Serves until it is stopped, or with [`Config::once`] until one connection has ended.
+    /// Serves until stopped, or with [`Config::once`] until one connection has ended.
     ///
     /// `observe` is called on the threads that serve: it must not block.
     ///
     /// # Errors
     ///
-    /// A listening socket broke. Nothing that a peer does is an error here.
+    /// A listening socket or an event loop's poller has failed for good. Nothing that a peer does is an
+    /// error here.
     pub fn run(self, observe: impl Fn(Event) + Send + Sync) -> io::Result<Summary> {
         let service = Service {
             config: &self.config,
@@ -140,7 +141,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    /// A server of two event loops on each engine that has them and works here, and a second owner of its
+    /// For each event-loop engine that works here, a server with two workers and a second descriptor of its
     /// listener.
     fn on_event_loops() -> impl Iterator<Item = (Server, TcpListener)> {
         let start = |engine| {
@@ -154,19 +155,19 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_listener_that_breaks_is_an_error_and_those_connected_get_their_echo() {
+    fn a_broken_listener_is_an_error_and_open_connections_still_get_their_echo() {
         for (server, listener) in on_event_loops() {
             let (address, engine) = (server.local_addrs()[0], server.engine());
             let running = thread::spawn(|| server.run(|_| {}));
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(b"Hello").unwrap();
             stream.read_exact(&mut [0; 5]).unwrap();
-            // For every owner of the socket, it does not listen any more.
+            // This ends listening for every descriptor of the socket.
             socket2::SockRef::from(&listener).shutdown(Shutdown::Read).unwrap();
-            stream.write_all(b"and goodbye").unwrap();
+            stream.write_all(b"and more").unwrap();
             let mut echo = String::new();
             stream.read_to_string(&mut echo).unwrap();
-            assert_eq!(echo, "and goodbye", "{engine}");
+            assert_eq!(echo, "and more", "{engine}");
             drop(stream);
             let error = running.join().unwrap().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{engine}");
@@ -175,17 +176,18 @@ mod tests {
 
     #[test]
     fn an_observer_that_panics_ends_the_server_every_time() {
-        // Whoever sees to the end has to be woken after it can see it: that is a matter of moments.
+        // The supervising thread must be woken after the phase is set. A wrong order shows only sometimes.
         for (server, listener) in (0..30).flat_map(|_| on_event_loops()) {
             drop(listener);
             let address = server.local_addrs()[0];
             let (ended, end) = mpsc::channel();
             thread::spawn(move || {
                 // Not `panic!`, which would say so on stderr.
-                let run = || server.run(|_| std::panic::resume_unwind(Box::new("on purpose")));
+                let run =
+                    || server.run(|_| std::panic::resume_unwind(Box::new("a panic of the test")));
                 ended.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err())
             });
-            // It may be gone before it has answered.
+            // The server may end before it has answered.
             let _stream = TcpStream::connect(address);
             assert_eq!(end.recv_timeout(Duration::from_secs(30)), Ok(true));
         }

@@ -1,4 +1,4 @@
-//! What every engine works with and reports to.
+//! What every engine reports to: settings, phase, counters, limits and the observer.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::shutdown::{Handle, Phase};
 use crate::stats::Counters;
 use crate::{CloseReason, Config, Event};
 
-/// A running server, apart from how its connections are driven.
+/// The parts of a running server that do not depend on the engine.
 pub(crate) struct Service<'a> {
     pub(crate) config: &'a Config,
     pub(crate) handle: &'a Handle,
@@ -19,7 +19,7 @@ pub(crate) struct Service<'a> {
 }
 
 impl Service<'_> {
-    /// Gives a test a service of its own, which nobody observes, and whom it wakes.
+    /// Runs a test with a service that has no observer, and with its shutdown listener.
     #[cfg(test)]
     pub(crate) fn for_test<T>(
         config: &Config,
@@ -40,20 +40,20 @@ impl Service<'_> {
         self.handle.phase()
     }
 
-    /// A connection is being served.
+    /// Reports that a connection is being served.
     pub(crate) fn connected(&self, peer: SocketAddr) {
         self.counters.connected();
         (self.observe)(Event::Connected { peer });
     }
 
-    /// Tells of a broken framing, when its peer is about to get our FIN.
+    /// Reports that the peer broke the framing, if it did. Called before the FIN is sent.
     pub(crate) fn finishing(&self, peer: SocketAddr, session: &Session) {
         if let Some(error) = session.broken() {
             (self.observe)(Event::FramingBroken { peer, error });
         }
     }
 
-    /// A connection has ended.
+    /// Reports that a connection has ended.
     pub(crate) fn closed(
         &self,
         peer: SocketAddr,

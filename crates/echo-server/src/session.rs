@@ -181,14 +181,14 @@ impl Session {
         self.owed.get_or_insert_default().push(bytes);
     }
 
-    /// Decides whether the next bytes that are [deferred back](State::Hold) may go now. Returns whether they may;
+    /// Decides whether the next bytes that are [held back](State::Hold) may be sent now. Returns whether they may;
     /// if not, [`due`](Self::due) says when.
     pub(crate) fn release(&mut self, now: Instant) -> bool {
         let owed = self.owed();
         self.injector_mut().is_none_or(|injector| injector.release(owed, now))
     }
 
-    /// When the next bytes that are deferred back may go, if that is decided.
+    /// When the next held-back bytes may be sent, if that is decided.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.injector()?.due()
     }
@@ -231,7 +231,7 @@ impl Session {
     }
 
     /// The connection is to be ended: no more than `limit` bytes from the peer are still echoed, and nothing
-    /// is deferred back any longer. A connection that is being ended already is not affected.
+    /// is held back any longer. A connection that is being ended already is not affected.
     pub(crate) fn start_draining(&mut self, limit: u32) {
         if let Some(injector) = self.injector_mut() {
             injector.release_all();

@@ -1,4 +1,4 @@
-//! Stopping a server from anywhere.
+//! Stopping a server from any thread.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-/// The token of the waker; listeners have their index.
+/// The token of the waker; a listener's token is its index.
 const WAKER: Token = Token(usize::MAX);
 
 /// Stops the server it belongs to, from any thread. Clones stop the same server.
@@ -23,25 +23,25 @@ struct Shared {
     waker: Waker,
 }
 
-/// How far stopping has come. It only goes forward.
+/// The phase of the shutdown. It never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Phase {
     Running,
-    /// Accept no more, echo what was received, say goodbye.
+    /// Accept no more connections, echo what was received, and send FIN.
     Draining,
     /// Close what is left.
     Aborting,
 }
 
-/// The thread that a [`Handle`] wakes, as long as it sleeps here.
+/// Where a thread sleeps until a [`Handle`] wakes it.
 pub(crate) struct ShutdownListener {
     poll: Poll,
     events: Events,
 }
 
 impl Handle {
-    /// A handle, and whom it wakes.
+    /// Creates a handle and the listener that it wakes.
     pub(crate) fn new() -> io::Result<(Self, ShutdownListener)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -78,14 +78,13 @@ impl Handle {
 
     /// Wakes the [`ShutdownListener`].
     pub(crate) fn wake(&self) {
-        // It writes to an eventfd or a pipe of our own. That fails only when one is already full
-        // of wake-ups, and then the thread wakes anyway.
+        // Fails only if the eventfd or pipe is full of wake-ups, and then the thread wakes up anyway.
         let _ = self.shared.waker.wake();
     }
 }
 
 impl ShutdownListener {
-    /// Wakes up for connections that come to these, too.
+    /// Also wakes up when a connection arrives at one of `listeners`.
     pub(crate) fn watch(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             self.poll.registry().register(listener, Token(index), Interest::READABLE)?;
@@ -93,10 +92,10 @@ impl ShutdownListener {
         Ok(())
     }
 
-    /// Sleeps until it is woken or the time has passed.
+    /// Sleeps until woken, or until the timeout.
     pub(crate) fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
-            // A signal; the caller looks around and sleeps again.
+            // Interrupted by a signal: the caller checks the phase and sleeps again.
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
             result => result,
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::{CloseReason, RefuseReason};
 
-/// What a run amounts to, so far or in all.
+/// The counters of a run, so far or at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
@@ -17,12 +17,12 @@ pub struct Summary {
     ///
     /// [`Config::max_connections`]: crate::Config::max_connections
     pub refused_full: u64,
-    /// Connections refused because their address had [`Config::max_per_peer`] of them.
+    /// Connections refused because their peer had [`Config::max_per_peer`] of them.
     ///
     /// [`Config::max_per_peer`]: crate::Config::max_per_peer
     pub refused_per_peer: u64,
-    /// Connections refused on purpose.
-    pub refused_on_purpose: u64,
+    /// Connections refused as an injected fault.
+    pub refused_by_fault: u64,
     /// How often accepting paused because the system had no room for another connection.
     pub accept_pauses: u64,
     /// Bytes received and sent back.
@@ -34,7 +34,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Connections that ended for this reason.
+    /// The number of connections that ended for this reason.
     #[must_use]
     pub fn closed_as(&self, reason: CloseReason) -> u64 {
         self.closed[reason as usize]
@@ -47,14 +47,14 @@ pub struct Counters {
     counts: Arc<Counts>,
 }
 
-/// Each number stands alone, so the ordering is relaxed.
+/// No counter depends on another, so the ordering is relaxed.
 #[derive(Debug, Default)]
 struct Counts {
     connections: AtomicU64,
     open: AtomicU64,
     refused_full: AtomicU64,
     refused_per_peer: AtomicU64,
-    refused_on_purpose: AtomicU64,
+    refused_by_fault: AtomicU64,
     accept_pauses: AtomicU64,
     bytes: AtomicU64,
     messages: AtomicU64,
@@ -62,8 +62,8 @@ struct Counts {
 }
 
 impl Counters {
-    /// The numbers as they stand. They are read one after the other, so connections that come and go
-    /// meanwhile can be in one and not in another.
+    /// Reads the counters. They are read one after the other, so a connection that begins or ends meanwhile
+    /// may be in one and not in another.
     #[must_use]
     pub fn read(&self) -> Summary {
         let counts = &*self.counts;
@@ -72,7 +72,7 @@ impl Counters {
             open: counts.open.load(Relaxed),
             refused_full: counts.refused_full.load(Relaxed),
             refused_per_peer: counts.refused_per_peer.load(Relaxed),
-            refused_on_purpose: counts.refused_on_purpose.load(Relaxed),
+            refused_by_fault: counts.refused_by_fault.load(Relaxed),
             accept_pauses: counts.accept_pauses.load(Relaxed),
             bytes: counts.bytes.load(Relaxed),
             messages: counts.messages.load(Relaxed),
@@ -85,11 +85,11 @@ impl Counters {
         self.counts.open.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn refused(&self, limit: RefuseReason) {
-        let count = match limit {
+    pub(crate) fn refused(&self, reason: RefuseReason) {
+        let count = match reason {
             RefuseReason::Connections => &self.counts.refused_full,
             RefuseReason::PerPeer => &self.counts.refused_per_peer,
-            RefuseReason::Fault => &self.counts.refused_on_purpose,
+            RefuseReason::Fault => &self.counts.refused_by_fault,
         };
         count.fetch_add(1, Relaxed);
     }

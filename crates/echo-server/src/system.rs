@@ -1,4 +1,4 @@
-//! Two things that only the operating system's C interface offers, and the only `unsafe` of this crate.
+//! System calls that neither std nor socket2 offers, and the only `unsafe` of this crate.
 
 /// Bytes in the send queue, sent or not, that the peer's system has not acknowledged; a FIN counts as
 /// one (`SIOCOUTQ`, tcp(7)). 0 on a broken connection.
@@ -20,24 +20,24 @@ pub(crate) fn received(stream: &impl std::os::fd::AsFd) -> usize {
         .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-/// The most that there can be in the receive queue: the size of its buffer.
+/// An upper bound of the bytes in the receive queue: the size of the receive buffer.
 #[cfg(windows)]
 pub(crate) fn received(stream: &impl std::os::windows::io::AsSocket) -> usize {
     socket2::SockRef::from(stream).recv_buffer_size().unwrap_or(0)
 }
 
-/// Where the system does not tell, a silent peer is taken for one that has everything.
+/// Other systems do not report it: a silent peer is assumed to have acknowledged everything.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn unacknowledged<S>(_: &S) -> usize {
     0
 }
 
-/// Gives memory that this thread has freed back to the system. The allocator of glibc keeps what lies below
-/// anything still in use, which after a multishot_threshold of slow readers can be nearly all of it.
+/// Returns freed memory to the system. glibc keeps freed memory that lies below a block still in use, which
+/// can be nearly all of it after many slow readers.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn release_memory() {
-    // SAFETY: malloc_trim(3) takes a number and is safe to call from any thread; the result only says
-    // whether something was released.
+    // SAFETY: malloc_trim(3) takes a number and may be called from any thread; its result only says whether
+    // memory was released.
     #[allow(unsafe_code, reason = "std has no such call")]
     unsafe {
         libc::malloc_trim(0);
@@ -47,7 +47,7 @@ pub(crate) fn release_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(64 * 1024)));
 }
 
-/// Other allocators do so by themselves.
+/// Other allocators return it by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn release_memory() {}
 
@@ -58,7 +58,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn what_the_peer_has_no_room_for_is_unacknowledged() {
+    fn bytes_that_the_peer_has_no_room_for_are_unacknowledged() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut peer, _) = listener.accept().unwrap();

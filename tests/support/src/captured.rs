@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::DEADLINE;
 
-/// How long one stream may take to end after the other.
-const SOON: Duration = Duration::from_secs(2);
+/// How long to wait for a stream to end after the other has.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 
-/// What came so far, and whether there may be more.
+/// The output so far, and whether it has ended.
 #[derive(Default)]
 pub(crate) struct Captured {
     state: Mutex<Output>,
@@ -44,7 +44,7 @@ impl Captured {
         captured
     }
 
-    /// Waits until the text fulfils the condition; `None` if it ends, or time does, before.
+    /// Waits until the output meets the condition; `None` if it ends or the deadline passes before.
     pub(crate) fn wait_until(&self, condition: impl Fn(&str) -> bool) -> Option<String> {
         let started = Instant::now();
         let mut output = self.lock();
@@ -62,11 +62,11 @@ impl Captured {
         }
     }
 
-    /// Waits for the end, but not for long: there may be none.
+    /// Waits briefly for the end, which may not come.
     pub(crate) fn settle(&self) {
         let output = self.lock();
-        // It does not matter whether the time has passed.
-        drop(self.changed.wait_timeout_while(output, SOON, |output| !output.ended));
+        // It does not matter whether this times out.
+        drop(self.changed.wait_timeout_while(output, SETTLE_TIME, |output| !output.ended));
     }
 
     pub(crate) fn text(&self) -> String {

@@ -1,19 +1,19 @@
-//! How many descriptors a program may have.
+//! The limit on descriptors.
 
-/// Raises this program's limit on descriptors, which those that it starts inherit, as far as it may be raised.
-/// Returns the limit; `None` where there is none.
+/// Raises this program's limit on descriptors as far as possible; started programs inherit it. Returns the limit,
+/// or `None` if there is none.
 #[cfg(unix)]
 #[must_use]
 pub fn raise_descriptor_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // It may be forbidden, and on macOS "unlimited" is more than it takes. Then the old one stays.
+    // A sandbox may forbid it, and macOS does not accept "unlimited": then the old limit stays.
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     if raised.is_ok() { maximum } else { current }
 }
 
-/// Where sockets are no descriptors, memory is the limit.
+/// Sockets are not limited by descriptors here, only by memory.
 #[cfg(not(unix))]
 #[must_use]
 pub fn raise_descriptor_limit() -> Option<u64> {

@@ -2,7 +2,7 @@
 //!
 //! A [`Model`] is told what the peer has done — the bytes that it sent, its FIN, the moment of a stop — and says
 //! which bytes may come back, how many of them must, and how the connection may end. It has no sockets and no
-//! clock: whoever drives it says what the time and the limits allow. And it shares no code with the server or with
+//! clock: the driver says what the time and the limits allow. And it shares no code with the server or with
 //! echo-proto, because an oracle must not share code with what it judges.
 
 /// Where messages end.

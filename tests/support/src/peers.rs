@@ -1,18 +1,18 @@
-//! Servers for tests of the client: they do what they are told, right or wrong.
+//! Servers for tests of the client, well-behaved or not.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-/// A server that does with its one connection whatever it is told. Returns its port.
+/// Starts a server that runs `behave` on its only connection. Returns its port.
 pub fn serve_one(behave: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
     let (listener, port) = listen();
     thread::spawn(move || behave(listener.accept().unwrap().0));
     port
 }
 
-/// A server that does the same with each connection, on a thread of its own; it gets the number of the
-/// connection, from 1. Returns its port.
+/// Starts a server that runs `behave` on each connection, with its number from 1, on a separate thread. Returns
+/// its port.
 pub fn serve_each(behave: impl Fn(usize, TcpStream) + Clone + Send + 'static) -> u16 {
     let (listener, port) = listen();
     thread::spawn(move || {
@@ -31,7 +31,7 @@ fn listen() -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// Echoes until the peer has left; `before` is called before each piece goes back.
+/// Echoes until the peer has ended; `before` is called on each piece before it is echoed.
 pub fn echo(mut stream: TcpStream, mut before: impl FnMut(&mut [u8])) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -47,7 +47,7 @@ pub fn echo(mut stream: TcpStream, mut before: impl FnMut(&mut [u8])) {
     }
 }
 
-/// Keeps the connection until the peer has left.
+/// Keeps the connection open until the peer has ended.
 pub fn wait_for_its_end(mut stream: TcpStream) {
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);

@@ -1,4 +1,4 @@
-//! Where, when and of what the figures are: without that, they are worth nothing.
+//! The conditions of a benchmark: machine, commit, date and command.
 
 use std::process::Command;
 
@@ -6,10 +6,10 @@ use echo_client::run::Run;
 
 use super::pinning::Pinning;
 
-/// As a list in Markdown; the machine and the date are those of the first run.
+/// Describes them as a Markdown list; the machine and the date are those of the first run.
 pub(super) fn describe(first: &Run, pinning: Pinning) -> String {
     let machine = &first.machine;
-    // The run knows only of the processors that the load was allowed to use.
+    // The run reports only the processors that the load was allowed to use.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     format!(
         "- machine: {}, {processors} processors, {} {}; {}\n- commit: {}\n- date: {}\n- command: `{}`\n",
@@ -23,7 +23,7 @@ pub(super) fn describe(first: &Run, pinning: Pinning) -> String {
     )
 }
 
-/// Its short name, with `-dirty` if a file differs from it.
+/// The short hash of the commit, with `-dirty` if there are uncommitted changes.
 fn commit() -> String {
     let git = Command::new("git")
         .args(["describe", "--always", "--dirty", "--exclude", "*"])

@@ -1,54 +1,54 @@
-//! What is to be compared, as typed.
+//! The options of the benchmark.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::contender::{Contender, number_namesakes};
 use super::scenario::{self, Scenario};
+use super::target::{Target, number_duplicates};
 
-/// What is to be compared.
+/// Options of the task.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Have a look that takes less than a minute: some of the loads, once and briefly
+    /// Run some of the loads once and briefly, in less than a minute
     #[arg(long)]
     pub(super) quick: bool,
 
-    /// How often each server gets each load [default: 7; with --quick 1]
+    /// Repetitions of each load on each server [default: 7; with --quick 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) reps: Option<u32>,
 
-    /// Loads; sweep-connections and sweep-sizes are a row of them each [default: all but these two; with
+    /// Loads to run; sweep-connections and sweep-sizes are series [default: all but these two; with
     /// --quick some]
     #[arg(long = "scenario", value_name = "NAME", num_args = 1.., value_parser = scenarios())]
     scenarios: Vec<&'static [Scenario]>,
 
-    /// Engines of our server, and python, the tutorial's server; ratios are to the first [default: all]
-    #[arg(long = "engine", value_name = "NAME", num_args = 1.., value_parser = contenders())]
-    contenders: Vec<Contender>,
+    /// Engines of our server, or python, the tutorial's server; ratios are to the first [default: all]
+    #[arg(long = "engine", value_name = "NAME", num_args = 1.., value_parser = targets())]
+    targets: Vec<Target>,
 
-    /// Another echo server, under this name: its command, where {port} stands for the port on 127.0.0.1; may
-    /// be repeated
+    /// Also compare this server; {port} in its command is the port on 127.0.0.1 (repeatable)
     ///
-    /// The command is started without a shell. One that fails under a load is left out there, and said to be.
+    /// The command is started without a shell. If the server fails under a load, it is left out there, with a
+    /// note.
     #[arg(long = "server", value_name = "NAME=COMMAND")]
-    servers: Vec<Contender>,
+    servers: Vec<Target>,
 
-    /// Keep each run as JSON in this folder, for echo-client report
+    /// Save each run as JSON in this folder, for echo-client report
     #[arg(long, value_name = "FOLDER")]
     pub(super) save: Option<PathBuf>,
 }
 
 fn scenarios() -> impl TypedValueParser<Value = &'static [Scenario]> {
     PossibleValuesParser::new(scenario::names())
-        .map(|name| scenario::named(&name).expect("it is a possible value"))
+        .map(|name| scenario::named(&name).expect("a possible value"))
 }
 
-fn contenders() -> impl TypedValueParser<Value = Contender> {
-    PossibleValuesParser::new(Contender::names()).map(|name| {
-        let known = Contender::names().find(|known| *known == name);
-        Contender::named(known.expect("it is a possible value"))
+fn targets() -> impl TypedValueParser<Value = Target> {
+    PossibleValuesParser::new(Target::names()).map(|name| {
+        let known = Target::names().find(|known| *known == name);
+        Target::named(known.expect("a possible value"))
     })
 }
 
@@ -60,14 +60,14 @@ impl Options {
         scenario::DEFAULT.iter().filter(|scenario| scenario.quick || !self.quick).collect()
     }
 
-    /// Ours first, no two under one name.
-    pub(super) fn contenders(&self) -> Vec<Contender> {
-        let mut all = self.contenders.clone();
+    /// The built-in targets first, all with unique names.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        let mut all = self.targets.clone();
         if all.is_empty() {
-            all.extend(Contender::names().map(Contender::named));
+            all.extend(Target::names().map(Target::named));
         }
         all.extend(self.servers.iter().cloned());
-        number_namesakes(&mut all);
+        number_duplicates(&mut all);
         all
     }
 }
@@ -89,10 +89,10 @@ mod tests {
     }
 
     #[test]
-    fn all_of_ours_take_part_and_whoever_is_given() {
+    fn built_in_targets_and_given_servers_are_compared() {
         let names = |arguments| {
-            let contenders = options(arguments).contenders();
-            contenders.into_iter().map(|it| it.name).collect::<Vec<_>>()
+            let targets = options(arguments).targets();
+            targets.into_iter().map(|it| it.name).collect::<Vec<_>>()
         };
         let given = ["--server", "c=/bin/c {port}", "--server", "d=/bin/d {port}"];
         assert!(names(&given).starts_with(&["threads".to_owned(), "readiness".to_owned()]));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_are_run_when_asked_for() {
+    fn sweeps_are_run_on_request() {
         let count = |arguments| options(arguments).scenarios().len();
         assert_eq!((count(&[]), count(&["--quick"])), (10, 4));
         assert_eq!(count(&["--scenario", "sweep-connections", "1x64", "sweep-sizes"]), 6 + 1 + 8);

@@ -1,10 +1,10 @@
-//! Server and load on a processor each, so that neither takes time from the other.
+//! Binding server and load to separate processors, so that neither takes time from the other.
 
 use std::process::{Command, Stdio};
 
 use echo_test_support::command;
 
-/// The processor of the server, and that of the load.
+/// The processors of the server and the load.
 const SERVER: &str = "0";
 const LOAD: &str = "1";
 
@@ -15,8 +15,8 @@ pub(super) struct Pinning {
 }
 
 impl Pinning {
-    /// Tries it: the tool may be missing (it is Linux's), there may be one processor only, or a
-    /// container may forbid one of the two.
+    /// Tries it out: taskset(1) may be missing, the machine may have one processor, or a container may forbid one
+    /// of the two.
     pub(super) fn find() -> Self {
         let works = |cpu| {
             let mut nothing = command("taskset");
@@ -34,7 +34,8 @@ impl Pinning {
         self.bind(LOAD, program)
     }
 
-    /// The program on that processor, if possible. taskset becomes the program: the process is its own.
+    /// Binds the program to a processor, if possible. taskset(1) replaces itself with the program, so the process is
+    /// the program's.
     fn bind(self, cpu: &str, program: &Command) -> Command {
         let words = std::iter::once(program.get_program()).chain(program.get_args());
         if self.possible {
@@ -47,12 +48,12 @@ impl Pinning {
         unbound
     }
 
-    /// What a reader of the figures must know of it.
+    /// Describes it for the report.
     pub(super) fn description(self) -> String {
         if self.possible {
             format!("server bound to processor {SERVER}, load to {LOAD}")
         } else {
-            "server and load not bound to processors (no taskset, or not two of them)".to_owned()
+            "server and load not bound to processors (no taskset, or only one processor)".to_owned()
         }
     }
 }

@@ -1,40 +1,40 @@
-//! One server under one load, once.
+//! One run of one server under one load.
 
 use anyhow::{Context, Result, bail};
 use echo_client::run::Run;
 use echo_test_support::{Finished, Process};
 
 use super::Length;
-use super::contender::Contender;
 use super::pinning::Pinning;
 use super::scenario::Scenario;
-use crate::pair::Pair;
+use super::target::Target;
+use crate::binaries::Binaries;
 
-/// Starts the server, puts the load on it, ends it, and returns what the load saw. A load that did not get
-/// every byte back as it was sent is an error.
+/// Starts the server, runs the load and returns the result. A load that did not get every byte back unchanged is
+/// an error.
 pub(super) fn take(
-    pair: &Pair,
+    binaries: &Binaries,
     pinning: Pinning,
-    contender: &Contender,
+    target: &Target,
     scenario: &Scenario,
     length: Length,
 ) -> Result<Run> {
-    let server = contender.start(pair, pinning)?;
-    let mut load = pair.client(server.address, &["bench", "--format", "json"]);
-    load.args(["--label", &contender.name]).args(scenario.load()).args(length.arguments());
+    let server = target.start(binaries, pinning)?;
+    let mut load = binaries.client(server.address, &["bench", "--format", "json"]);
+    load.args(["--label", &target.name]).args(scenario.load()).args(length.arguments());
     if cfg!(target_os = "linux") {
         load.args(["--server-pid", &server.process.id().to_string()]);
     }
     read(&Process::run(&mut pinning.load(&load), b"")?)
 }
 
-/// The run that the client saved, unless it failed.
+/// The run that the client printed, unless it failed.
 fn read(client: &Finished) -> Result<Run> {
     let run: serde_json::Result<Run> = serde_json::from_str(&client.stdout);
     if client.status.success() {
         return run.context("echo-client wrote no run");
     }
-    // What went wrong on a connection is in the report, all else on stderr.
+    // Errors of a connection are in the report, all others on stderr.
     let said = client.stderr.trim_end();
     let incident = run.ok().and_then(|run| {
         let (failed, loss) = (run.result.failed, run.result.loss);

@@ -1,21 +1,21 @@
 //! The loads under which servers are compared.
 
-/// A load, and for whom it is.
+/// A load.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scenario {
-    /// What it is called on the command line, and in the names of saved runs.
+    /// Its name on the command line, and in the names of saved runs.
     pub(super) name: &'static str,
-    /// What it is called in the report: connections × bytes of a message.
+    /// Its title in the report: connections × message size in bytes.
     pub(super) title: &'static str,
     pub(super) connections: usize,
     size: &'static str,
-    /// What `echo-client bench` is told beyond that.
+    /// Further arguments of `echo-client bench`.
     options: &'static [&'static str],
-    /// Whether it is part of a quick look.
+    /// Whether it is run with --quick.
     pub(super) quick: bool,
 }
 
-/// Those that are run unless others are named, in the order in which they are run and reported.
+/// The default loads, in the order in which they are run and reported.
 pub(super) static DEFAULT: [Scenario; 10] = [
     load("1x64", "1 × 64", 1, "64").quick(),
     load("50x64", "50 × 64", 50, "64").quick(),
@@ -31,7 +31,7 @@ pub(super) static DEFAULT: [Scenario; 10] = [
     load("open", "50 × 64, 20 000 a second", 50, "64").with(&["-R", "20k"]),
 ];
 
-/// What connections cost.
+/// Increasing numbers of connections.
 static SWEEP_CONNECTIONS: [Scenario; 6] = [
     load("sweep-connections-1", "1 × 64", 1, "64"),
     load("sweep-connections-10", "10 × 64", 10, "64"),
@@ -41,8 +41,8 @@ static SWEEP_CONNECTIONS: [Scenario; 6] = [
     load("sweep-connections-10000", "10 000 × 64", 10_000, "64"),
 ];
 
-/// What bytes cost. Eight connections are enough to keep a server busy with the smallest messages; of fifty,
-/// a few had most of the echoes of a MiB, and the others hardly any.
+/// Increasing message sizes. Eight connections are enough to keep a server busy with the smallest messages; with
+/// fifty, a few connections had most of the echoes of 1 MiB.
 static SWEEP_SIZES: [Scenario; 8] = [
     load("sweep-sizes-64", "8 × 64", 8, "64"),
     load("sweep-sizes-256", "8 × 256", 8, "256"),
@@ -54,7 +54,7 @@ static SWEEP_SIZES: [Scenario; 8] = [
     load("sweep-sizes-1m", "8 × 1 MiB", 8, "1m"),
 ];
 
-/// What can be asked for by a name that is not a scenario's.
+/// Series of loads, by name.
 static SETS: [(&str, &[Scenario]); 2] =
     [("sweep-connections", &SWEEP_CONNECTIONS), ("sweep-sizes", &SWEEP_SIZES)];
 
@@ -76,7 +76,7 @@ impl Scenario {
         Self { options, ..self }
     }
 
-    /// What `echo-client bench` is told.
+    /// The arguments of `echo-client bench`.
     pub(super) fn load(&self) -> Vec<String> {
         let connections = self.connections.to_string();
         let load = ["-c", &connections, "-s", self.size];
@@ -84,13 +84,13 @@ impl Scenario {
     }
 }
 
-/// What can be asked for on the command line.
+/// The names that are possible on the command line.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let single = DEFAULT.iter().map(|scenario| scenario.name);
     single.chain(SETS.iter().map(|(name, _)| *name))
 }
 
-/// A scenario, or a set of them, by its name.
+/// A load or a series of loads by its name.
 pub(super) fn named(name: &str) -> Option<&'static [Scenario]> {
     let single = DEFAULT.iter().find(|scenario| scenario.name == name);
     let set = || SETS.iter().find(|(set, _)| *set == name).map(|(_, scenarios)| *scenarios);

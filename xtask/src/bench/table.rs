@@ -1,4 +1,4 @@
-//! The figures as a table in Markdown, aligned so that it can be read as it stands.
+//! The results as a Markdown table, aligned so that it is readable as text.
 
 use echo_client::report::median;
 use echo_client::run::Run;
@@ -6,11 +6,11 @@ use echo_client::run::Run;
 use super::Measured;
 use super::repetitions::median_ratio;
 
-/// A figure that has a column.
+/// A column of the table.
 struct Figure {
     heading: &'static str,
     of: fn(&Run) -> Option<f64>,
-    /// Whether the servers are compared by it.
+    /// Whether the ratio to the first server is shown.
     compared: bool,
 }
 
@@ -23,7 +23,7 @@ const FIGURES: [Figure; 5] = [
     },
     Figure { heading: "p50 µs", of: |run| Some(run.result.latency.p50_us), compared: true },
     Figure { heading: "p99 µs", of: |run| Some(run.result.latency.p99_us), compared: true },
-    // Where the load generator has no time left, it is what was measured.
+    // If the load generator is saturated, it is the load generator that was measured.
     Figure {
         heading: "client busy %",
         of: |run| run.result.busy.map(|share| share * 100.0),
@@ -31,7 +31,7 @@ const FIGURES: [Figure; 5] = [
     },
 ];
 
-/// A line for each server under each load.
+/// Renders one line per server and load.
 pub(super) fn render(measured: &[Measured]) -> String {
     let headings = ["load", "server"].into_iter().chain(FIGURES.iter().map(|it| it.heading));
     let mut lines = vec![headings.map(str::to_owned).collect()];
@@ -41,16 +41,16 @@ pub(super) fn render(measured: &[Measured]) -> String {
 
 fn lines_of(measured: &Measured) -> impl Iterator<Item = Vec<String>> {
     let first = measured.servers.first().map_or(&[][..], |(_, runs)| runs);
-    measured.servers.iter().enumerate().map(move |(index, (contender, runs))| {
-        // The eye finds where the next load begins by what is not repeated.
+    measured.servers.iter().enumerate().map(move |(index, (target, runs))| {
+        // The title is not repeated, so that the next load is easy to find.
         let load = if index == 0 { measured.scenario.title } else { "" };
-        let mut line = vec![load.to_owned(), contender.name.clone()];
+        let mut line = vec![load.to_owned(), target.name.clone()];
         line.extend(FIGURES.iter().map(|figure| cell(figure, runs, first)));
         line
     })
 }
 
-/// The median, and how many times the first server's it is.
+/// The median, and its ratio to the first server's.
 fn cell(figure: &Figure, runs: &[Run], first: &[Run]) -> String {
     let of = |runs: &[Run]| runs.iter().map(figure.of).collect::<Vec<_>>();
     let own = of(runs);
@@ -63,7 +63,7 @@ fn cell(figure: &Figure, runs: &[Run], first: &[Run]) -> String {
     }
 }
 
-/// Three digits or more; further ones are noise.
+/// Formats a number with at least three significant digits.
 fn number(value: f64) -> String {
     let decimals = match value {
         ..10.0 => 2,
@@ -73,7 +73,7 @@ fn number(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// A table of the lines, the first of which is the heading: names to the left, figures to the right.
+/// A table of lines, the first of which is the heading. Names are aligned left, figures right.
 fn align(lines: &[Vec<String>]) -> String {
     const NAMES: usize = 2;
     let columns = lines.first().map_or(0, Vec::len);

@@ -11,12 +11,12 @@ use echo_test_support::{Process, Server, command, connect};
 
 use super::Outcome::{Passed, Skipped};
 use super::{Check, Outcome, ensure_seen};
-use crate::pair::Pair;
+use crate::binaries::Binaries;
 use crate::socket_table;
 
 /// In the order in which they are reported.
 pub(super) const ALL: &[(&str, Check)] = &[
-    ("the seed's own host and port", default_address),
+    ("the tutorial's host and port", default_address),
     ("200 clients at once", many_clients),
     ("a message of 64 MiB", large_message),
     ("half-close", half_close),
@@ -24,23 +24,23 @@ pub(super) const ALL: &[(&str, Check)] = &[
     ("a name", name),
     ("--host ''", every_interface),
     ("--once", once),
-    ("nobody listens", refused),
+    ("no server", refused),
     ("--framing line", lines),
     ("--framing length", length_prefixed),
     ("a pipe of 64 MiB", pipe),
-    ("a pipe cut off in a line", cut_off_pipe),
+    ("a pipe that ends in a line", truncated_pipe),
     ("the socket table", sockets),
     ("SIGTERM under traffic", stop_under_traffic),
 ];
 
-const SEED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 65432);
-const GREETING: &str = "Received b'Hello, world'";
+const TUTORIAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 65432);
+const REPLY: &str = "Received b'Hello, world'";
 
-/// Both sides of the seed's exchange, as two terminals would show it.
-pub(super) fn transcript(pair: &Pair) -> Result<String> {
-    let defaults = seed_port_is_free();
-    let mut server = command(&pair.server);
-    let mut client = command(&pair.client);
+/// Both sides of the tutorial's exchange, as two terminals would show it.
+pub(super) fn transcript(binaries: &Binaries) -> Result<String> {
+    let defaults = tutorial_port_is_free();
+    let mut server = command(&binaries.server);
+    let mut client = command(&binaries.client);
     let mut shown = "";
     if !defaults {
         server.args(["--port", "0"]);
@@ -51,61 +51,71 @@ pub(super) fn transcript(pair: &Pair) -> Result<String> {
         client.args(["--port", &server.address.port().to_string()]);
     }
     let client = Process::run(&mut client, b"")?;
-    pair.expect_success(&server, &client)?;
+    binaries.expect_success(&server, &client)?;
     let served = server.process.wait()?;
     Ok(format!("$ echo-server{shown} --once\n{}\n$ echo-client\n{}", served.stdout, client.stdout))
 }
 
-fn default_address(pair: &Pair) -> Result<Outcome> {
-    if !seed_port_is_free() {
-        return Ok(Skipped(format!("another program has {SEED}; the others use a free port")));
+fn default_address(binaries: &Binaries) -> Result<Outcome> {
+    if !tutorial_port_is_free() {
+        return Ok(Skipped(format!("another program uses {TUTORIAL}")));
     }
-    let server = Server::start_with(&mut command(&pair.server))?;
-    let client = Process::run(&mut command(&pair.client), b"")?;
-    pair.expect_success(&server, &client)?;
+    let server = Server::start_with(&mut command(&binaries.server))?;
+    let client = Process::run(&mut command(&binaries.client), b"")?;
+    binaries.expect_success(&server, &client)?;
     let reply = client.stdout.trim_end();
-    ensure_seen(server.address == SEED && reply == GREETING, "not the seed's", &server, reply)?;
+    ensure_seen(
+        server.address == TUTORIAL && reply == REPLY,
+        "not the tutorial's exchange",
+        &server,
+        reply,
+    )?;
     Ok(Passed(format!("{} at {}", reply, server.address)))
 }
 
-fn seed_port_is_free() -> bool {
-    TcpStream::connect_timeout(&SEED, Duration::from_secs(1)).is_err()
+fn tutorial_port_is_free() -> bool {
+    TcpStream::connect_timeout(&TUTORIAL, Duration::from_secs(1)).is_err()
 }
 
-fn many_clients(pair: &Pair) -> Result<Outcome> {
+fn many_clients(binaries: &Binaries) -> Result<Outcome> {
     const CLIENTS: usize = 200;
-    let server = pair.start(&[])?;
+    let server = binaries.start(&[])?;
     let started = Instant::now();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let message = format!("client {number}");
-            let client = Process::spawn(&mut pair.client(server.address, &[&message]))?;
+            let client = Process::spawn(&mut binaries.client(server.address, &[&message]))?;
             Ok((message, client))
         })
         .collect::<Result<_>>()?;
     for (message, client) in clients {
         let client = client.wait()?;
-        pair.expect_success(&server, &client)?;
+        binaries.expect_success(&server, &client)?;
         let expected = format!("Received b'{message}'\n");
-        ensure_seen(client.stdout == expected, "another's reply", &server, &client.stdout)?;
+        ensure_seen(
+            client.stdout == expected,
+            "the reply of another client",
+            &server,
+            &client.stdout,
+        )?;
     }
     let elapsed = started.elapsed();
     Ok(Passed(format!("{CLIENTS} processes, each its own reply, in {elapsed:.1?}")))
 }
 
-fn large_message(pair: &Pair) -> Result<Outcome> {
+fn large_message(binaries: &Binaries) -> Result<Outcome> {
     let mut message = vec![0; 64 * 1024 * 1024];
     Pattern::new(64).fill(0, &mut message);
-    let server = pair.start(&[])?;
+    let server = binaries.start(&[])?;
     let started = Instant::now();
-    let reply = pair.exchange(&server, &["-"], &message)?;
+    let reply = binaries.exchange(&server, &["-"], &message)?;
     let elapsed = started.elapsed();
     ensure_seen(reply.ends_with("... (67108864 bytes)"), "wrong length", &server, &reply)?;
     Ok(Passed(format!("67108864 bytes back, each compared, in {elapsed:.1?}")))
 }
 
-fn half_close(pair: &Pair) -> Result<Outcome> {
-    let server = pair.start(&[])?;
+fn half_close(binaries: &Binaries) -> Result<Outcome> {
+    let server = binaries.start(&[])?;
     let mut stream = connect(server.address);
     let mut message = vec![0; 1024 * 1024];
     Pattern::new(1).fill(0, &mut message);
@@ -122,84 +132,84 @@ fn half_close(pair: &Pair) -> Result<Outcome> {
     Ok(Passed(format!("{summary} after our FIN, then the server's")))
 }
 
-fn ipv6(pair: &Pair) -> Result<Outcome> {
+fn ipv6(binaries: &Binaries) -> Result<Outcome> {
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         return Ok(Skipped("this machine has no IPv6".to_owned()));
     }
-    let server = pair.start(&["--host", "::1"])?;
-    let reply = pair.exchange(&server, &[], b"")?;
+    let server = binaries.start(&["--host", "::1"])?;
+    let reply = binaries.exchange(&server, &[], b"")?;
     let peer = "Connected by ('::1', ";
     let stdout = server.process.wait_for_stdout(peer)?;
-    ensure_seen(reply == GREETING, "wrong reply", &server, &reply)?;
+    ensure_seen(reply == REPLY, "wrong reply", &server, &reply)?;
     Ok(Passed(last_line(&stdout)))
 }
 
-fn name(pair: &Pair) -> Result<Outcome> {
-    let server = pair.start(&["--host", "localhost"])?;
+fn name(binaries: &Binaries) -> Result<Outcome> {
+    let server = binaries.start(&["--host", "localhost"])?;
     let port = server.address.port().to_string();
-    let mut client = command(&pair.client);
+    let mut client = command(&binaries.client);
     client.args(["--host", "localhost", "--port", &port]);
     let client = Process::run(&mut client, b"")?;
-    pair.expect_success(&server, &client)?;
+    binaries.expect_success(&server, &client)?;
     let stdout = server.process.wait_for_stdout("Connected by ")?;
     let addresses: Vec<_> =
         stdout.lines().filter_map(|line| line.strip_prefix("Listening on ")).collect();
     Ok(Passed(format!("localhost is {}", addresses.join(" and "))))
 }
 
-fn every_interface(pair: &Pair) -> Result<Outcome> {
-    let server = pair.start(&["--host", ""])?;
+fn every_interface(binaries: &Binaries) -> Result<Outcome> {
+    let server = binaries.start(&["--host", ""])?;
     ensure_seen(server.address.ip().is_unspecified(), "not every interface", &server, "")?;
     // All of 127.0.0.0/8 is this machine on Linux; elsewhere only its first address is.
     let host = if cfg!(target_os = "linux") { [127, 1, 2, 3] } else { [127, 0, 0, 1] };
     let address = SocketAddr::from((host, server.address.port()));
-    let client = Process::run(&mut pair.client(address, &[]), b"")?;
-    pair.expect_success(&server, &client)?;
+    let client = Process::run(&mut binaries.client(address, &[]), b"")?;
+    binaries.expect_success(&server, &client)?;
     Ok(Passed(format!("listening on {}, reached at {address}", server.address)))
 }
 
-fn once(pair: &Pair) -> Result<Outcome> {
-    let server = pair.start(&["--once"])?;
-    pair.exchange(&server, &[], b"")?;
+fn once(binaries: &Binaries) -> Result<Outcome> {
+    let server = binaries.start(&["--once"])?;
+    binaries.exchange(&server, &[], b"")?;
     let address = server.address;
     let finished = server.process.wait()?;
     ensure!(finished.status.success(), "the server ended with {finished:?}");
-    ensure!(TcpStream::connect(address).is_err(), "somebody still listens at {address}");
+    ensure!(TcpStream::connect(address).is_err(), "a server still listens at {address}");
     Ok(Passed("served one client and exited with 0".to_owned()))
 }
 
-fn refused(pair: &Pair) -> Result<Outcome> {
+fn refused(binaries: &Binaries) -> Result<Outcome> {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-    let client = Process::run(&mut pair.client(free, &[]), b"")?;
+    let client = Process::run(&mut binaries.client(free, &[]), b"")?;
     let message = format!("echo-client: cannot connect to {free}: connection refused\nhint: ");
     ensure!(client.status.code() == Some(1), "exit code {:?}", client.status.code());
     ensure!(client.stderr.starts_with(&message), "it said: {}", client.stderr);
     Ok(Passed(format!("exit code 1, {}", client.stderr.lines().next().unwrap_or_default())))
 }
 
-fn lines(pair: &Pair) -> Result<Outcome> {
-    framed(pair, "line")
+fn lines(binaries: &Binaries) -> Result<Outcome> {
+    framed(binaries, "line")
 }
 
-fn length_prefixed(pair: &Pair) -> Result<Outcome> {
-    framed(pair, "length")
+fn length_prefixed(binaries: &Binaries) -> Result<Outcome> {
+    framed(binaries, "length")
 }
 
-/// Three messages on one connection, the empty one among them; without framing it would leave no trace.
-fn framed(pair: &Pair, framing: &str) -> Result<Outcome> {
-    let server = pair.start(&["--framing", framing, "--once"])?;
-    let replies = pair.exchange(&server, &["--framing", framing, "one", "", "three"], b"")?;
+/// Three messages on one connection, one of them empty: without framing, that one would be invisible.
+fn framed(binaries: &Binaries, framing: &str) -> Result<Outcome> {
+    let server = binaries.start(&["--framing", framing, "--once"])?;
+    let replies = binaries.exchange(&server, &["--framing", framing, "one", "", "three"], b"")?;
     let expected = "Received b'one'\nReceived b''\nReceived b'three'";
     ensure_seen(replies == expected, "not the three messages", &server, &replies)?;
     ensure!(server.process.wait()?.status.success(), "the server did not exit with 0");
     Ok(Passed("three messages on one connection, each its own reply".to_owned()))
 }
 
-fn pipe(pair: &Pair) -> Result<Outcome> {
+fn pipe(binaries: &Binaries) -> Result<Outcome> {
     const LENGTH: u64 = 64 * 1024 * 1024;
     let pattern = Pattern::new(65);
-    let server = pair.start(&[])?;
-    let mut client = pair.client(server.address, &["pipe"]);
+    let server = binaries.start(&[])?;
+    let mut client = binaries.client(server.address, &["pipe"]);
     let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut stdin = client.stdin.take().expect("it is piped");
     let mut stdout = client.stdout.take().expect("it is piped");
@@ -227,22 +237,22 @@ fn pipe(pair: &Pair) -> Result<Outcome> {
     Ok(Passed(format!("{received} bytes in, the same out, in {elapsed:.1?}")))
 }
 
-fn cut_off_pipe(pair: &Pair) -> Result<Outcome> {
-    let server = pair.start(&["--framing", "line"])?;
-    let mut client = pair.client(server.address, &["pipe", "--framing", "line"]);
+fn truncated_pipe(binaries: &Binaries) -> Result<Outcome> {
+    let server = binaries.start(&["--framing", "line"])?;
+    let mut client = binaries.client(server.address, &["pipe", "--framing", "line"]);
     let client = Process::run(&mut client, b"a\nb")?;
     let said = client.stderr.lines().next().unwrap_or_default();
     let seen =
         client.status.code() == Some(1) && client.stdout == "a\n" && said.contains("cut off");
     ensure_seen(seen, "not reported", &server, &format!("{client:?}"))?;
-    pair.exchange(&server, &["--framing", "line", "still here"], b"")?;
-    Ok(Passed(format!("exit code 1, {said}; the server lives on")))
+    binaries.exchange(&server, &["--framing", "line", "still here"], b"")?;
+    Ok(Passed(format!("exit code 1, {said}; the server still serves")))
 }
 
-fn sockets(pair: &Pair) -> Result<Outcome> {
+fn sockets(binaries: &Binaries) -> Result<Outcome> {
     let mut seen = Vec::new();
     for (host, expected) in [("127.0.0.1", Ipv4Addr::LOCALHOST), ("", Ipv4Addr::UNSPECIFIED)] {
-        let server = pair.start(&["--host", host])?;
+        let server = binaries.start(&["--host", host])?;
         let port = server.address.port();
         let Some(listening) = socket_table::listening_on(port) else {
             return Ok(Skipped("this system has no /proc/net/tcp".to_owned()));
@@ -255,21 +265,21 @@ fn sockets(pair: &Pair) -> Result<Outcome> {
 }
 
 #[cfg(not(unix))]
-fn stop_under_traffic(_: &Pair) -> Result<Outcome> {
+fn stop_under_traffic(_: &Binaries) -> Result<Outcome> {
     Ok(Skipped("this system has no SIGTERM".to_owned()))
 }
 
-/// Clients send without pause while the server is told to stop. It counts the bytes that it echoed, the
-/// clients those that they got: none may be lost on the way.
+/// Clients send without pause while the server is stopped. The bytes that the server counts as echoed must equal
+/// those that the clients receive: none may be lost.
 #[cfg(unix)]
-fn stop_under_traffic(pair: &Pair) -> Result<Outcome> {
+fn stop_under_traffic(binaries: &Binaries) -> Result<Outcome> {
     const CLIENTS: u64 = 20;
-    let server = pair.start(&[])?;
+    let server = binaries.start(&[])?;
     let address = server.address;
     let clients: Vec<_> =
         (0..CLIENTS).map(|number| std::thread::spawn(move || flood(address, number))).collect();
     server.process.wait_for_stdout_times("Connected by", CLIENTS as usize)?;
-    // Some traffic; how much does not matter.
+    // Any amount of traffic will do.
     std::thread::sleep(Duration::from_millis(100));
     server.process.terminate();
     let mut received = 0;
@@ -285,7 +295,7 @@ fn stop_under_traffic(pair: &Pair) -> Result<Outcome> {
     )))
 }
 
-/// Sends its pattern until the server ends the connection; returns how much of it came back.
+/// Sends a pattern until the server ends the connection. Returns how many bytes were echoed.
 #[cfg(unix)]
 fn flood(address: SocketAddr, number: u64) -> Result<u64> {
     let pattern = Pattern::new(number);
@@ -310,7 +320,7 @@ fn flood(address: SocketAddr, number: u64) -> Result<u64> {
         pattern.check(received, &piece[..count])?;
         received += count as u64;
     }
-    // The server has said goodbye, so do we. It may have gone already.
+    // The server has sent FIN. Shutting down fails if it has already closed the connection.
     let _ = stream.shutdown(Shutdown::Both);
     sending.join().expect("the sending thread does not panic");
     Ok(received)

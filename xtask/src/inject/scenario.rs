@@ -10,7 +10,7 @@ use echo_test_support::{Server, Signal, command};
 use rustix::process::{Pid, kill_process, test_kill_process};
 
 use super::calls::Permit;
-use crate::pair::Pair;
+use crate::binaries::Binaries;
 
 /// How long an echo may take: accepting may have paused before it.
 const SOON: Duration = Duration::from_secs(3);
@@ -41,14 +41,21 @@ impl Drop for Guard {
 }
 
 /// Runs the scenario. Returns how many calls were made to fail.
-pub(super) fn run(pair: &Pair, engine: &str, injection: Injection) -> Result<usize> {
+pub(super) fn run(binaries: &Binaries, engine: &str, injection: Injection) -> Result<usize> {
     let log = std::env::temp_dir().join(format!("inject-{}", fastrand::u64(..)));
     let address = free_address()?;
     let Injection { call, error, when, .. } = injection;
     let mut strace = command("strace");
     strace.args(["-f", "-qq", "-o"]).arg(&log).args(["-e", &format!("trace={call}")]);
     strace.args(["-e", &format!("inject={call}:error={error}:when={when}")]);
-    strace.arg(&pair.server).args(["--engine", engine, "--threads", "1", "--drain-timeout", "1s"]);
+    strace.arg(&binaries.server).args([
+        "--engine",
+        engine,
+        "--threads",
+        "1",
+        "--drain-timeout",
+        "1s",
+    ]);
     strace.args(["--port", &address.port().to_string()]);
     let started = Server::start_at(&mut strace, address);
     let injected = || -> Result<usize> {

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use echo_test_support::{DEADLINE, Held, Server, Signal, connect_from};
+use echo_test_support::{DEADLINE, ResourceUsage, Server, Signal, connect_from};
 use serde_json::Value;
 
 use super::case::Case;
-use crate::pair::Pair;
+use crate::binaries::Binaries;
 
 /// How long a server may take to let go of what the connections of a history have held.
 const LET_GO: Duration = Duration::from_secs(10);
@@ -36,9 +36,9 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn start(pair: &Pair, engine: &str, case: &'static Case) -> Result<Self> {
+    pub(super) fn start(binaries: &Binaries, engine: &str, case: &'static Case) -> Result<Self> {
         let arguments = ["--engine", engine, "--log-format", "json", "--drain-timeout", "20s"];
-        let server = pair.start(&[&arguments, case.arguments].concat())?;
+        let server = binaries.start(&[&arguments, case.arguments].concat())?;
         let mut host = Self {
             server,
             case,
@@ -54,14 +54,14 @@ impl Host {
         host.replace_bystanders()?;
         // All of it has started when it has served one connection.
         let visitor = host.bystander()?;
-        let busy = Held::by(&host.server).descriptors;
+        let busy = ResourceUsage::of(&host.server).descriptors;
         drop(visitor);
         let started = Instant::now();
-        while Held::by(&host.server).descriptors >= busy {
+        while ResourceUsage::of(&host.server).descriptors >= busy {
             ensure!(started.elapsed() < LET_GO, "it does not close its first connection");
             thread::yield_now();
         }
-        let held = Held::by(&host.server);
+        let held = ResourceUsage::of(&host.server);
         (host.descriptors, host.memory_kib) = (held.descriptors, held.memory_kib);
         Ok(host)
     }
@@ -176,7 +176,7 @@ impl Host {
 
     /// It may hold a little for each of the peers that do not read.
     pub(super) fn check_memory(&self, peers: usize) -> Result<()> {
-        let held = Held::by(&self.server).memory_kib;
+        let held = ResourceUsage::of(&self.server).memory_kib;
         let each = FOR_A_PEER_KIB + 2 * (self.case.rules.max_frame as u64).div_ceil(1024);
         let most = self.memory_kib + KEPT_KIB + each * peers as u64;
         ensure!(
@@ -236,7 +236,7 @@ impl Host {
         let summary = said.lines().last().unwrap_or_default();
         let summary: Value = serde_json::from_str(summary).with_context(|| said.clone())?;
         let count = |pointer: &str| summary.pointer(pointer).and_then(Value::as_u64);
-        let refused = ["max_connections", "max_per_peer", "on_purpose"];
+        let refused = ["max_connections", "max_per_peer", "fault"];
         let refused = refused.iter().filter_map(|name| count(&format!("/refused/{name}")));
         let counted = count("/connections").unwrap_or(0) + refused.sum::<u64>();
         ensure!(

@@ -1,5 +1,5 @@
-//! A peer that visits a server again and again, each time in another manner. What it sends is a pattern, so it
-//! knows each byte that may come back.
+//! A peer that connects to a server again and again, each time with a different behaviour. What it sends is a
+//! pattern, so that it can check each byte of the echo.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,86 +12,93 @@ use echo_proto::Pattern;
 use echo_test_support::{connect_with_little_room, reset};
 use fastrand::Rng;
 
-/// How long a peer waits for the next byte before it says that the server has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a peer waits for the next byte before the server counts as failed.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a peer's visits amount to.
+/// What a peer's visits add up to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ending {
+pub(super) struct Visits {
     pub(super) visits: u64,
-    /// Bytes that came back, all of them right.
+    /// Bytes echoed, all of them correct.
     pub(super) bytes: u64,
 }
 
-/// The manners of a visit.
+/// What a peer does in a visit.
 #[derive(Clone, Copy, Debug)]
-enum Manner {
-    /// Sends pieces of any size while it reads, then half-closes and expects the rest and the end.
+enum Behaviour {
+    /// Sends pieces of any size while reading, then half-closes and expects the rest and FIN.
     Converse,
-    /// The same, byte by byte.
-    Drip,
-    /// The same with little room to receive, reading slowly.
-    Dawdle,
-    /// One message, its echo, and away; a few times in a row.
-    Storm,
-    /// As much as goes through.
+    /// Like `Converse`, byte by byte.
+    SendSlowly,
+    /// Like `Converse`, with a small receive buffer and slow reads.
+    ReadSlowly,
+    /// Many short connections in a row.
+    Reconnect,
+    /// As fast as possible.
     Flood,
-    /// Sends until nothing more is taken, and leaves without having read.
+    /// Sends until nothing more is taken, and closes without having read.
     NeverRead,
-    /// Resets the connection in the middle.
+    /// Resets the connection in the middle of an echo.
     Reset,
 }
 
-const MANNERS: [Manner; 7] = [
-    Manner::Converse,
-    Manner::Drip,
-    Manner::Dawdle,
-    Manner::Storm,
-    Manner::Flood,
-    Manner::NeverRead,
-    Manner::Reset,
+const BEHAVIOURS: [Behaviour; 7] = [
+    Behaviour::Converse,
+    Behaviour::SendSlowly,
+    Behaviour::ReadSlowly,
+    Behaviour::Reconnect,
+    Behaviour::Flood,
+    Behaviour::NeverRead,
+    Behaviour::Reset,
 ];
 
-/// Visits until told to leave. Once the server is `over`, a connection may end at any time.
+/// Visits the server until `leaving` is set. Once `over` is set, a connection may end at any time.
 pub(super) fn visit(
     server: SocketAddr,
     mut random: Rng,
     leaving: &AtomicBool,
     over: &AtomicBool,
-) -> Result<Ending> {
-    let mut ending = Ending::default();
+) -> Result<Visits> {
+    let mut totals = Visits::default();
     while !leaving.load(Ordering::SeqCst) {
-        let manner = MANNERS[random.usize(..MANNERS.len())];
+        let behaviour = BEHAVIOURS[random.usize(..BEHAVIOURS.len())];
         let stream = random.u64(..);
-        match once(server, manner, &mut random, Pattern::new(stream)) {
-            Ok(bytes) => ending.bytes += bytes,
-            // A wrong byte is one at any time; the rest is what the end of a server looks like.
+        match once(server, behaviour, &mut random, Pattern::new(stream)) {
+            Ok(bytes) => totals.bytes += bytes,
+            // A wrong byte is always an error; other errors are expected when the server ends.
             Err(error) if over.load(Ordering::SeqCst) && !is_wrong(&error) => break,
-            Err(error) => return Err(error.context(format!("{manner:?}, stream {stream}"))),
+            Err(error) => return Err(error.context(format!("{behaviour:?}, stream {stream}"))),
         }
-        ending.visits += 1;
+        totals.visits += 1;
     }
-    Ok(ending)
+    Ok(totals)
 }
 
-/// A byte that is not what was sent, as opposed to one that did not come.
+/// Whether a byte was wrong, as opposed to missing.
 fn is_wrong(error: &anyhow::Error) -> bool {
     error.downcast_ref::<echo_proto::Mismatch>().is_some()
 }
 
-/// One visit. Returns how many bytes came back.
-fn once(server: SocketAddr, manner: Manner, random: &mut Rng, pattern: Pattern) -> Result<u64> {
-    match manner {
-        Manner::Converse => {
+/// One visit. Returns how many bytes were echoed.
+fn once(
+    server: SocketAddr,
+    behaviour: Behaviour,
+    random: &mut Rng,
+    pattern: Pattern,
+) -> Result<u64> {
+    match behaviour {
+        Behaviour::Converse => {
             let total = any_size(random);
             converse(&connect(server)?, pattern, total, random, 64 * 1024, Duration::ZERO)
         }
-        Manner::Drip => converse(&connect(server)?, pattern, 300, random, 1, Duration::ZERO),
-        Manner::Dawdle => {
+        Behaviour::SendSlowly => {
+            converse(&connect(server)?, pattern, 300, random, 1, Duration::ZERO)
+        }
+        Behaviour::ReadSlowly => {
             let stream = connect_with_little_room(server);
             converse(&stream, pattern, 40_000, random, 9_000, Duration::from_millis(1))
         }
-        Manner::Storm => {
+        Behaviour::Reconnect => {
             let mut bytes = 0;
             for _ in 0..20 {
                 let total = 1 + random.u64(..2000);
@@ -99,16 +106,16 @@ fn once(server: SocketAddr, manner: Manner, random: &mut Rng, pattern: Pattern) 
             }
             Ok(bytes)
         }
-        Manner::Flood => {
+        Behaviour::Flood => {
             let total = 8 * 1024 * 1024;
             converse(&connect(server)?, pattern, total, random, 256 * 1024, Duration::ZERO)
         }
-        Manner::NeverRead => {
+        Behaviour::NeverRead => {
             let stream = connect_with_little_room(server);
             never_read(&stream, pattern)?;
             Ok(0)
         }
-        Manner::Reset => {
+        Behaviour::Reset => {
             let stream = connect(server)?;
             let length = 1 + random.usize(..100_000);
             let bytes = make(pattern, 0, length);
@@ -125,13 +132,13 @@ fn once(server: SocketAddr, manner: Manner, random: &mut Rng, pattern: Pattern) 
 
 fn connect(server: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(server).context("cannot connect")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// From one byte to a MiB, each order of magnitude as likely as the others.
+/// From one byte to 1 MiB, each power of two equally likely.
 fn any_size(random: &mut Rng) -> u64 {
     let most = 1_u64 << random.u32(..=20);
     1 + random.u64(..most)
@@ -143,8 +150,8 @@ fn make(pattern: Pattern, offset: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Sends `total` bytes in pieces of up to `piece` and half-closes, while another thread reads, in the same
-/// pieces and with a pause after each, and expects all of it and then the end.
+/// Sends `total` bytes in pieces of up to `piece` bytes and half-closes, on a second thread. Reads pieces of the
+/// same size with a pause after each, and expects the whole echo and FIN.
 fn converse(
     stream: &TcpStream,
     pattern: Pattern,
@@ -168,7 +175,7 @@ fn converse(
         });
         let received = receive_all(stream, pattern, random, piece, pause);
         if received.is_err() {
-            // The sender must not wait for a server that is of no more use.
+            // The sender must not wait for a server that has failed.
             let _ = stream.shutdown(Shutdown::Both);
         }
         let sent = sending.join().expect("it does not panic");
@@ -197,7 +204,7 @@ fn receive_all(
                 received += count as u64;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Err(anyhow!("nothing came for {PATIENCE:?} after {received} bytes"));
+                return Err(anyhow!("nothing came for {TIMEOUT:?} after {received} bytes"));
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("after {received} bytes"));
@@ -207,7 +214,7 @@ fn receive_all(
     }
 }
 
-/// Sends until nothing was taken for a moment, or for as long as a moment.
+/// Sends until nothing was taken for 100 ms, or for a second.
 fn never_read(mut stream: &TcpStream, pattern: Pattern) -> io::Result<()> {
     stream.set_write_timeout(Some(Duration::from_millis(100)))?;
     let (started, piece) = (Instant::now(), make(pattern, 0, 64 * 1024));

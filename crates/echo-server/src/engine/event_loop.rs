@@ -6,6 +6,7 @@
 
 mod compact_addr;
 mod connection;
+mod edges;
 mod pool;
 pub(super) mod readiness;
 mod spin;

@@ -1,4 +1,4 @@
-//! Accepting connections, and never stopping to do so.
+//! Accepting connections, whatever errors occur.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
@@ -14,63 +14,63 @@ use crate::service::Service;
 use crate::shutdown::{Phase, ShutdownListener};
 use crate::{Config, Event, RefuseReason};
 
-/// How long to leave the queue alone when the system has no room for another connection.
-const PAUSE: Duration = Duration::from_millis(200);
-/// Exhaustion is told at most this often, however often it comes and goes.
+/// How long to pause accepting when the system has no resources for another connection.
+const BACKOFF: Duration = Duration::from_millis(200);
+/// Exhaustion is reported at most this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
-/// Connections taken from one listener before the others have their turn.
-const TURN: usize = 64;
-/// Errors of single connections in one turn that are taken for what they seem.
+/// Connections accepted from one listener before the next one is served.
+const ACCEPTS_PER_RUN: usize = 64;
+/// Errors of single connections that are skipped in one run, before accepting pauses.
 const MAX_ERRORS: usize = 16;
 
 /// The listening sockets.
 pub(crate) struct Acceptor {
     listeners: Vec<TcpListener>,
-    /// More than a listener's queue can hold: Linux lets one more in than was asked for, other
-    /// systems half as many again (tcp(4) of BSD).
+    /// More than a listener's queue can hold: Linux queues one more than the backlog, other systems half
+    /// as many again (tcp(4) of BSD).
     queue: usize,
-    /// What each connection is given, if it does not have it from its listener, which saves calls.
+    /// Set on each connection, unless connections inherit the options from their listener.
     options: Option<SocketOptions>,
-    exhaustion_told: Option<Instant>,
-    /// Connections accepted, whether or not they were let in.
+    exhaustion_reported: Option<Instant>,
+    /// Connections accepted, admitted or not.
     accepted: u64,
 }
 
-/// A connection that was let in.
+/// A connection that was admitted.
 pub(crate) struct Incoming {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
-    /// Its number among all that were accepted, from 0.
+    /// Its number among all accepted connections, from 0.
     pub(crate) number: u64,
 }
 
-/// When to look at the queues again.
+/// When to accept again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptState {
-    /// When somebody comes or the server is to stop, but no later than this.
+    /// When a connection arrives or the server is to stop, but no later than this.
     Wait(Option<Duration>),
-    /// Never: nobody else is to be let in.
-    Over,
+    /// Never: no more connections are to be served.
+    Finished,
 }
 
-/// How a look at one listener's queue ended.
-enum Turn {
-    /// Nobody is waiting.
+/// The result of accepting from one listener.
+enum AcceptOutcome {
+    /// The queue is empty.
     Empty,
-    /// Somebody may still be waiting.
+    /// The queue may hold more connections.
     More,
-    /// The system has no room for another connection.
+    /// The system has no resources for another connection.
     Exhausted,
-    /// The caller wants no more.
+    /// The caller wants no more connections.
     Enough,
 }
 
 /// What to do about an error of accept(2).
 #[derive(Debug, PartialEq, Eq)]
 enum ErrorAction {
-    /// It concerns one connection, which is gone: take the next.
-    Next,
-    /// Wait for room, or for whatever it is to pass.
+    /// Skip it: it concerns one connection, which is gone.
+    Skip,
+    /// Pause: resources are exhausted, or the error is unknown.
     Pause,
     /// The listener is broken.
     Fail,
@@ -80,25 +80,25 @@ impl Acceptor {
     /// Accepts on `listeners`, which are non-blocking.
     pub(crate) fn new(listeners: Vec<std::net::TcpListener>, config: &Config) -> Self {
         let listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
-        let queue = 2 * usize::from(config.backlog) + TURN;
+        let queue = 2 * usize::from(config.backlog) + ACCEPTS_PER_RUN;
         let options = SocketOptions { keepalive: config.keepalive };
         let inherited = listeners.iter().all(|listener| options.are_inherited_from(listener));
         let options = (!inherited).then_some(options);
-        Self { listeners, queue, options, exhaustion_told: None, accepted: 0 }
+        Self { listeners, queue, options, exhaustion_reported: None, accepted: 0 }
     }
 
-    /// For whoever watches them. It is enough to tell when a connection comes.
+    /// The listeners, to be registered for arriving connections.
     pub(crate) fn listeners(&mut self) -> &mut [TcpListener] {
         &mut self.listeners
     }
 
-    /// For whoever has registered them, to close them.
+    /// The listeners, to be deregistered and closed.
     pub(crate) fn into_listeners(self) -> Vec<TcpListener> {
         self.listeners
     }
 
-    /// Gives each connection to `take`, until that breaks or the server is told to stop; then closes
-    /// the listeners. In between it sleeps.
+    /// Accepts until `take` breaks or the server stops, then closes the listeners. Sleeps while there are no
+    /// connections.
     ///
     /// # Errors
     ///
@@ -113,14 +113,15 @@ impl Acceptor {
         loop {
             match self.accept_ready(service, &mut take)? {
                 AcceptState::Wait(backoff) => shutdown.sleep(backoff)?,
-                AcceptState::Over => return Ok(()),
+                AcceptState::Finished => return Ok(()),
             }
         }
     }
 
-    /// Gives each connection that is in a queue to `take`, until that breaks, up to a limit for each of the
-    /// queues. Connections already queued when a stop comes are accepted before it is over: closing
-    /// a listener resets them. An error of `take` means that there was no room for the connection.
+    /// Passes queued connections to `take`, up to a limit per listener, or until `take` breaks.
+    ///
+    /// Connections that are queued when the server stops are still accepted, because closing a listener
+    /// resets them. An error of `take` means that the system lacks the resources for the connection.
     ///
     /// # Errors
     ///
@@ -130,84 +131,86 @@ impl Acceptor {
         service: &Service<'_>,
         mut take: impl FnMut(Incoming) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<AcceptState> {
-        // Read before the queues: what is in them at the stop is still taken below.
+        // Read before the queues, so that connections queued before the stop are still accepted below.
         let phase = service.phase();
         let limit = match phase {
-            Phase::Running => TURN,
+            Phase::Running => ACCEPTS_PER_RUN,
             Phase::Draining => self.queue,
             Phase::Aborting => 0,
         };
         let mut backoff = None;
         for index in 0..self.listeners.len() {
-            match self.turn(index, limit, service, &mut take)? {
-                Turn::Empty => {}
-                Turn::More => backoff = Some(Duration::ZERO),
-                Turn::Exhausted => backoff = backoff.or(Some(PAUSE)),
-                Turn::Enough => return Ok(AcceptState::Over),
+            match self.accept_from(index, limit, service, &mut take)? {
+                AcceptOutcome::Empty => {}
+                AcceptOutcome::More => backoff = Some(Duration::ZERO),
+                AcceptOutcome::Exhausted => backoff = backoff.or(Some(BACKOFF)),
+                AcceptOutcome::Enough => return Ok(AcceptState::Finished),
             }
         }
-        Ok(if phase > Phase::Running { AcceptState::Over } else { AcceptState::Wait(backoff) })
+        Ok(if phase > Phase::Running { AcceptState::Finished } else { AcceptState::Wait(backoff) })
     }
 
-    fn turn(
+    fn accept_from(
         &mut self,
         listener: usize,
         limit: usize,
         service: &Service<'_>,
         take: &mut impl FnMut(Incoming) -> io::Result<ControlFlow<()>>,
-    ) -> io::Result<Turn> {
+    ) -> io::Result<AcceptOutcome> {
         let mut errors = 0;
         for _ in 0..limit {
             match self.listeners[listener].accept() {
                 Ok((stream, peer)) => {
                     let number = self.accepted;
                     self.accepted += 1;
-                    if let Err(limit) = admit(number, peer, SockRef::from(&stream), service) {
+                    if let Err(reason) = admit(number, peer, SockRef::from(&stream), service) {
                         // Closed at once: nothing is ever written into the stream.
-                        service.counters.refused(limit);
-                        (service.observe)(Event::Refused { peer, limit });
+                        service.counters.refused(reason);
+                        (service.observe)(Event::Refused { peer, reason });
                         continue;
                     }
                     if let Some(options) = &self.options {
-                        // It fails only on a connection that is broken already.
+                        // Fails only on a connection that is broken already.
                         let _ = options.set_on(SockRef::from(&stream));
                     }
                     match take(Incoming { stream: stream.into(), peer, number }) {
                         Ok(ControlFlow::Continue(())) => {}
-                        Ok(ControlFlow::Break(())) => return Ok(Turn::Enough),
+                        Ok(ControlFlow::Break(())) => return Ok(AcceptOutcome::Enough),
                         Err(error) => {
                             service.admission.release(peer);
                             return Ok(self.exhausted(error, service));
                         }
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Empty),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(AcceptOutcome::Empty);
+                }
                 Err(error) => match error_action(&error) {
-                    // An error that takes nothing off the queue, such as a veto of the system,
-                    // comes again at once: not for long without a pause.
-                    ErrorAction::Next if errors == MAX_ERRORS => {
+                    // An error that leaves the connection in the queue comes again at once, so only a
+                    // few are skipped without a pause.
+                    ErrorAction::Skip if errors == MAX_ERRORS => {
                         return Ok(self.exhausted(error, service));
                     }
-                    ErrorAction::Next => errors += 1,
+                    ErrorAction::Skip => errors += 1,
                     ErrorAction::Pause => return Ok(self.exhausted(error, service)),
                     ErrorAction::Fail => return Err(error),
                 },
             }
         }
-        Ok(Turn::More)
+        Ok(AcceptOutcome::More)
     }
 
-    fn exhausted(&mut self, error: io::Error, service: &Service<'_>) -> Turn {
+    fn exhausted(&mut self, error: io::Error, service: &Service<'_>) -> AcceptOutcome {
         service.counters.accept_paused();
-        if self.exhaustion_told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
-            self.exhaustion_told = Some(Instant::now());
+        if self.exhaustion_reported.is_none_or(|time| time.elapsed() >= LOG_INTERVAL) {
+            self.exhaustion_reported = Some(Instant::now());
             (service.observe)(Event::AcceptPaused { error });
         }
-        Turn::Exhausted
+        AcceptOutcome::Exhausted
     }
 }
 
-/// Whether a connection may come in: on purpose some may not, and the others only within the limits.
+/// Admits a connection, unless a limit or an injected fault refuses it.
 fn admit(
     number: u64,
     peer: SocketAddr,
@@ -215,15 +218,15 @@ fn admit(
     service: &Service<'_>,
 ) -> Result<(), RefuseReason> {
     if service.config.faults.as_ref().is_some_and(|faults| faults.refuses(number)) {
-        // By a reset, whether or not the peer has sent something by now. It fails only on a dead connection.
+        // Reset it, whether or not the peer has sent anything yet. Fails only on a dead connection.
         let _ = reset_when_closed(socket);
         return Err(RefuseReason::Fault);
     }
     service.admission.admit(peer)
 }
 
-/// Sorts the errors of accept(2), whose manual says that pending network errors of the new
-/// connection are passed on through it and should be treated like EAGAIN.
+/// Classifies an error of accept(2). Linux passes pending network errors of the new connection on; its man
+/// page says to treat them like EAGAIN.
 fn error_action(error: &io::Error) -> ErrorAction {
     #[cfg(unix)]
     match error.raw_os_error() {
@@ -231,22 +234,22 @@ fn error_action(error: &io::Error) -> ErrorAction {
             return ErrorAction::Fail;
         }
         Some(libc::EPROTO | libc::ENOPROTOOPT | libc::EHOSTDOWN | libc::EOPNOTSUPP) => {
-            return ErrorAction::Next;
+            return ErrorAction::Skip;
         }
         #[cfg(target_os = "linux")]
-        Some(libc::ENONET) => return ErrorAction::Next,
+        Some(libc::ENONET) => return ErrorAction::Skip,
         _ => {}
     }
     match error.kind() {
         ErrorKind::Interrupted
         | ErrorKind::ConnectionAborted
         | ErrorKind::ConnectionReset
-        | ErrorKind::PermissionDenied // a firewall's veto
+        | ErrorKind::PermissionDenied // a firewall rule
         | ErrorKind::NetworkDown
         | ErrorKind::NetworkUnreachable
-        | ErrorKind::HostUnreachable => ErrorAction::Next,
-        // EMFILE, ENFILE, ENOBUFS and ENOMEM pass when something is freed. An error that nobody
-        // has heard of may pass too; if not, a pause keeps it from using up a processor.
+        | ErrorKind::HostUnreachable => ErrorAction::Skip,
+        // EMFILE, ENFILE, ENOBUFS and ENOMEM pass when resources are freed. An unknown error may pass too;
+        // if it does not, the pause keeps it from using up a processor.
         _ => ErrorAction::Pause,
     }
 }
@@ -260,7 +263,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        // It is in the queue before anything can be set, as with a listener that somebody else has made.
+        // Queued before any option can be set, as with a listener that was handed over.
         let _peer = TcpStream::connect(address).unwrap();
         let acceptor = Acceptor::new(vec![listener], &Config::default());
         let take = |incoming: Incoming| {
@@ -276,19 +279,19 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn accept_errors_are_sorted_as_the_manual_says() {
-        let sorted = |code| error_action(&io::Error::from_raw_os_error(code));
+    fn accept_errors_are_classified_as_the_man_page_says() {
+        let classified = |code| error_action(&io::Error::from_raw_os_error(code));
         for code in [libc::EINTR, libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::ENETDOWN] {
-            assert_eq!(sorted(code), ErrorAction::Next, "{code}");
+            assert_eq!(classified(code), ErrorAction::Skip, "{code}");
         }
         for code in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EHOSTDOWN, libc::EOPNOTSUPP] {
-            assert_eq!(sorted(code), ErrorAction::Next, "{code}");
+            assert_eq!(classified(code), ErrorAction::Skip, "{code}");
         }
         for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
-            assert_eq!(sorted(code), ErrorAction::Pause, "{code}");
+            assert_eq!(classified(code), ErrorAction::Pause, "{code}");
         }
         for code in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT] {
-            assert_eq!(sorted(code), ErrorAction::Fail, "{code}");
+            assert_eq!(classified(code), ErrorAction::Fail, "{code}");
         }
     }
 }

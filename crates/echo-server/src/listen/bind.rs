@@ -1,4 +1,4 @@
-//! From a host and a port to sockets that listen: the rules of `bind(2)` and `listen(2)`.
+//! From a host and a port to listening sockets.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -8,21 +8,21 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use crate::listen::socket_options::SocketOptions;
 use crate::{BindError, Config};
 
-/// How often to look for one port that is free on every address.
+/// Attempts to find a port that is free on every address.
 const FREE_PORT_TRIES: usize = 32;
 
-/// UringPoller that listen, and the addresses that this machine set_interest out not to have.
+/// Listening sockets, and the addresses that this machine does not have.
 pub(crate) struct Bound {
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) skipped: Vec<BindError>,
 }
 
-/// Listens on every address that the configured host stands for.
+/// Listens on every address that the configured host resolves to.
 pub(crate) fn bind(config: &Config) -> Result<Bound, BindError> {
     let addresses = addresses(&config.host, config.port)?;
     for _ in 1..FREE_PORT_TRIES {
         match listen_on_all(&addresses, config) {
-            // The port that the system picked for the first address can be taken on another.
+            // The port that the system chose for the first address may be in use on another.
             Err(BindError::Listen { source, .. })
                 if config.port == 0 && source.kind() == ErrorKind::AddrInUse => {}
             result => return result,
@@ -31,7 +31,7 @@ pub(crate) fn bind(config: &Config) -> Result<Bound, BindError> {
     listen_on_all(&addresses, config)
 }
 
-/// What `host` stands for. The empty host means every IPv4 interface, as in Python's `bind`.
+/// The addresses of `host`. The empty host means every IPv4 interface, as in Python's `bind`.
 fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
     if host.is_empty() {
         return Ok(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))]);
@@ -51,8 +51,8 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
 
 /// Listens on each of `addresses`, all on one port.
 ///
-/// A name can stand for an address that the machine does not have: `localhost` is `::1` too, also
-/// where IPv6 is switched off. Such an address is skipped as long as another one can be had.
+/// A name can resolve to an address that the machine does not have: `localhost` includes `::1` even where
+/// IPv6 is disabled. Such an address is skipped as long as another one can be bound.
 fn listen_on_all(addresses: &[SocketAddr], config: &Config) -> Result<Bound, BindError> {
     let mut bound = Bound { listeners: Vec::new(), skipped: Vec::new() };
     let mut port = None;
@@ -91,12 +91,12 @@ fn is_missing(error: &BindError) -> bool {
 
 fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Lets a restart bind while old connections are still in TIME_WAIT. On Windows the option of
-    // this name would let two programs share a port, and is not needed for that.
+    // Lets a restarted server bind while old connections are in TIME_WAIT. On Windows that needs no option,
+    // and SO_REUSEADDR would let two programs share a port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     if let IpAddr::V6(ip) = address.ip() {
-        // `::` means every interface, IPv4 too; any other address means itself alone.
+        // `::` means every interface, IPv4 included; any other address only itself.
         socket.set_only_v6(!ip.is_unspecified())?;
     }
     let options = SocketOptions { keepalive: config.keepalive };
@@ -122,7 +122,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn connections_send_without_delay_because_their_listener_would() {
+    fn connections_inherit_nodelay_from_their_listener() {
         let bound = bind(&config("127.0.0.1", 0)).unwrap();
         let listener = &bound.listeners[0];
         let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -132,14 +132,14 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn as_many_can_wait_to_be_accepted_as_the_backlog_says() {
+    fn the_backlog_limits_how_many_connections_are_queued() {
         let bound = bind(&Config { backlog: 4, ..config("127.0.0.1", 0) }).unwrap();
         let address = bound.listeners[0].local_addr().unwrap();
-        // Linux lets one more in, and drops what those after it send: they try again until they give up.
-        let backoff = std::time::Duration::from_millis(200);
-        let wake = || std::net::TcpStream::connect_timeout(&address, backoff).ok();
-        let waiting: Vec<_> = std::iter::from_fn(wake).take(10).collect();
-        assert_eq!(waiting.len(), 5);
+        // Linux queues one more than the backlog and drops the SYNs of further ones, which time out.
+        let timeout = std::time::Duration::from_millis(200);
+        let connect = || std::net::TcpStream::connect_timeout(&address, timeout).ok();
+        let queued: Vec<_> = std::iter::from_fn(connect).take(10).collect();
+        assert_eq!(queued.len(), 5);
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_use_is_named_with_a_way_out() {
+    fn an_address_in_use_is_named_with_a_hint() {
         let first = bind(&config("127.0.0.1", 0)).unwrap();
         let port = first.listeners[0].local_addr().unwrap().port();
         let error = bind(&config("127.0.0.1", port)).err().unwrap();
@@ -164,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_another_machine_is_named_with_a_way_out() {
-        // TEST-NET-3 (RFC 5737) belongs to nobody.
+    fn an_address_of_another_machine_is_named_with_a_hint() {
+        // TEST-NET-3 (RFC 5737) is reserved for documentation.
         let error = bind(&config("203.0.113.1", 0)).err().unwrap();
         assert!(error.to_string().contains("203.0.113.1:0: address not available"), "{error}");
         assert!(error.hint().unwrap().contains("--host ''"));
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_name_that_does_not_resolve_is_named() {
-        // A label may not be longer than 63 bytes, so no resolver is asked.
+        // A label is at most 63 bytes long, so this name fails without a query.
         let host = "x".repeat(64);
         let error = bind(&config(&host, 0)).err().unwrap();
         assert!(error.to_string().starts_with("cannot find the address of \"xxx"), "{error}");

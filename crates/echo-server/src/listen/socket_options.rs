@@ -10,8 +10,8 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::Config;
 
-/// How often a silent peer is probed, and after how many probes without an answer it is given up. Systems have
-/// 75 s and 8 or 9 probes by default, which finds a dead peer only after a further 11 minutes.
+/// How often a silent peer is probed, and after how many unanswered probes the connection is dropped. With the
+/// usual defaults of 75 s and 9 probes, a dead peer would be detected only after a further 11 minutes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 6;
 
@@ -28,7 +28,7 @@ impl SocketOptions {
     ///
     /// The system does not accept one of them, or the connection is broken.
     pub(crate) fn set_on(&self, socket: SockRef<'_>) -> io::Result<()> {
-        // An echo is small and wanted at once.
+        // An echo is often small, and must not wait for the ACK of the one before (Nagle, RFC 896).
         socket.set_tcp_nodelay(true)?;
         // Urgent bytes are data like any other (RFC 6093, section 6).
         socket.set_out_of_band_inline(true)?;

@@ -1,7 +1,7 @@
-//! What becomes of one connection's echo where there are faults on purpose.
+//! The injected faults of one connection.
 //!
-//! Which bytes are changed, where it is cut into slices and where it ends is decided by the offset in the echo,
-//! however the bytes arrive. When a piece may go is decided when it is the first in line.
+//! Which bytes are changed, where the echo is split into slices and where it ends depends on the offset in the
+//! echo only, not on how the bytes arrive. When a piece may be sent is decided when it is first in line.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use fastrand::Rng;
 use super::send_buffer::SendBuffer;
 use crate::faults::{Delay, Faults, RngStream, mix};
 
-/// How the echo of a connection ends before its peer does.
+/// How an echo ends before the peer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Termination {
     Reset,
@@ -19,17 +19,17 @@ pub(super) enum Termination {
     Stall,
 }
 
-/// The faults of one connection, as far as they have come.
+/// The state of the injected faults of one connection.
 pub(super) struct FaultInjector {
-    /// Bytes of the echo that are owed or sent.
+    /// Bytes of the echo, owed or sent.
     taken: u64,
-    /// Bytes of the echo that are sent.
+    /// Bytes of the echo that have been sent.
     sent: u64,
-    /// How many of those that are owed may go now.
+    /// How many of the owed bytes may be sent now.
     released: usize,
-    /// When the next ones may, if that is decided.
+    /// When the next bytes may be sent, if that is decided.
     due: Option<Instant>,
-    /// Nothing is deferred back any more.
+    /// Nothing is held back any more.
     released_all: bool,
     termination: Option<(u64, Termination)>,
     corruption: Option<Corruption>,
@@ -40,12 +40,13 @@ pub(super) struct FaultInjector {
 
 impl FaultInjector {
     pub(super) fn new(faults: &Faults, connection: u64) -> Self {
-        let endings = [
+        let terminations = [
             (faults.reset_after, Termination::Reset),
             (faults.close_after, Termination::Close),
             (faults.stall_after, Termination::Stall),
         ];
-        let endings = endings.into_iter().filter_map(|(at, termination)| Some((at?, termination)));
+        let terminations =
+            terminations.into_iter().filter_map(|(at, termination)| Some((at?, termination)));
         let generator = |chance| faults.generator(connection, chance);
         Self {
             taken: 0,
@@ -53,8 +54,8 @@ impl FaultInjector {
             released: 0,
             due: None,
             released_all: false,
-            // The first of several at the same offset.
-            termination: endings.min_by_key(|(at, _)| *at),
+            // Of several at the same offset, the first in this list.
+            termination: terminations.min_by_key(|(at, _)| *at),
             corruption: Corruption::new(faults.corrupt.get(), generator(RngStream::Corrupt)),
             slices: faults
                 .slice
@@ -65,7 +66,7 @@ impl FaultInjector {
         }
     }
 
-    /// Has the connection owe the echo of `bytes`, as far as it has one, and with what is changed in it.
+    /// Adds the echo of `bytes` to what is owed: no more than up to the end of the echo, with its corruption.
     pub(super) fn take(&mut self, bytes: &[u8], owed: &mut Option<Box<SendBuffer>>) {
         let room = self.termination.map_or(u64::MAX, |(at, _)| at - self.taken);
         let bytes = &bytes[..usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len())];
@@ -79,22 +80,22 @@ impl FaultInjector {
         self.taken += bytes.len() as u64;
     }
 
-    /// How the echo ends with the bytes taken so far, if it does.
+    /// How the echo ends at the present offset, if it does.
     pub(super) fn termination(&self) -> Option<Termination> {
         self.termination.filter(|(at, _)| *at == self.taken).map(|(_, termination)| termination)
     }
 
-    /// How many of the bytes that are owed may go now.
+    /// How many of the owed bytes may be sent now.
     pub(super) fn released(&self) -> usize {
         self.released
     }
 
-    /// When the next bytes may go, if that is decided.
+    /// When the next bytes may be sent, if that is decided.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Lets the next piece go if its time has come; `owed` bytes have not been sent. Returns whether some may.
+    /// Releases the next piece if it is due; `owed` bytes have not been sent. Returns whether any may be sent.
     pub(super) fn release(&mut self, owed: usize, now: Instant) -> bool {
         if self.released > 0 || self.hold(now) > now && !self.released_all {
             return self.released > 0;
@@ -111,7 +112,7 @@ impl FaultInjector {
         true
     }
 
-    /// Decides when the next bytes may go, unless it is decided.
+    /// Decides when the next bytes may be sent, unless that is decided already.
     fn hold(&mut self, now: Instant) -> Instant {
         let (slices, sent, taken) = (&mut self.slices, self.sent, self.taken);
         *self.due.get_or_insert_with(|| {
@@ -125,42 +126,42 @@ impl FaultInjector {
         })
     }
 
-    /// So many of the released bytes were sent.
+    /// Records that `count` of the released bytes were sent.
     pub(super) fn sent(&mut self, count: usize) {
         self.released -= count;
         self.sent += count as u64;
     }
 
-    /// Nothing is deferred back from now on: the server stops.
+    /// Holds nothing back from now on: the connection is being drained.
     pub(super) fn release_all(&mut self) {
         self.released_all = true;
     }
 }
 
-/// Which bytes are changed.
+/// Changes bytes at random.
 struct Corruption {
-    /// The logarithm of the probability that a byte is left as it is.
-    ln_spared: f64,
+    /// The logarithm of the probability that a byte is left unchanged.
+    ln_unchanged: f64,
     generator: Rng,
-    /// The offset of the next byte that is changed.
+    /// The offset of the next byte to change.
     next: u64,
 }
 
 impl Corruption {
     fn new(probability: f64, generator: Rng) -> Option<Self> {
-        let mut corruption = Self { ln_spared: (-probability).ln_1p(), generator, next: 0 };
+        let mut corruption = Self { ln_unchanged: (-probability).ln_1p(), generator, next: 0 };
         corruption.next = corruption.gap();
         (probability > 0.0).then_some(corruption)
     }
 
-    /// How many bytes are spared before the next is changed. To roll the dice for this, and not for each
-    /// byte, comes to the same (the geometric distribution).
+    /// Draws the number of unchanged bytes before the next change: geometrically distributed, which is the same
+    /// as deciding for each byte.
     fn gap(&mut self) -> u64 {
-        let roll = 1.0 - self.generator.f64();
-        (roll.ln() / self.ln_spared) as u64
+        let sample = 1.0 - self.generator.f64();
+        (sample.ln() / self.ln_unchanged) as u64
     }
 
-    /// Changes bytes of the piece that begins at this offset.
+    /// Changes bytes of `piece`, which begins at `offset`.
     fn corrupt(&mut self, offset: u64, piece: &mut [u8]) {
         while let Some(byte) =
             usize::try_from(self.next - offset).ok().and_then(|at| piece.get_mut(at))
@@ -171,11 +172,11 @@ impl Corruption {
     }
 }
 
-/// Where the echo is cut.
+/// Splits the echo into slices of random sizes.
 struct Slices {
     sizes: RangeInclusive<u64>,
     generator: Rng,
-    /// Where the current slice ends.
+    /// The offset at which the current slice ends.
     end: u64,
 }
 
@@ -186,7 +187,7 @@ impl Slices {
         Self { sizes, generator, end: 0 }
     }
 
-    /// How many of so many bytes from this offset on are in the slice that it is in.
+    /// How many of `count` bytes from `offset` on belong to the same slice.
     fn rest(&mut self, offset: u64, count: usize) -> usize {
         while self.end <= offset {
             self.end = self.end.saturating_add(self.generator.u64(self.sizes.clone()));
@@ -195,47 +196,47 @@ impl Slices {
     }
 }
 
-/// For how long pieces are deferred back.
+/// Decides how long pieces are held back.
 struct Delays {
     delay: Delay,
     seed: u64,
-    /// The bytes before this offset have had their delay. They may still have to wait for their bucket.
-    had: u64,
+    /// Bytes before this offset have been delayed. They may still have to wait for the token bucket.
+    delayed: u64,
 }
 
 impl Delays {
     fn new(delay: Delay, mut generator: Rng) -> Self {
-        Self { delay, seed: generator.u64(..), had: 0 }
+        Self { delay, seed: generator.u64(..), delayed: 0 }
     }
 
-    /// Until when to hold back the piece that begins at this offset.
+    /// Until when to hold back the piece that begins at `offset`.
     fn hold(&mut self, offset: u64, length: usize, now: Instant) -> Instant {
-        if offset < self.had {
+        if offset < self.delayed {
             return now;
         }
-        self.had = offset + length as u64;
+        self.delayed = offset + length as u64;
         let mean = self.delay.mean.min(Delay::LONGEST);
         let jitter = self.delay.jitter.min(mean);
-        // By the offset, so that it does not matter how many pieces came before.
-        let roll = Rng::with_seed(mix(self.seed ^ offset)).f64();
-        now + (mean - jitter) + (2 * jitter).mul_f64(roll)
+        // Seeded by the offset, so that it does not depend on how many pieces came before.
+        let sample = Rng::with_seed(mix(self.seed ^ offset)).f64();
+        now + (mean - jitter) + (2 * jitter).mul_f64(sample)
     }
 }
 
-/// How fast the echo may go.
+/// Limits the rate of the echo.
 struct TokenBucket {
-    /// Bytes a second.
+    /// Bytes per second.
     rate: u64,
-    /// When the bytes that have gone are paid for.
+    /// When the next byte may be sent.
     free_at: Option<Instant>,
 }
 
 impl TokenBucket {
-    /// What goes at once takes this long at the most, or is one byte. Whoever comes late by no more than that
-    /// to send it is not made slower by it.
+    /// The burst that may be sent at once, as time at the rate; at least one byte. Sending late by no more than
+    /// this does not lower the rate.
     const QUANTUM: Duration = Duration::from_millis(10);
 
-    /// Lets some of so many bytes go. Returns how many.
+    /// Takes tokens for up to `count` bytes. Returns how many may be sent.
     fn spend(&mut self, count: usize, now: Instant) -> usize {
         let most = self.rate / (1000 / Self::QUANTUM.as_millis() as u64);
         let count = usize::try_from(most.max(1)).unwrap_or(usize::MAX).min(count);

@@ -1,4 +1,4 @@
-//! The messages of a connection with framing.
+//! Finding the messages of a connection with framing.
 
 use echo_proto::{Decoder, Frame, FrameError};
 
@@ -19,19 +19,19 @@ impl Framed {
         Self { decoder, messages: 0, broken: None }
     }
 
-    /// Takes bytes off the front of `piece` and gives the next bytes to be sent back.
+    /// Consumes bytes from the front of `piece` and returns the next bytes to be echoed.
     pub(super) fn next_echo<'m, 'i: 'm>(&'m mut self, piece: &mut &'i [u8]) -> Option<&'m [u8]> {
         if self.decoder.buffered() > 0 {
-            // Its beginning came with an earlier piece, so it goes back from the decoder's memory.
-            let frame = after_turn(self.decoder.decode(piece), &mut self.broken)?;
+            // Its beginning came with an earlier piece, so it is echoed from the decoder's buffer.
+            let frame = record_error(self.decoder.decode(piece), &mut self.broken)?;
             self.messages += 1;
             return Some(frame.wire());
         }
-        // Those that follow lie one behind the other in the piece and go back together.
+        // The following messages are contiguous in the piece and are echoed together.
         let whole = *piece;
         let mut length = 0;
         while self.broken.is_none()
-            && let Some(frame) = after_turn(self.decoder.decode(piece), &mut self.broken)
+            && let Some(frame) = record_error(self.decoder.decode(piece), &mut self.broken)
         {
             self.messages += 1;
             length += frame.wire().len();
@@ -39,14 +39,14 @@ impl Framed {
         (length > 0).then(|| &whole[..length])
     }
 
-    /// The peer has sent all it wants to: the last message may not be whole.
+    /// The peer has sent FIN: the last message may be incomplete.
     pub(super) fn finish(&mut self) {
         self.broken = self.decoder.finish().err();
     }
 }
 
-/// Keeps the error of a broken stream, which is told once, when all that was whole is on its way.
-fn after_turn<'a>(
+/// Keeps the error of a broken stream. It is reported once, when all complete messages have been echoed.
+fn record_error<'a>(
     decoded: Result<Option<Frame<'a>>, FrameError>,
     broken: &mut Option<FrameError>,
 ) -> Option<Frame<'a>> {

@@ -1,17 +1,17 @@
-//! What a connection is owed and could not be sent yet.
+//! Bytes that are owed to a peer and could not be sent yet.
 
 use std::io;
 
-/// Bytes that the peer has no room for yet, or that are deferred back.
+/// Bytes for which the socket has no room yet, or that an injected fault holds back.
 #[derive(Default)]
 pub(super) struct SendBuffer {
     bytes: Vec<u8>,
-    /// How many of them were sent meanwhile.
+    /// How many of them have been sent.
     sent: usize,
 }
 
 impl SendBuffer {
-    /// Sends `bytes` behind what is owed already, and keeps what there is no room for.
+    /// Sends `bytes` behind what is already owed, and keeps what there is no room for.
     pub(super) fn send_or_keep(
         owed: &mut Option<Box<Self>>,
         bytes: &[u8],
@@ -28,19 +28,19 @@ impl SendBuffer {
         Ok(sent)
     }
 
-    /// Puts `bytes` behind the others. Returns them as they stand there.
+    /// Appends `bytes`. Returns them as they are stored.
     pub(super) fn push(&mut self, bytes: &[u8]) -> &mut [u8] {
         let before = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         &mut self.bytes[before..]
     }
 
-    /// What is left of them.
+    /// The bytes that have not been sent.
     pub(super) fn rest(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
-    /// So many of them were sent.
+    /// Records that `count` more bytes were sent.
     pub(super) fn sent(&mut self, count: usize) {
         self.sent += count;
     }

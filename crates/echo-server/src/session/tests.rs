@@ -1,4 +1,4 @@
-//! What a session sends, and what it waits for, as tables of what happens to it.
+//! Tables of what happens to a session, what it sends in response, and its state after that.
 
 mod faults;
 
@@ -6,8 +6,8 @@ use super::*;
 use crate::Faults;
 use echo_proto::Framing;
 
-/// What can happen to a session, with how much room there is for sending.
-enum Does {
+/// What can happen to a session. The numbers say for how many bytes there is room.
+enum Step {
     Sends(&'static str, usize),
     HasRoom(usize),
     Ends,
@@ -16,10 +16,10 @@ enum Does {
     Drains(u32),
     GetsFin,
 }
-use Does::{Drains, Ends, GetsFin, HasRoom, IsRefused, Sends};
+use Step::{Drains, Ends, GetsFin, HasRoom, IsRefused, Sends};
 
-/// Runs a table of events, what is sent because of each, and what the session then waits for.
-fn run(framing: Framing, table: &[(Does, &str, State)]) -> Session {
+/// Runs a table: an input, what is sent in response, and the state after that.
+fn run(framing: Framing, table: &[(Step, &str, State)]) -> Session {
     let config = Config { framing, max_frame: 4, ..Config::default() };
     let mut session = Session::new(&config, 0);
     assert_eq!(session.state(), State::Read);
@@ -50,7 +50,7 @@ fn run(framing: Framing, table: &[(Does, &str, State)]) -> Session {
 }
 
 #[test]
-fn bytes_go_back_as_they_come_until_both_have_said_goodbye() {
+fn bytes_are_echoed_as_they_come_until_both_sides_have_sent_fin() {
     let session = run(
         Framing::Raw,
         &[
@@ -63,7 +63,7 @@ fn bytes_go_back_as_they_come_until_both_have_said_goodbye() {
 }
 
 #[test]
-fn what_there_is_no_room_for_is_owed_and_nothing_is_read_meanwhile() {
+fn bytes_without_room_are_owed_and_nothing_is_read_meanwhile() {
     run(
         Framing::Raw,
         &[
@@ -115,7 +115,7 @@ fn a_peer_that_ended_is_not_waited_for_when_the_server_stops() {
 }
 
 #[test]
-fn only_whole_messages_go_back() {
+fn only_whole_messages_are_echoed() {
     let session = run(
         Framing::Line,
         &[
@@ -131,7 +131,7 @@ fn only_whole_messages_go_back() {
 }
 
 #[test]
-fn messages_before_a_broken_one_go_back_and_nothing_after_it() {
+fn messages_before_a_broken_one_are_echoed_and_nothing_after_it() {
     let session = run(
         Framing::Length,
         &[
@@ -149,8 +149,8 @@ fn messages_before_a_broken_one_go_back_and_nothing_after_it() {
 #[test]
 fn an_end_inside_a_message_breaks_the_framing_and_a_stop_there_does_not() {
     let truncated = Some(FrameError::Truncated { received: 2, missing: 2 });
-    let cut = [(Sends("\0\0", 9), "", State::Read), (Ends, "", State::Finish)];
-    assert_eq!(run(Framing::Length, &cut).broken(), truncated);
+    let ended = [(Sends("\0\0", 9), "", State::Read), (Ends, "", State::Finish)];
+    assert_eq!(run(Framing::Length, &ended).broken(), truncated);
     let stopped = run(
         Framing::Length,
         &[
@@ -164,7 +164,7 @@ fn an_end_inside_a_message_breaks_the_framing_and_a_stop_there_does_not() {
 
 #[test]
 fn after_a_broken_message_nothing_is_echoed_even_while_bytes_are_owed() {
-    // On a ring, what the kernel had received already is delivered after the framing broke.
+    // On a ring, bytes that the kernel had already received are delivered after the framing broke.
     run(
         Framing::Line,
         &[
@@ -207,7 +207,7 @@ fn a_drain_echoes_up_to_its_limit_and_nothing_behind_it() {
 }
 
 #[test]
-fn a_drain_echoes_no_message_that_its_limit_cuts() {
+fn a_drain_echoes_no_message_that_exceeds_its_limit() {
     run(
         Framing::Line,
         &[
@@ -232,15 +232,15 @@ fn a_drain_ends_when_nothing_more_is_queued() {
 }
 
 #[test]
-fn bytes_that_a_send_gave_back_are_owed_even_after_input_was_refused() {
+fn unsent_bytes_are_owed_even_after_input_was_refused() {
     let mut session = Session::new(&Config::default(), 0);
     session.refuse_input();
-    session.unsent(b"taken before");
-    assert_eq!((session.state(), session.owed()), (State::Write, 12));
+    session.unsent(b"sent before");
+    assert_eq!((session.state(), session.owed()), (State::Write, 11));
 }
 
 #[test]
-fn an_end_on_purpose_is_not_undone_by_the_peers_fin() {
+fn an_injected_end_is_not_undone_by_the_peers_fin() {
     for (faults, state) in [
         (Faults { reset_after: Some(0), ..Faults::default() }, State::Reset),
         (Faults { stall_after: Some(0), ..Faults::default() }, State::Stall),

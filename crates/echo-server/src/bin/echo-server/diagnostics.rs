@@ -1,4 +1,4 @@
-//! What goes to stderr: for people, or a JSON object a line for programs.
+//! Messages on stderr, as text or as one JSON object per line.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 
 use crate::print::{Lines, peer_name};
 
-/// Refusals are told at most this often, however many connect.
-const TELL_REFUSALS_EVERY: Duration = Duration::from_secs(1);
+/// Refusals are reported at most this often.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How diagnostics are written.
+/// The format of diagnostics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     Text,
@@ -25,33 +25,33 @@ pub(crate) struct Diagnostics {
     lines: Lines,
     format: LogFormat,
     verbose: bool,
-    refusals_told: Mutex<Option<Instant>>,
+    refusal_reported: Mutex<Option<Instant>>,
 }
 
 impl Diagnostics {
     pub(crate) fn new(lines: Lines, format: LogFormat, verbose: bool) -> Self {
-        Self { lines, format, verbose, refusals_told: Mutex::new(None) }
+        Self { lines, format, verbose, refusal_reported: Mutex::new(None) }
     }
 
-    /// Tells what is worth telling of an event.
+    /// Reports an event, if it is to be printed.
     pub(crate) fn observe(&self, event: &Event) {
         match event {
-            Event::FramingBroken { peer, error } => self.tell(
+            Event::FramingBroken { peer, error } => self.report(
                 "framing_broken",
                 json!({ "peer": peer.to_string(), "error": error.to_string() }),
                 || framing_broken_text(*peer, *error),
             ),
             Event::AcceptPaused { error } => {
-                self.tell("accept_paused", json!({ "error": error.to_string() }), || {
-                    format!("cannot accept more connections: {error}; trying again")
+                self.report("accept_paused", json!({ "error": error.to_string() }), || {
+                    format!("cannot accept connections: {error}; retrying")
                 })
             }
-            Event::Refused { peer, limit } if self.may_tell_refusal() => self.tell(
+            Event::Refused { peer, reason } if self.may_report_refusal() => self.report(
                 "refused",
-                json!({ "peer": peer.to_string(), "limit": limit_option(*limit) }),
-                || refused_text(*peer, *limit),
+                json!({ "peer": peer.to_string(), "limit": limit_option(*reason) }),
+                || refused_text(*peer, *reason),
             ),
-            Event::Closed { peer, bytes, duration, reason } if self.verbose => self.tell(
+            Event::Closed { peer, bytes, duration, reason } if self.verbose => self.report(
                 "closed",
                 json!({
                     "peer": peer.to_string(),
@@ -69,38 +69,38 @@ impl Diagnostics {
         }
     }
 
-    /// Tells something that needs no more than words.
+    /// Reports a plain message.
     pub(crate) fn note(&self, event: &str, text: &str) {
-        self.tell(event, json!({ "message": text }), || text.to_owned());
+        self.report(event, json!({ "message": text }), || text.to_owned());
     }
 
-    /// Tells why the program ends, and the way out.
+    /// Reports why the program ends, and a hint on what to do.
     pub(crate) fn error(&self, error: &anyhow::Error, hint: Option<String>) {
         let text = format!("{error:#}");
-        self.tell("error", json!({ "message": text, "hint": hint }), || text.clone());
+        self.report("error", json!({ "message": text, "hint": hint }), || text.clone());
         if let (LogFormat::Text, Some(hint)) = (self.format, hint) {
             self.lines.print(format!("hint: {hint}"));
         }
     }
 
-    /// Tells all the counters.
+    /// Reports all counters.
     pub(crate) fn counters(&self, counters: &Summary) {
-        self.tell("counters", counters_json(counters), || counters_text(counters));
+        self.report("counters", counters_json(counters), || counters_text(counters));
     }
 
-    /// Tells what a run amounted to.
+    /// Reports the summary of a run.
     pub(crate) fn summary(&self, summary: &Summary, framed: bool, lines_lost: u64) {
         let mut fields = counters_json(summary);
         fields["lines_lost"] = lines_lost.into();
-        self.tell("stopped", fields, || summary_text(summary, framed, lines_lost));
+        self.report("stopped", fields, || summary_text(summary, framed, lines_lost));
     }
 
-    /// Interest for what is queued.
+    /// Waits until queued lines are written.
     pub(crate) fn finish(&self) {
         self.lines.finish();
     }
 
-    fn tell(&self, event: &str, fields: Value, text: impl FnOnce() -> String) {
+    fn report(&self, event: &str, fields: Value, text: impl FnOnce() -> String) {
         self.lines.print(match self.format {
             LogFormat::Text => format!("echo-server: {}", text()),
             LogFormat::Json => {
@@ -113,33 +113,34 @@ impl Diagnostics {
         });
     }
 
-    fn may_tell_refusal(&self) -> bool {
-        let mut told = self.refusals_told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let due = told.is_none_or(|told| told.elapsed() >= TELL_REFUSALS_EVERY);
+    fn may_report_refusal(&self) -> bool {
+        let mut last =
+            self.refusal_reported.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let due = last.is_none_or(|last| last.elapsed() >= REFUSAL_INTERVAL);
         if due {
-            *told = Some(Instant::now());
+            *last = Some(Instant::now());
         }
         due
     }
 }
 
-fn limit_option(limit: RefuseReason) -> &'static str {
-    match limit {
+fn limit_option(reason: RefuseReason) -> &'static str {
+    match reason {
         RefuseReason::PerPeer => "--max-per-peer",
         RefuseReason::Fault => "--refuse",
         _ => "--max-connections",
     }
 }
 
-fn refused_text(peer: SocketAddr, limit: RefuseReason) -> String {
-    let (peer, option) = (peer_name(peer), limit_option(limit));
-    match limit {
-        RefuseReason::Fault => format!("{peer}: refused on purpose ({option})"),
-        _ => format!("{peer}: refused, {option} is reached"),
+fn refused_text(peer: SocketAddr, reason: RefuseReason) -> String {
+    let (peer, option) = (peer_name(peer), limit_option(reason));
+    match reason {
+        RefuseReason::Fault => format!("{peer}: refused by an injected fault ({option})"),
+        _ => format!("{peer}: refused: {option} reached"),
     }
 }
 
-/// How a peer broke the framing, and what follows from it.
+/// How a peer broke the framing, and the limit if there is one.
 fn framing_broken_text(peer: SocketAddr, error: FrameError) -> String {
     let limit = match error {
         FrameError::FrameTooLarge { .. } => " (--max-frame)",
@@ -157,7 +158,7 @@ fn counters_json(counters: &Summary) -> Value {
         "refused": {
             "max_connections": counters.refused_full,
             "max_per_peer": counters.refused_per_peer,
-            "on_purpose": counters.refused_on_purpose,
+            "fault": counters.refused_by_fault,
         },
         "closed": Value::Object(Map::from_iter(closed)),
         "bytes": counters.bytes,
@@ -172,14 +173,13 @@ fn counters_text(counters: &Summary) -> String {
         .map(|&reason| format!("{} {}", counters.closed_as(reason), reason.name()))
         .collect();
     format!(
-        "connections: {} open, {} in all; refused: {} by --max-connections, {} by --max-per-peer, \
-         {} on purpose; \
-         closed: {}; echoed: {} bytes, {} messages; accept pauses: {}",
+        "connections: {} open, {} in total; refused: {} by --max-connections, {} by --max-per-peer, \
+         {} by --refuse; closed: {}; echoed: {} bytes, {} messages; accept pauses: {}",
         counters.open,
         counters.connections,
         counters.refused_full,
         counters.refused_per_peer,
-        counters.refused_on_purpose,
+        counters.refused_by_fault,
         closed.join(", "),
         counters.bytes,
         counters.messages,
@@ -187,23 +187,23 @@ fn counters_text(counters: &Summary) -> String {
     )
 }
 
-/// What a run amounted to, in one line.
+/// The summary of a run, in one line.
 fn summary_text(summary: &Summary, framed: bool, lines_lost: u64) -> String {
     let mut line = format!("stopped: {} served, ", count(summary.connections, "connection"));
     if framed {
         line += &format!("{} of ", count(summary.messages, "message"));
     }
     line += &format!("{} echoed", count(summary.bytes, "byte"));
-    let refused = summary.refused_full + summary.refused_per_peer + summary.refused_on_purpose;
+    let refused = summary.refused_full + summary.refused_per_peer + summary.refused_by_fault;
     if refused > 0 {
         line += &format!(", {} refused", count(refused, "connection"));
     }
-    let cut = summary.closed_as(CloseReason::Aborted);
-    if cut > 0 {
-        line += &format!(", {} cut before all was echoed", count(cut, "connection"));
+    let aborted = summary.closed_as(CloseReason::Aborted);
+    if aborted > 0 {
+        line += &format!(", {} aborted before everything was echoed", count(aborted, "connection"));
     }
     if lines_lost > 0 {
-        line += &format!(", {} of output could not be printed", count(lines_lost, "line"));
+        line += &format!(", {} of output lost", count(lines_lost, "line"));
     }
     line
 }
@@ -220,12 +220,12 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn a_summary_counts_in_the_singular_and_the_plural() {
+    fn a_summary_uses_the_singular_and_the_plural() {
         assert_eq!(count(1, "byte"), "1 byte");
         assert_eq!(count(0, "byte"), "0 bytes");
     }
 
-    /// What is written goes here.
+    /// Collects what is written.
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -239,12 +239,12 @@ mod tests {
         }
     }
 
-    /// What is told in each of the formats.
-    fn told(tell: impl Fn(&Diagnostics)) -> [String; 2] {
+    /// What is printed in each format.
+    fn printed(report: impl Fn(&Diagnostics)) -> [String; 2] {
         [LogFormat::Text, LogFormat::Json].map(|format| {
             let written = Written::default();
             let diagnostics = Diagnostics::new(Lines::to(written.clone()), format, true);
-            tell(&diagnostics);
+            report(&diagnostics);
             diagnostics.finish();
             let bytes = written.0.lock().unwrap().clone();
             String::from_utf8(bytes).unwrap()
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn each_event_has_its_words_and_its_fields() {
+    fn each_event_has_its_text_and_its_json() {
         let peer = "192.0.2.1:7".parse().unwrap();
         let exhausted = || io::Error::other("Too many open files");
         let table = [
@@ -263,42 +263,42 @@ mod tests {
             ),
             (
                 Event::AcceptPaused { error: exhausted() },
-                "cannot accept more connections: Too many open files; trying again",
+                "cannot accept connections: Too many open files; retrying",
                 r#"{"error":"Too many open files","event":"accept_paused"}"#,
             ),
             (
-                Event::Refused { peer, limit: RefuseReason::Connections },
-                "('192.0.2.1', 7): refused, --max-connections is reached",
+                Event::Refused { peer, reason: RefuseReason::Connections },
+                "('192.0.2.1', 7): refused: --max-connections reached",
                 r#"{"event":"refused","limit":"--max-connections","peer":"192.0.2.1:7"}"#,
             ),
             (
-                Event::Refused { peer, limit: RefuseReason::Fault },
-                "('192.0.2.1', 7): refused on purpose (--refuse)",
+                Event::Refused { peer, reason: RefuseReason::Fault },
+                "('192.0.2.1', 7): refused by an injected fault (--refuse)",
                 r#"{"event":"refused","limit":"--refuse","peer":"192.0.2.1:7"}"#,
             ),
         ];
         for (event, text, json) in table {
             let expected = [format!("echo-server: {text}\n"), format!("{json}\n")];
-            assert_eq!(told(|diagnostics| diagnostics.observe(&event)), expected);
+            assert_eq!(printed(|diagnostics| diagnostics.observe(&event)), expected);
         }
     }
 
     #[test]
     fn an_error_has_its_hint_in_both_formats() {
-        let told = told(|diagnostics| {
+        let printed = printed(|diagnostics| {
             diagnostics.error(&anyhow::anyhow!("it does not work"), Some("try again".to_owned()));
         });
         let expected = [
             "echo-server: it does not work\nhint: try again\n",
             "{\"event\":\"error\",\"hint\":\"try again\",\"message\":\"it does not work\"}\n",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(printed, expected);
     }
 
     #[test]
-    fn a_summary_tells_all_that_was_lost() {
-        let [text, json] = told(|diagnostics| diagnostics.summary(&Summary::default(), true, 2));
-        let expected = "echo-server: stopped: 0 connections served, 0 messages of 0 bytes echoed, 2 lines of output could not be printed\n";
+    fn a_summary_reports_lost_output() {
+        let [text, json] = printed(|diagnostics| diagnostics.summary(&Summary::default(), true, 2));
+        let expected = "echo-server: stopped: 0 connections served, 0 messages of 0 bytes echoed, 2 lines of output lost\n";
         assert_eq!(text, expected);
         let fields: Value = serde_json::from_str(&json).unwrap();
         assert_eq!((&fields["event"], &fields["lines_lost"]), (&"stopped".into(), &2.into()));

@@ -28,11 +28,11 @@ fn main() -> ExitCode {
     let lines_lost = stdout.finish();
     let code = match &result {
         Ok(Some(summary)) => {
-            let cut = summary.closed_as(CloseReason::Aborted) > 0;
-            if cut || !cli.quiet {
+            let aborted = summary.closed_as(CloseReason::Aborted) > 0;
+            if aborted || !cli.quiet {
                 diagnostics.summary(summary, cli.framing.is_framed(), lines_lost);
             }
-            ExitCode::from(u8::from(cut))
+            ExitCode::from(u8::from(aborted))
         }
         Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     code
 }
 
-/// Serves; returns the summary if a signal ended it.
+/// Serves. Returns the summary if a signal stopped the server.
 fn run(
     cli: &Cli,
     stdout: &Lines,
@@ -53,11 +53,11 @@ fn run(
     let config = cli.config(limits::raise(cli.threads()));
     let faults = config.faults.clone();
     let server = match systemd::sockets()? {
-        handed_over if !handed_over.is_empty() => Server::from_listeners(config, handed_over)?,
+        activated if !activated.is_empty() => Server::from_listeners(config, activated)?,
         _ => Server::bind(config)?,
     };
-    for passed_over in server.skipped() {
-        diagnostics.note("skipped", &format!("{passed_over}; going on without it"));
+    for skipped in server.skipped() {
+        diagnostics.note("skipped", &format!("{skipped}; continuing without it"));
     }
     if cli.verbose {
         let reason = server.engine_reason().map(|reason| format!(" ({reason})"));
@@ -67,7 +67,7 @@ fn run(
     if let Some(faults) = &faults {
         diagnostics.note("faults", &cli::notice(faults));
     }
-    // Before the first line: whoever reads that may signal at once.
+    // Before the first line is printed: a program that reads it may send a signal at once.
     let signalled = signals::watch(&server, Arc::clone(diagnostics));
     let signalled = signalled.context("cannot wait for signals")?;
     for address in server.local_addrs() {

@@ -1,4 +1,4 @@
-//! Lines for people and programs, printed without ever holding up the service.
+//! Printing lines without ever blocking the service.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
@@ -8,21 +8,21 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Lines that may wait for a slow terminal or pipe. Those beyond are lost, and counted.
+/// Lines that may be queued for a slow terminal or pipe. Further lines are lost, and counted.
 const QUEUE: usize = 4096;
-/// Bytes of lines that are written at once, about.
+/// Bytes after which a batch of lines is written.
 const BATCH: usize = 16 * 1024;
-/// How long the end of the program waits for lines still queued.
-const FINISH: Duration = Duration::from_secs(1);
+/// How long to wait at the end of the program for queued lines.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What tells the thread that no line follows: no line is empty, each ends with a line break.
+/// Tells the thread that no line follows. No line is empty, because each ends with a line break.
 const END: &str = "";
 
-/// An output stream with a thread of its own, so that a full, slow or closed one loses lines and
-/// nothing else.
+/// An output stream with its own thread, so that a full, slow or closed stream loses lines but does not block
+/// the service.
 pub(crate) struct Lines {
     queue: SyncSender<String>,
-    /// Disconnects when the thread has written all it could.
+    /// Disconnects when the thread has ended.
     finished: Mutex<Receiver<()>>,
     printed: AtomicU64,
     written: Arc<AtomicU64>,
@@ -46,41 +46,41 @@ impl Lines {
             write_lines(stream, &lines, &counter);
             drop(finishing);
         };
-        // Without the thread every line is lost: the service goes on.
+        // Without the thread every line is lost, but the service is not affected.
         let _ = thread::Builder::new().name("print".to_owned()).spawn(write);
         Self { queue, finished: Mutex::new(finished), printed: AtomicU64::new(0), written }
     }
 
-    /// Queues a line, or loses it where too many wait already.
+    /// Queues a line, or drops it if the queue is full.
     pub(crate) fn print(&self, mut line: String) {
         line.push('\n');
         self.printed.fetch_add(1, Relaxed);
-        // Full or closed: the line is lost.
+        // Fails if the queue is full or closed: the line is lost.
         let _ = self.queue.try_send(line);
     }
 
-    /// Interest for the queued lines, but not for a reader that does not read. Returns how many were
+    /// Waits until queued lines are written, but no longer than [`FINISH_TIMEOUT`]. Returns how many were
     /// lost.
     pub(crate) fn finish(&self) -> u64 {
         let started = Instant::now();
-        // Behind the last line, as soon as there is room for it.
+        // Queued behind the last line, as soon as there is room.
         while self
             .queue
             .try_send(END.to_owned())
             .is_err_and(|error| matches!(error, TrySendError::Full(_)))
-            && started.elapsed() < FINISH
+            && started.elapsed() < FINISH_TIMEOUT
         {
             thread::sleep(Duration::from_millis(5));
         }
         if let Ok(finished) = self.finished.lock() {
-            // Nothing is ever sent: it ends with the thread or with the time.
-            let _ = finished.recv_timeout(FINISH.saturating_sub(started.elapsed()));
+            // Nothing is ever sent: this returns when the thread ends, or at the timeout.
+            let _ = finished.recv_timeout(FINISH_TIMEOUT.saturating_sub(started.elapsed()));
         }
         self.printed.load(Relaxed) - self.written.load(Relaxed)
     }
 }
 
-/// Writes lines as they come, those that wait together in one go.
+/// Writes lines as they come. Lines that are queued together are written together.
 fn write_lines(mut stream: impl Write, lines: &Receiver<String>, written: &AtomicU64) {
     let mut ended = false;
     while !ended && let Ok(mut batch) = lines.recv() {
@@ -96,16 +96,16 @@ fn write_lines(mut stream: impl Write, lines: &Receiver<String>, written: &Atomi
         }
         match stream.write_all(batch.as_bytes()).and_then(|()| stream.flush()) {
             Ok(()) => _ = written.fetch_add(count, Relaxed),
-            // The reader has left for good. The queue closes, which loses the lines to come.
+            // The reader has closed the pipe. Returning closes the queue, so further lines are lost.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return,
-            // A full disk may have room again for the next lines.
+            // A full disk may have room again later.
             Err(_) => {}
         }
     }
 }
 
-/// A peer's address in the notation of Python's `socket`: a tuple of address and port, and for IPv6
-/// also flow label and scope.
+/// A peer's address in the notation of Python's `socket`: a tuple of address and port, for IPv6 also with flow
+/// label and scope.
 pub(crate) fn peer_name(peer: SocketAddr) -> String {
     match peer {
         SocketAddr::V4(peer) => format!("('{}', {})", peer.ip(), peer.port()),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_output_loses_lines_and_blocks_nobody() {
+    fn a_blocked_output_loses_lines_and_does_not_block() {
         let gate = Arc::new(Mutex::new(()));
         let closed = gate.lock().unwrap();
         let lines = Lines::to(Blocked(Arc::clone(&gate)));

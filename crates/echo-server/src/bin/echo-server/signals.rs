@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP stop the server, a second one aborts what is left; SIGUSR1 prints the counters.
+//! SIGINT, SIGTERM and SIGHUP stop the server, and a second one aborts it; SIGUSR1 prints the counters.
 
 use std::io;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::diagnostics::Diagnostics;
 use crate::systemd;
 
-/// Acts on signals from now on. The flag that it returns is set when the server was told to stop.
+/// Starts handling signals. The returned flag is set when a signal has stopped the server.
 pub(crate) fn watch(server: &Server, diagnostics: Arc<Diagnostics>) -> io::Result<Arc<AtomicBool>> {
     let signalled = Arc::new(AtomicBool::new(false));
-    let mut reaction = Reaction {
+    let mut handler = SignalHandler {
         handle: server.handle(),
         counters: server.counters(),
         diagnostics,
         signalled: Arc::clone(&signalled),
     };
-    on_each_signal(move |signal| reaction.to(signal))?;
+    on_each_signal(move |signal| handler.handle(signal))?;
     Ok(signalled)
 }
 
-struct Reaction {
+struct SignalHandler {
     handle: Handle,
     counters: Counters,
     diagnostics: Arc<Diagnostics>,
     signalled: Arc<AtomicBool>,
 }
 
-impl Reaction {
-    fn to(&mut self, signal: i32) {
+impl SignalHandler {
+    fn handle(&mut self, signal: i32) {
         #[cfg(unix)]
         if signal == SIGUSR1 {
             return self.diagnostics.counters(&self.counters.read());
@@ -48,7 +48,7 @@ impl Reaction {
     }
 }
 
-/// Calls `act` for every signal, on a thread of its own.
+/// Calls `act` for every signal, on a separate thread.
 #[cfg(unix)]
 fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     let mut registered = vec![SIGINT, SIGTERM, SIGUSR1];
@@ -61,12 +61,12 @@ fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the process was started with a signal ignored, as by nohup(1): then it stays so.
+/// Whether the process was started with a signal ignored, as by nohup(1): it must stay ignored.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: without a new action, sigaction(2) only writes the present one to its last argument, which is
-    // valid for that and whose every bit pattern is a value.
+    // SAFETY: without a new action, sigaction(2) only writes the current one to its last argument, which is
+    // valid for writes and for which every bit pattern is a value.
     #[allow(unsafe_code, reason = "std and signal-hook have no such query")]
     let action = unsafe {
         libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
@@ -75,14 +75,14 @@ fn is_ignored(signal: i32) -> bool {
     action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Where signals cannot be waited for, looks for them ten times a second.
+/// Signals cannot be waited for here, so they are polled ten times a second.
 #[cfg(not(unix))]
 fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     let pending = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&pending))?;
     }
-    let look = move || {
+    let poll = move || {
         loop {
             thread::sleep(std::time::Duration::from_millis(100));
             if pending.swap(false, Ordering::Relaxed) {
@@ -90,6 +90,6 @@ fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
             }
         }
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(look)?;
+    thread::Builder::new().name("signals".to_owned()).spawn(poll)?;
     Ok(())
 }

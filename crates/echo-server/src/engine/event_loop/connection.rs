@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use super::compact_addr::CompactAddr;
+use super::edges::{recv_emptied_socket, short_send_fills_socket};
 use crate::CloseReason;
 use crate::linger;
 use crate::listen::accept::Incoming;
@@ -16,11 +17,7 @@ use crate::service::Service;
 use crate::session::{Session, State};
 use crate::system::{received, unacknowledged};
 
-/// On Windows mio reports a socket again only after a call on it would have blocked, so there every
-/// socket is read and written until it does.
-const REARMS_ON_BLOCK: bool = cfg!(windows);
-
-/// Pieces of an echo that is deferred back which may be sent in one run, so that other connections are not delayed.
+/// Pieces of a held-back echo that may be sent in one run, so that other connections are not delayed.
 const PIECES_PER_RUN: usize = 64;
 
 /// The most that a connection may owe before what is received for it is left with the poller.
@@ -163,7 +160,7 @@ impl Connection {
         }
     }
 
-    /// Sends what is owed until there is no more room, or the rest is deferred back.
+    /// Sends what is owed until there is no more room, or the rest is held back.
     fn flush(&mut self, now: Millis) -> io::Result<()> {
         let mut pieces = 0;
         loop {
@@ -207,10 +204,10 @@ impl Connection {
             return Ok(false);
         }
         self.echo_back(&buffer[..count], now)?;
-        if REARMS_ON_BLOCK {
+        if !short_send_fills_socket() {
             self.flush(now)?;
         }
-        Ok(limit.is_some() || count == room || REARMS_ON_BLOCK)
+        Ok(limit.is_some() || !recv_emptied_socket(count, room))
     }
 
     /// Sends back what was received, as far as there is room.
@@ -330,9 +327,9 @@ mod tests {
     use super::*;
     use crate::Config;
 
-    /// A flood that a worker cannot get ahead of: there is more to read before each turn.
+    /// A flood that always has more to read before the connection is run again.
     #[test]
-    fn of_a_flood_at_the_stop_no_more_is_echoed_than_was_received_by_then() {
+    fn a_drained_flood_is_echoed_only_up_to_its_limit() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let flood = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, peer) = listener.accept().unwrap();
@@ -346,7 +343,7 @@ mod tests {
             let most = connection.session.drain_limit().unwrap() as u64;
             let mut buffer = vec![0; 4096];
             for _ in 0..10_000 {
-                // As much as there is room for, and the echo is taken.
+                // Fill the buffers, and take the echo.
                 let _ = (&flood).write(&[1; 64 * 1024]);
                 let _ = (&flood).read(&mut [0; 64 * 1024]);
                 connection.run(service, &mut buffer, true, 0).unwrap();

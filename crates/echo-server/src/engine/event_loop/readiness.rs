@@ -1,8 +1,7 @@
-//! Event loops on readiness: the system reports which sockets are ready (epoll, kqueue or IOCP, through mio).
+//! The readiness poller: epoll, kqueue or IOCP, through mio.
 //!
-//! A connection is registered once, for reading and writing, and reported only when something has
-//! *changed* (edge-triggered). So a connection that stops before its socket is empty must requeue itself; see
-//! [`event_loop`](super), which has all the rest of this engine.
+//! A connection is registered once, for reading and writing, and events are edge-triggered. The rest of this
+//! engine is shared: see [`event_loop`](super).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,11 +17,11 @@ use crate::listen::accept::Acceptor;
 use crate::service::Service;
 use crate::shutdown::ShutdownListener;
 
-/// The token of the waker; connections have their place in the worker's table.
+/// The token of the waker; a connection's token is its key.
 const WAKER: Token = Token(usize::MAX);
-/// The token of every listener: an event of one is a reason to check all of them.
+/// The token of every listener: an event on one is a reason to check them all.
 const LISTENER: Token = Token(usize::MAX - 1);
-/// UringPoller reported at once.
+/// Events taken from the system at once.
 const EVENTS: usize = 1024;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
@@ -37,7 +36,7 @@ pub(crate) fn run(
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
         let wake: Waker = Box::new(move || {
-            // It fails only when the waker is full of wake-ups already.
+            // Fails only if the waker is full of wake-ups, and then the worker wakes up anyway.
             let _ = waker.wake();
         });
         loops.push((poll, wake));
@@ -48,7 +47,7 @@ pub(crate) fn run(
     })
 }
 
-/// The sockets of a worker, as the system reports on them.
+/// The poller of a worker.
 struct Readiness {
     poll: Poll,
     events: Events,
@@ -56,7 +55,7 @@ struct Readiness {
 }
 
 impl Poller for Readiness {
-    /// A connection whose socket is ready receives by itself.
+    /// This poller receives nothing: connections read from their sockets.
     type Buf = Infallible;
 
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
@@ -66,7 +65,7 @@ impl Poller for Readiness {
 
     fn stop_listening(&mut self, listeners: Vec<TcpListener>) {
         for mut listener in listeners {
-            // As with a connection, below.
+            // As for a connection, below.
             let _ = self.poll.registry().deregister(&mut listener);
         }
     }
@@ -76,7 +75,7 @@ impl Poller for Readiness {
     }
 
     fn deregister(&mut self, _: usize, mut stream: TcpStream) {
-        // Closing takes it out of epoll, but not out of every other system's selector.
+        // Closing deregisters from epoll, but not from the selector of every system.
         let _ = self.poll.registry().deregister(&mut stream);
     }
 
@@ -114,8 +113,8 @@ impl Poller for Readiness {
     }
 }
 
-/// Everything that can happen to a connection. Urgent bytes are data like any other (SO_OOBINLINE), but a
-/// `recv` stops where they stand in the stream.
+/// All events of a connection. Urgent bytes are data like any other (SO_OOBINLINE), but a `recv` stops at
+/// them.
 fn interest() -> Interest {
     let both = Interest::READABLE | Interest::WRITABLE;
     #[cfg(target_os = "linux")]
@@ -123,7 +122,7 @@ fn interest() -> Interest {
     both
 }
 
-/// Whether there is urgent data, where the system tells.
+/// Whether there is urgent data, where the system reports it.
 fn is_urgent(event: &MioEvent) -> bool {
     cfg!(target_os = "linux") && event.is_priority()
 }

@@ -1,37 +1,37 @@
-//! Whether to stay awake for a moment when there is nothing to do.
+//! Spinning briefly before sleeping.
 //!
-//! Falling asleep and being woken up costs processor time, on a virtual machine some 20 µs, and the news wait
-//! for it. Who gets them within a moment had better stay awake; who does not has spent the moment as well. So
-//! it takes experience, and a moment is never longer than the work before it: then it cannot double the cost.
+//! Sleeping and being woken costs CPU time, on a virtual machine some 20 µs, and adds that to the latency. Spinning
+//! saves it, but pays only if the next event arrives soon. So a worker spins only if its recent waits were short,
+//! and never longer than it worked before: spinning cannot more than double the cost.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-/// The longest moment. Longer ones give large messages a few more echoes, at more processor time for each.
+/// The longest time to spin. Longer ones give large messages slightly more throughput for more CPU time per echo.
 const LONGEST: Duration = Duration::from_micros(10);
-/// How many waits of a moment, more or less in a row, it takes to expect another.
-const EXPECTED: u8 = 8;
-/// The most that are remembered.
-const REMEMBERED: u8 = 16;
-/// How many of them a longer wait outweighs.
-const LATE: u8 = 4;
+/// The score from which a worker spins.
+const SPIN_FROM: u8 = 8;
+/// The highest score.
+const MAX_SCORE: u8 = 16;
+/// What a long wait subtracts from the score.
+const LONG_WAIT: u8 = 4;
 
-/// The experience of a worker.
+/// Decides whether to spin, from the lengths of recent waits.
 #[derive(Debug)]
 pub(super) struct AdaptiveSpin {
-    /// Interest of a moment, less what longer ones outweigh.
-    short: u8,
-    /// When it last had news.
+    /// One point for each short wait, minus [`LONG_WAIT`] for each long one.
+    score: u8,
+    /// When the last wait ended.
     awake_since: Instant,
 }
 
 impl AdaptiveSpin {
     pub(super) fn new() -> Self {
-        Self { short: 0, awake_since: Instant::now() }
+        Self { score: 0, awake_since: Instant::now() }
     }
 
-    /// Interest until there are news, but no longer than `timeout`, and returns whether there are. `wait` does
-    /// the same, with sleep; without for [`Duration::ZERO`].
+    /// Waits for events, but no longer than `timeout`, and returns whether there are any. `wait` polls the
+    /// system once, and sleeps unless its timeout is [`Duration::ZERO`].
     pub(super) fn wait(
         &mut self,
         timeout: Option<Duration>,
@@ -52,7 +52,7 @@ impl AdaptiveSpin {
         let since = clock();
         let spin_budget = since.duration_since(self.awake_since).min(LONGEST);
         let mut any = false;
-        while self.short >= EXPECTED && !any {
+        while self.score >= SPIN_FROM && !any {
             any = wait(Some(Duration::ZERO))?;
             if clock() - since >= spin_budget {
                 break;
@@ -60,15 +60,15 @@ impl AdaptiveSpin {
         }
         let any = any || wait(timeout)?;
         self.awake_since = clock();
-        self.learn(self.awake_since - since < spin_budget);
+        self.record(self.awake_since - since < spin_budget);
         Ok(any)
     }
 
-    fn learn(&mut self, was_short: bool) {
-        self.short = if was_short {
-            REMEMBERED.min(self.short + 1)
+    fn record(&mut self, was_short: bool) {
+        self.score = if was_short {
+            MAX_SCORE.min(self.score + 1)
         } else {
-            self.short.saturating_sub(LATE)
+            self.score.saturating_sub(LONG_WAIT)
         };
     }
 }
@@ -80,26 +80,26 @@ mod tests {
 
     const US: Duration = Duration::from_micros(1);
 
-    /// A spin, and a clock that goes on only while somebody works, looks or sleeps.
-    struct Watch {
+    /// A spin with a simulated clock, which advances while the worker works, polls or sleeps.
+    struct Simulation {
         spin: AdaptiveSpin,
         now: Cell<Instant>,
     }
 
-    impl Watch {
+    impl Simulation {
         fn new() -> Self {
             let spin = AdaptiveSpin::new();
             let now = Cell::new(spin.awake_since);
             Self { spin, now }
         }
 
-        /// Works for some time, and then waits for news that come `after` some more. Returns how often it
-        /// has looked for them, which takes 1 us, and whether it has slept.
-        fn turn(&mut self, work: Duration, after: Duration) -> (u32, bool) {
+        /// Works for some time, then waits for an event that arrives `after` some more time. Returns how often
+        /// it polled, which takes 1 us, and whether it slept.
+        fn iterate(&mut self, work: Duration, after: Duration) -> (u32, bool) {
             let pass = |time| self.now.set(self.now.get() + time);
             pass(work);
             let due = self.now.get() + after;
-            let (mut looks, mut slept) = (0, false);
+            let (mut polls, mut slept) = (0, false);
             let any = self.spin.wait_by(
                 || self.now.get(),
                 None,
@@ -108,65 +108,65 @@ mod tests {
                         None => {
                             (slept, _) = (true, pass(due.saturating_duration_since(self.now.get())))
                         }
-                        Some(_) => (looks, _) = (looks + 1, pass(US)),
+                        Some(_) => (polls, _) = (polls + 1, pass(US)),
                     }
                     Ok(self.now.get() >= due)
                 },
             );
             assert!(any.unwrap());
-            (looks, slept)
+            (polls, slept)
         }
 
-        /// One that has had its news soon, often enough.
-        fn experienced() -> Self {
-            let mut watch = Self::new();
-            for _ in 0..EXPECTED {
-                assert_eq!(watch.turn(5 * US, 2 * US), (0, true), "it takes experience");
+        /// One that had enough short waits to spin.
+        fn spinning() -> Self {
+            let mut simulation = Self::new();
+            for _ in 0..SPIN_FROM {
+                assert_eq!(simulation.iterate(5 * US, 2 * US), (0, true), "it does not spin yet");
             }
-            watch
+            simulation
         }
     }
 
     #[test]
-    fn after_short_waits_it_has_the_news_without_sleep() {
-        let mut watch = Watch::experienced();
+    fn after_short_waits_events_are_found_without_sleeping() {
+        let mut simulation = Simulation::spinning();
         for _ in 0..100 {
-            assert_eq!(watch.turn(5 * US, 2 * US), (2, false));
+            assert_eq!(simulation.iterate(5 * US, 2 * US), (2, false));
         }
     }
 
     #[test]
-    fn a_moment_is_as_long_as_the_work_before_it_and_has_an_end() {
-        for (work, moment) in [(5 * US, 5), (1000 * US, 10)] {
-            let mut watch = Watch::experienced();
-            assert_eq!(watch.turn(work, 1000 * US), (moment, true));
+    fn spinning_takes_no_longer_than_the_work_before_it_and_is_bounded() {
+        for (work, budget) in [(5 * US, 5), (1000 * US, 10)] {
+            let mut simulation = Simulation::spinning();
+            assert_eq!(simulation.iterate(work, 1000 * US), (budget, true));
         }
     }
 
     #[test]
-    fn after_a_wait_that_was_long_it_sleeps_at_once_unless_that_was_one_among_many() {
-        let mut watch = Watch::experienced();
-        watch.turn(5 * US, 1000 * US);
-        assert_eq!(watch.turn(5 * US, 2 * US), (0, true));
+    fn a_long_wait_ends_spinning_unless_it_is_rare() {
+        let mut simulation = Simulation::spinning();
+        simulation.iterate(5 * US, 1000 * US);
+        assert_eq!(simulation.iterate(5 * US, 2 * US), (0, true));
 
-        let mut watch = Watch::experienced();
-        for _ in 0..REMEMBERED {
-            watch.turn(5 * US, 2 * US);
+        let mut simulation = Simulation::spinning();
+        for _ in 0..MAX_SCORE {
+            simulation.iterate(5 * US, 2 * US);
         }
-        watch.turn(5 * US, 1000 * US);
-        assert_eq!(watch.turn(5 * US, 2 * US), (2, false));
+        simulation.iterate(5 * US, 1000 * US);
+        assert_eq!(simulation.iterate(5 * US, 2 * US), (2, false));
     }
 
     #[test]
-    fn who_has_no_time_to_wait_only_looks() {
-        let mut watch = Watch::experienced();
-        let looks = Cell::new(0);
-        let look = |timeout| {
+    fn a_zero_timeout_polls_once() {
+        let mut simulation = Simulation::spinning();
+        let polls = Cell::new(0);
+        let poll = |timeout| {
             assert_eq!(timeout, Some(Duration::ZERO));
-            looks.set(looks.get() + 1);
+            polls.set(polls.get() + 1);
             Ok(false)
         };
-        assert!(!watch.spin.wait(Some(Duration::ZERO), look).unwrap());
-        assert_eq!(looks.get(), 1);
+        assert!(!simulation.spin.wait(Some(Duration::ZERO), poll).unwrap());
+        assert_eq!(polls.get(), 1);
     }
 }

@@ -5,8 +5,8 @@
 //!
 //! Pollers report edges, not levels: a connection that stops reading before `EAGAIN` is not reported again for
 //! data that is already queued. Such a connection puts itself on the run queue and is resumed after all others
-//! have run, which also keeps one fast sender from starving the rest. A `recv` that leaves room in the buffer
-//! has emptied the socket (epoll(7), question 9), but for what `Connection::ended` and `REARMS_ON_BLOCK` say.
+//! have run, which also keeps one fast sender from starving the rest. [`edges`](super::edges) says when a socket is
+//! known to be empty without another call.
 
 mod accept;
 mod deadlines;

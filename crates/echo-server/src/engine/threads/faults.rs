@@ -16,7 +16,7 @@ use crate::shutdown::Phase;
 use crate::system::unacknowledged;
 
 impl Connection<'_> {
-    /// Sends what is deferred back, each piece in its time.
+    /// Sends what is held back, each piece in its time.
     pub(super) fn send_held_back(&mut self) -> io::Result<()> {
         while self.session.state() == State::Hold {
             if self.session.release(Instant::now()) {
@@ -25,7 +25,7 @@ impl Connection<'_> {
             } else if let Some(due) = self.session.due() {
                 self.pause(due.saturating_duration_since(Instant::now()))?;
                 if self.service.phase() > Phase::Running {
-                    // After a stop nothing is deferred back.
+                    // After a stop nothing is held back.
                     self.start_draining();
                 }
             }

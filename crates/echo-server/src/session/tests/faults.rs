@@ -1,4 +1,4 @@
-//! What faults on purpose make of a session.
+//! A session with injected faults.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::{Delay, Faults, Probability};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A session, a clock, and a peer that takes everything.
+/// A session with a simulated clock and a peer that takes everything.
 struct Peer {
     session: Session,
     start: Instant,
     now: Instant,
-    /// What was sent, and how much by each call.
+    /// What was echoed, and the size of each send.
     echo: Vec<u8>,
     sends: Vec<usize>,
 }
@@ -28,15 +28,15 @@ impl Peer {
         Self { session, start, now: start, echo: Vec::new(), sends: Vec::new() }
     }
 
-    /// Sends a piece, and takes what may go back at once.
+    /// Sends a piece, and takes what is echoed at once.
     fn sends(&mut self, piece: &[u8]) -> State {
-        assert_eq!(self.session.state(), State::Read, "nothing else is taken");
-        let sent = self.session.received(piece, |_| panic!("it is not asked yet"));
+        assert_eq!(self.session.state(), State::Read, "nothing else is read");
+        let sent = self.session.received(piece, |_| panic!("nothing is sent yet"));
         assert_eq!(sent.unwrap(), 0);
         self.takes()
     }
 
-    /// Takes what may go now, as an engine does it.
+    /// Takes what may be sent now, driving the session as an engine does.
     fn takes(&mut self) -> State {
         while self.session.state() == State::Hold && self.session.release(self.now) {
             let (echo, sends) = (&mut self.echo, &mut self.sends);
@@ -50,7 +50,7 @@ impl Peer {
         self.session.state()
     }
 
-    /// Takes what may go until this long after the start, each piece exactly when it may.
+    /// Takes what may be sent until this long after the start, each piece exactly when it is due.
     fn takes_until(&mut self, time: Duration) -> State {
         while self.takes() == State::Hold
             && let Some(due) = self.session.due().filter(|due| *due <= self.start + time)
@@ -61,7 +61,7 @@ impl Peer {
         self.takes()
     }
 
-    /// All that goes back of a stream, in the pieces that it comes in.
+    /// Sends a stream in pieces of this size and takes the echo.
     fn echoes(mut self, stream: &[u8], piece: usize) -> Self {
         for piece in stream.chunks(piece) {
             self.sends(piece);
@@ -69,7 +69,7 @@ impl Peer {
         self
     }
 
-    /// Where the sends end.
+    /// The offsets at which sends end.
     fn ends(&self) -> Vec<usize> {
         let ends = self.sends.iter().scan(0, |end, length| {
             *end += length;
@@ -88,7 +88,7 @@ fn delaying(mean: Duration, jitter: Duration) -> Faults {
 }
 
 #[test]
-fn a_session_without_faults_is_as_small_as_ever() {
+fn a_session_without_faults_stays_small() {
     assert!(Session::new(&Config::default(), 0).is_passthrough());
     assert!(!Peer::of(Faults::default()).session.is_passthrough());
     assert!(size_of::<Session>() <= 3 * size_of::<usize>());
@@ -107,13 +107,13 @@ fn each_piece_is_held_back_and_nothing_is_read_meanwhile() {
 }
 
 #[test]
-fn a_piece_that_may_go_waits_for_room_and_for_no_other_time() {
+fn a_released_piece_waits_only_for_room() {
     let mut session = Peer::of(delaying(20 * MS, Duration::ZERO)).session;
-    session.received(b"Hello", |_| panic!("it is not asked yet")).unwrap();
+    session.received(b"Hello", |_| panic!("nothing is sent yet")).unwrap();
     let now = Instant::now();
     assert!(!session.release(now));
     assert!(session.release(now + 20 * MS));
-    assert!(session.release(now), "it may go already");
+    assert!(session.release(now), "it is released already");
     assert_eq!(session.flush(|_| Ok(0)).unwrap(), 0);
     assert_eq!(session.state(), State::Write);
     assert_eq!(session.flush(|piece| Ok(piece.len() - 1)).unwrap(), 4);
@@ -123,13 +123,13 @@ fn a_piece_that_may_go_waits_for_room_and_for_no_other_time() {
 }
 
 #[test]
-fn a_piece_is_paid_for_once_however_often_it_is_let_go() {
+fn a_piece_takes_tokens_once_even_if_released_again() {
     let rate = Faults { rate_limit: NonZero::new(1000), ..Faults::default() };
     let mut session = Peer::of(rate).session;
-    session.received(&[1; 200], |_| panic!("it is not asked yet")).unwrap();
+    session.received(&[1; 200], |_| panic!("nothing is sent yet")).unwrap();
     let now = Instant::now();
     assert!(session.release(now) && session.release(now));
-    // Nor where the peer has had no room for it until the next was due.
+    // Nor if the peer had no room for it until the next one was due.
     assert!(session.release(now + 10 * MS));
     assert_eq!(session.flush(|piece| Ok(piece.len())).unwrap(), 10);
     assert!(!session.release(now));
@@ -137,7 +137,7 @@ fn a_piece_is_paid_for_once_however_often_it_is_let_go() {
 }
 
 #[test]
-fn jitter_spreads_the_delay_around_its_mean_and_by_the_offset() {
+fn jitter_is_uniform_around_the_mean_and_depends_on_the_offset() {
     let delays = |number| {
         let config = Config { faults: Some(delaying(20 * MS, 5 * MS)), ..Config::default() };
         let mut peer = Peer::with(config, number);
@@ -164,7 +164,7 @@ fn jitter_spreads_the_delay_around_its_mean_and_by_the_offset() {
 }
 
 #[test]
-fn a_stop_lets_go_what_is_held_back() {
+fn a_stop_releases_what_is_held_back() {
     let mut peer = Peer::of(delaying(3600 * 1000 * MS, Duration::ZERO));
     assert_eq!(peer.sends(b"Hello"), State::Hold);
     peer.session.start_draining(0);
@@ -173,7 +173,7 @@ fn a_stop_lets_go_what_is_held_back() {
 }
 
 #[test]
-fn a_rate_is_kept_from_the_first_byte_even_if_the_clock_is_a_little_late() {
+fn a_rate_holds_from_the_first_byte_even_if_timers_are_late() {
     let faults = Faults { rate_limit: NonZero::new(1000), ..Faults::default() };
     let mut peer = Peer::of(faults.clone());
     peer.sends(&[1; 200]);
@@ -189,7 +189,7 @@ fn a_rate_is_kept_from_the_first_byte_even_if_the_clock_is_a_little_late() {
         late.now = late.session.due().unwrap() + 10 * MS;
     }
     assert!(late.now - late.start <= 200 * MS, "{:?}", late.now - late.start);
-    // Silence saves nothing up.
+    // Idle time does not accumulate tokens.
     late.now += 1000 * MS;
     late.sends(&[1; 200]);
     assert_eq!(late.echo.len(), 210);
@@ -204,7 +204,7 @@ fn a_rate_is_kept_from_the_first_byte_even_if_the_clock_is_a_little_late() {
 }
 
 #[test]
-fn a_piece_has_its_delay_once_however_slowly_it_goes() {
+fn a_piece_is_delayed_once_even_if_it_is_sent_slowly() {
     let rate_limit = NonZero::new(1000);
     let mut peer = Peer::of(Faults { rate_limit, ..delaying(50 * MS, Duration::ZERO) });
     peer.sends(&[1; 30]);
@@ -215,7 +215,7 @@ fn a_piece_has_its_delay_once_however_slowly_it_goes() {
 }
 
 #[test]
-fn slices_end_at_the_same_offsets_however_the_bytes_arrive() {
+fn slices_end_at_the_same_offsets_for_any_split() {
     let faults = Faults { slice: Some(2..=7), seed: 42, ..Faults::default() };
     let stream: Vec<u8> = (0..=255).cycle().take(1000).collect();
     let at_once = Peer::of(faults.clone()).echoes(&stream, 1000);
@@ -228,7 +228,7 @@ fn slices_end_at_the_same_offsets_however_the_bytes_arrive() {
         let ends = in_pieces.ends();
         assert!(at_once.ends().iter().all(|end| ends.contains(end)), "in pieces of {piece}");
     }
-    // Each slice has a delay of its own.
+    // Each slice is delayed by itself.
     let slice = Some(2..=2);
     let mut slow = Peer::of(Faults { slice, ..delaying(20 * MS, Duration::ZERO) });
     slow.sends(b"Hello");
@@ -239,7 +239,7 @@ fn slices_end_at_the_same_offsets_however_the_bytes_arrive() {
 }
 
 #[test]
-fn the_same_bytes_are_changed_however_they_arrive() {
+fn the_same_bytes_are_corrupted_for_any_split() {
     let stream = vec![7; 100_000];
     let at_once = Peer::of(corrupting(0.01)).echoes(&stream, 100_000);
     let changed = at_once.echo.iter().filter(|byte| **byte != 7).count();
@@ -255,7 +255,7 @@ fn the_same_bytes_are_changed_however_they_arrive() {
 }
 
 #[test]
-fn a_seed_means_the_same_faults_tomorrow() {
+fn a_seed_means_the_same_faults_in_every_version() {
     let faults = Faults { slice: Some(1..=100), ..corrupting(0.01) };
     let peer = Peer::of(faults).echoes(&[0; 1000], 1000);
     let changed = peer.echo.iter().enumerate().filter(|(_, byte)| **byte != 0);
@@ -265,19 +265,19 @@ fn a_seed_means_the_same_faults_tomorrow() {
 }
 
 #[test]
-fn the_echo_ends_at_its_byte_in_the_way_that_was_asked_for() {
+fn the_echo_ends_at_its_offset_in_the_requested_way() {
     let none = Faults::default;
     let rows = [
         (Faults { stall_after: Some(3), ..none() }, State::Stall, CloseReason::Done),
         (Faults { close_after: Some(3), ..none() }, State::Finish, CloseReason::Fault),
         (Faults { reset_after: Some(3), ..none() }, State::Reset, CloseReason::Fault),
-        // The first one counts.
+        // The lowest offset counts.
         (
             Faults { stall_after: Some(4), close_after: Some(3), ..none() },
             State::Finish,
             CloseReason::Fault,
         ),
-        // At the same byte a reset goes before a close, and a close before a stall.
+        // At the same offset a reset precedes a close, and a close precedes a stall.
         (
             Faults { reset_after: Some(3), close_after: Some(3), ..none() },
             State::Reset,
@@ -311,7 +311,7 @@ fn an_echo_can_end_before_its_first_byte() {
 }
 
 #[test]
-fn what_comes_last_is_held_back_before_the_echo_ends() {
+fn the_last_piece_is_held_back_before_the_echo_ends() {
     let mut peer = Peer::of(Faults { close_after: Some(3), ..delaying(20 * MS, Duration::ZERO) });
     assert_eq!(peer.sends(b"Hello"), State::Hold);
     assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (State::Finish, &b"Hel"[..]));
@@ -320,7 +320,7 @@ fn what_comes_last_is_held_back_before_the_echo_ends() {
 }
 
 #[test]
-fn a_stalled_connection_leaves_when_the_server_stops() {
+fn a_stalled_connection_ends_when_the_server_stops() {
     let mut peer = Peer::of(Faults { stall_after: Some(3), ..Faults::default() });
     assert_eq!(peer.sends(b"Hello"), State::Stall);
     peer.session.refuse_input();
@@ -337,7 +337,7 @@ fn half_close_waits_for_what_is_held_back() {
 }
 
 #[test]
-fn a_changed_count_confuses_the_peer_and_not_the_server() {
+fn a_corrupted_count_does_not_affect_the_server() {
     let config =
         Config { framing: Framing::Length, faults: Some(corrupting(1.0)), ..Config::default() };
     let mut peer = Peer::with(config, 0);
@@ -349,7 +349,7 @@ fn a_changed_count_confuses_the_peer_and_not_the_server() {
 }
 
 #[test]
-fn with_framing_the_offsets_are_those_of_whole_messages() {
+fn with_framing_offsets_count_whole_messages() {
     let faults = Faults { stall_after: Some(5), ..Faults::default() };
     let config = Config { framing: Framing::Line, faults: Some(faults), ..Config::default() };
     let mut peer = Peer::with(config, 0);

@@ -1,4 +1,4 @@
-//! Faults on purpose, as typed, and how the program says that they are on.
+//! The options for injected faults, and the notice that faults are on.
 
 use std::num::NonZero;
 use std::ops::RangeInclusive;
@@ -9,27 +9,27 @@ use echo_server::{Delay, Faults, Probability};
 
 use super::size;
 
-/// Options of which any makes this a server to test clients with.
+/// Options that inject faults, to test clients with.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Faults on purpose, to see what a client makes of them")]
+#[command(next_help_heading = "Injected faults, to test clients")]
 pub(super) struct FaultOptions {
-    /// Hold each piece of the echo back, for 20ms, or with 20ms~5ms for a random time from 15 to 25ms
+    /// Delay each piece of the echo; 20ms~5ms is a random time from 15 to 25ms
     ///
-    /// A piece is what has come together, or a slice of --slice. Nothing is read meanwhile.
+    /// A piece is what one read returned, or a slice with --slice. Nothing is read meanwhile.
     #[arg(long, env = "ECHO_DELAY", value_name = "TIME[~JITTER]", value_parser = delay)]
     delay: Option<Delay>,
 
-    /// Send each connection at most this many bytes a second
+    /// Limit the echo of each connection to this many bytes per second
     #[arg(long, env = "ECHO_RATE_LIMIT", value_name = "SIZE", value_parser = rate)]
     rate_limit: Option<NonZero<u64>>,
 
-    /// Send the echo in slices of a random size in this range, each by itself: 1..7 is 1 to 7 bytes
+    /// Send the echo in slices of a random size; 1..7 is 1 to 7 bytes
     ///
-    /// One number makes them all the same size.
+    /// A single number is the size of all slices.
     #[arg(long, env = "ECHO_SLICE", value_name = "SIZE[..SIZE]", value_parser = slice)]
     slice: Option<RangeInclusive<u64>>,
 
-    /// Echo this many bytes, then neither take nor echo any more, but keep the connection
+    /// Echo this many bytes, then neither read nor write, but keep the connection open
     #[arg(long, env = "ECHO_STALL_AFTER", value_name = "SIZE", value_parser = size)]
     stall_after: Option<u64>,
 
@@ -37,7 +37,7 @@ pub(super) struct FaultOptions {
     #[arg(long, env = "ECHO_RESET_AFTER", value_name = "SIZE", value_parser = size)]
     reset_after: Option<u64>,
 
-    /// Echo this many bytes, then say goodbye (FIN)
+    /// Echo this many bytes, then close the connection (FIN)
     #[arg(long, env = "ECHO_CLOSE_AFTER", value_name = "SIZE", value_parser = size)]
     close_after: Option<u64>,
 
@@ -49,14 +49,14 @@ pub(super) struct FaultOptions {
     #[arg(long, env = "ECHO_REFUSE", value_name = "SHARE", value_parser = probability)]
     refuse: Option<Probability>,
 
-    /// Where the chances come from; the same number brings the same faults [default: a random one,
-    /// which the server says when it starts]
+    /// Seed of all random decisions; the same seed repeats the faults [default: random,
+    /// printed at startup]
     #[arg(long, env = "ECHO_SEED", value_name = "N")]
     seed: Option<u64>,
 }
 
 impl FaultOptions {
-    /// What to do wrong, if anything.
+    /// The faults that were asked for, if any.
     pub(super) fn faults(&self) -> Option<Faults> {
         let faults = Faults {
             delay: self.delay,
@@ -69,13 +69,13 @@ impl FaultOptions {
             refuse: self.refuse.unwrap_or_default(),
             seed: 0,
         };
-        // One that is easy to type.
+        // 32 bits, so that it is easy to type.
         let seed = self.seed.unwrap_or_else(|| fastrand::u32(..).into());
         (faults != Faults::default()).then_some(Faults { seed, ..faults })
     }
 }
 
-/// Says loudly that faults are on, with the options that bring the same ones again.
+/// The notice that faults are on, with the options that repeat them.
 pub(crate) fn notice(faults: &Faults) -> String {
     let duration = humantime::format_duration;
     let mut options = Vec::new();
@@ -99,10 +99,10 @@ pub(crate) fn notice(faults: &Faults) -> String {
     add("--corrupt", share(faults.corrupt));
     add("--refuse", share(faults.refuse));
     add("--seed", Some(faults.seed.to_string()));
-    format!("FAULTS ON PURPOSE: {}", options.join(" "))
+    format!("INJECTED FAULTS: {}", options.join(" "))
 }
 
-/// In quotes if a shell would split it: `1m 30s`.
+/// Quotes a value that a shell would split: `1m 30s`.
 fn quoted(value: &str) -> String {
     if value.contains(' ') { format!("'{value}'") } else { value.to_owned() }
 }
@@ -113,18 +113,18 @@ fn delay(text: &str) -> Result<Delay, String> {
     let duration = |text: &str| {
         let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
         let fits = duration <= Delay::LONGEST;
-        fits.then_some(duration).ok_or_else(|| "it must be a day at the most".to_owned())
+        fits.then_some(duration).ok_or_else(|| "at most 24h is possible".to_owned())
     };
     let delay = Delay { mean: duration(mean)?, jitter: duration(jitter)? };
     if delay.jitter > delay.mean {
-        return Err("the time behind ~ must not be longer than the one before it".to_owned());
+        return Err("the jitter after ~ must not exceed the delay before it".to_owned());
     }
     Ok(delay)
 }
 
-/// Bytes a second.
+/// Bytes per second.
 fn rate(text: &str) -> Result<NonZero<u64>, String> {
-    NonZero::new(size(text)?).ok_or_else(|| "it must be more than zero".to_owned())
+    NonZero::new(size(text)?).ok_or_else(|| "it must be at least 1".to_owned())
 }
 
 /// `1..7`, both included, or `7`.
@@ -132,7 +132,7 @@ fn slice(text: &str) -> Result<RangeInclusive<u64>, String> {
     let (shortest, longest) = text.split_once("..").unwrap_or((text, text));
     let (shortest, longest) = (size(shortest)?, size(longest)?);
     if shortest == 0 || shortest > longest {
-        return Err("write the smallest size, which is 1 or more, and the largest: 1..7".to_owned());
+        return Err("write the smallest size, at least 1, and the largest: 1..7".to_owned());
     }
     Ok(shortest..=longest)
 }
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_typed_and_what_is_said_mean_the_same() {
+    fn the_notice_repeats_what_was_typed() {
         for (typed, mean_ms, jitter_ms) in
             [("20ms", 20, 0), ("20ms~5ms", 20, 5), ("1m 30s", 90_000, 0)]
         {
@@ -157,7 +157,7 @@ mod tests {
             let ms = Duration::from_millis;
             assert_eq!(parsed, Delay { mean: ms(mean_ms), jitter: ms(jitter_ms) });
             let said = notice(&Faults { delay: Some(parsed), ..Faults::default() });
-            assert_eq!(said, format!("FAULTS ON PURPOSE: --delay {} --seed 0", quoted(typed)));
+            assert_eq!(said, format!("INJECTED FAULTS: --delay {} --seed 0", quoted(typed)));
         }
         assert_eq!(slice("1..4k"), Ok(1..=4096));
         assert_eq!(slice("7"), Ok(7..=7));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_values_are_rejected() {
         for text in ["", "~", "5ms~", "5ms~6ms", "20", "25h", "-1s"] {
             assert!(delay(text).is_err(), "{text:?}");
         }

@@ -114,7 +114,7 @@ fn pair() -> (mio::net::TcpStream, UnixStream) {
     (mio::net::TcpStream::from_std(ours), theirs)
 }
 
-/// UringPoller on a ring, for a test without a worker.
+/// A ring poller without a worker.
 fn with_poller(sizes: Sizes, test: impl FnOnce(UringPoller)) {
     let mut ring = sizes.setup().build().unwrap();
     ring.enable().unwrap();

@@ -1,5 +1,5 @@
-//! Accepting, which the first worker does for all of them. A thread of its own would have to be woken for each
-//! connection, and then wake the worker.
+//! Accepting, which the first worker does for all. A separate accepting thread would cost two wake-ups per
+//! connection: its own, and that of the worker.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -24,7 +24,7 @@ impl<P: Poller> Worker<'_, P> {
         self.update_now();
         let service = self.service;
         let state = acceptor.accept_ready(service, |incoming| {
-            // Before it is dispatched: it may be over before that call returns.
+            // Reported before it is dispatched, because it may end before `dispatch` returns.
             service.connected(incoming.peer);
             if let Some(incoming) = self.context.pool.dispatch(incoming, self.context.handle) {
                 self.register(incoming);
@@ -37,7 +37,7 @@ impl<P: Poller> Worker<'_, P> {
             Ok(AcceptState::Wait(backoff)) => {
                 self.accept_at = backoff.map(|backoff| Instant::now() + backoff);
             }
-            Ok(AcceptState::Over) => self.stop_accepting(None),
+            Ok(AcceptState::Finished) => self.stop_accepting(None),
             Err(error) => self.stop_accepting(Some(error)),
         }
     }

@@ -1,4 +1,4 @@
-//! The two programs that the tasks start, as they were just built.
+//! Building and starting the two programs.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use echo_test_support::{Finished, Process, Server, command};
 use crate::cargo::cargo;
 
 /// The built programs.
-pub(crate) struct Pair {
+pub(crate) struct Binaries {
     pub(crate) server: PathBuf,
     pub(crate) client: PathBuf,
 }
 
-impl Pair {
-    /// Builds what will be started; starting through `cargo run` would lock and look around each time.
+impl Binaries {
+    /// Builds both programs once: `cargo run` would take its lock and check the build at every start.
     pub(crate) fn build(release: bool) -> Result<Self> {
         let mut build = cargo();
         build.args(["build", "--quiet", "--package", "echo-server", "--package", "echo-client"]);
@@ -26,9 +26,9 @@ impl Pair {
             "the programs do not build"
         );
 
-        // This program lies in the target directory's folder for development builds, wherever that is.
+        // This program is in the target directory's folder for debug builds, wherever that is.
         let own = std::env::current_exe()?;
-        let debug = own.parent().context("this program lies in no folder")?;
+        let debug = own.parent().context("this program is in no folder")?;
         let folder = if release { debug.with_file_name("release") } else { debug.to_owned() };
         let program = |name| {
             let path = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);

@@ -10,19 +10,19 @@ use echo_test_support::{Process, Server, command};
 
 use super::pinning::Pinning;
 use super::scenario::Scenario;
-use crate::pair::Pair;
+use crate::binaries::Binaries;
 
-/// The tutorial's server as the tests have it: one connection, then it ends.
+/// The tutorial's server, also used in tests: it serves one connection and exits.
 const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/python/echo_server.py");
-/// What it is called.
+/// Its name.
 const PYTHON: &str = "python";
-/// Where the port goes in the command of somebody else's server.
+/// The placeholder for the port in the command of another server.
 const PORT: &str = "{port}";
 
 /// A server that is compared with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Contender {
-    /// What it is called in reports and in the names of saved runs.
+pub(super) struct Target {
+    /// Its name in reports and in the names of saved runs.
     pub(super) name: String,
     program: Program,
 }
@@ -33,42 +33,42 @@ enum Program {
     Engine(&'static str),
     /// The tutorial's, in Python.
     Tutorial,
-    /// Somebody else's: its command, word by word.
-    Given(Vec<String>),
+    /// Any other server, by the words of its command.
+    Command(Vec<String>),
 }
 
-impl Contender {
-    /// What those are called that need not be given. The library says which engines it has, so a new one
-    /// takes part by itself; `auto` is one of the others.
+impl Target {
+    /// The names of the built-in targets: the engines of the library, except `auto`, which is one of the others,
+    /// and the tutorial's server.
     pub(super) fn names() -> impl Iterator<Item = &'static str> {
         let auto = Engine::Auto.to_string();
         Engine::NAMES.into_iter().filter(move |name| *name != auto).chain([PYTHON])
     }
 
-    /// One of those.
+    /// A built-in target.
     pub(super) fn named(name: &'static str) -> Self {
         let program = if name == PYTHON { Program::Tutorial } else { Program::Engine(name) };
         Self { name: name.to_owned(), program }
     }
 
-    /// Why it cannot serve such a load, if so.
+    /// Why it cannot serve this load, if it cannot.
     pub(super) fn unfit_for(&self, scenario: &Scenario) -> Option<&'static str> {
         match self.program {
-            Program::Tutorial if scenario.connections > 1 => Some(
-                "left out where a load takes more than one connection: it serves one, then ends",
-            ),
+            Program::Tutorial if scenario.connections > 1 => {
+                Some("left out of loads with more than one connection: it serves one and exits")
+            }
             _ => None,
         }
     }
 
-    /// Whether it is somebody else's, whose failures are not ours to mend.
-    pub(super) fn is_given(&self) -> bool {
-        matches!(self.program, Program::Given(_))
+    /// Whether it was given by its command, so that its failure is only reported.
+    pub(super) fn is_external(&self) -> bool {
+        matches!(self.program, Program::Command(_))
     }
 
     /// Starts it on a free port, and waits until it listens.
-    pub(super) fn start(&self, pair: &Pair, pinning: Pinning) -> io::Result<Server> {
-        let (command, address) = self.command(pair)?;
+    pub(super) fn start(&self, binaries: &Binaries, pinning: Pinning) -> io::Result<Server> {
+        let (command, address) = self.command(binaries)?;
         let mut bound = pinning.server(&command);
         match address {
             None => Server::start_with(&mut bound),
@@ -76,11 +76,11 @@ impl Contender {
         }
     }
 
-    /// Why it does not run on this machine, if so. That takes a try: an old kernel, a container's
-    /// filter or a missing interpreter are not told by a version.
-    pub(super) fn missing(&self, pair: &Pair) -> Option<String> {
+    /// Why it does not run on this machine, if it does not. It is started to find out: no version says whether a
+    /// kernel, a container's filter or a missing interpreter prevents it.
+    pub(super) fn missing(&self, binaries: &Binaries) -> Option<String> {
         let attempt = || -> io::Result<Option<String>> {
-            let (mut command, address) = self.command(pair)?;
+            let (mut command, address) = self.command(binaries)?;
             if let Some(address) = address {
                 return Server::start_at(&mut command, address).map(|_| None);
             }
@@ -88,19 +88,18 @@ impl Contender {
             if process.wait_for_stdout("Listening on ").is_ok() {
                 return Ok(None);
             }
-            // All that it said is there only when it has ended.
+            // Its output is complete only when it has ended.
             Ok(Some(process.wait()?.stderr.trim_end().replace('\n', "; ")))
         };
         attempt().unwrap_or_else(|error| Some(error.to_string().trim_end().replace('\n', "; ")))
     }
 
-    /// The command that starts it on a free port; and where that is, unless it prints it. Ours has one event
-    /// loop, because the others have, and prints nothing for a connection: that would be measured along with
-    /// the echo.
-    fn command(&self, pair: &Pair) -> io::Result<(Command, Option<SocketAddr>)> {
+    /// The command that starts it on a free port, and its address unless it prints that. Our server runs one event
+    /// loop, as the others do, and prints nothing per connection, which would be measured too.
+    fn command(&self, binaries: &Binaries) -> io::Result<(Command, Option<SocketAddr>)> {
         Ok(match &self.program {
             Program::Engine(name) => {
-                let mut server = command(&pair.server);
+                let mut server = command(&binaries.server);
                 server.args(["--port", "0", "--engine", name, "--threads", "1", "--quiet"]);
                 (server, None)
             }
@@ -109,7 +108,7 @@ impl Contender {
                 server.arg(TUTORIAL);
                 (server, None)
             }
-            Program::Given(words) => {
+            Program::Command(words) => {
                 let address = free_address()?;
                 let port = address.port().to_string();
                 let mut words = words.iter().map(|word| word.replace(PORT, &port));
@@ -121,33 +120,33 @@ impl Contender {
     }
 }
 
-/// An address at which nobody listens now.
+/// An address with a port that is free now.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
 /// `NAME=COMMAND {port}`.
-impl FromStr for Contender {
+impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, command) = text.split_once('=').ok_or("write NAME='COMMAND {port}'")?;
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || ".+-".contains(letter);
         if name.is_empty() || !name.chars().all(is_plain) {
-            return Err("its name may have letters, digits and .+- only".to_owned());
+            return Err("the name may only have letters, digits and .+-".to_owned());
         }
         let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
         if !words.iter().any(|word| word.contains(PORT)) {
-            return Err(format!("its command must say where the port goes: {PORT}"));
+            return Err(format!("the command must contain {PORT}"));
         }
-        Ok(Self { name: name.to_owned(), program: Program::Given(words) })
+        Ok(Self { name: name.to_owned(), program: Program::Command(words) })
     }
 }
 
-/// Gives those that are called like one before them a number.
-pub(super) fn number_namesakes(contenders: &mut [Contender]) {
-    for index in 1..contenders.len() {
-        let (before, rest) = contenders.split_at_mut(index);
+/// Appends a number to names that occur before.
+pub(super) fn number_duplicates(targets: &mut [Target]) {
+    for index in 1..targets.len() {
+        let (before, rest) = targets.split_at_mut(index);
         let is_taken = |name: &String| before.iter().any(|other| other.name == *name);
         let own = rest[0].name.clone();
         let numbered = (2..).map(|number| format!("{own}-{number}"));
@@ -161,33 +160,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_engine_takes_part_but_auto() {
-        let names: Vec<_> = Contender::names().collect();
+    fn every_engine_but_auto_is_a_target() {
+        let names: Vec<_> = Target::names().collect();
         assert!(names.contains(&"threads") && names.contains(&"readiness"), "{names:?}");
         assert!(!names.contains(&"auto"), "{names:?}");
-        assert_eq!(names.len(), Engine::NAMES.len(), "python comes instead of auto");
+        assert_eq!(names.len(), Engine::NAMES.len(), "python replaces auto");
     }
 
     #[test]
-    fn somebody_elses_server_has_a_name_and_a_command_with_a_port() {
-        let given: Contender = "c-epoll=/bin/server --listen=:{port} -v".parse().unwrap();
+    fn another_server_has_a_name_and_a_command_with_a_port() {
+        let parsed: Target = "c-epoll=/bin/server --listen=:{port} -v".parse().unwrap();
         let words = ["/bin/server", "--listen=:{port}", "-v"].map(str::to_owned).to_vec();
-        assert_eq!((given.name.as_str(), given.program), ("c-epoll", Program::Given(words)));
+        assert_eq!((parsed.name.as_str(), parsed.program), ("c-epoll", Program::Command(words)));
         for (wrong, why) in [
             ("/bin/server", "write NAME="),
             ("a/b=/bin/server {port}", "letters, digits"),
-            ("a=/bin/server 7", "must say where the port goes"),
+            ("a=/bin/server 7", "must contain"),
         ] {
-            let error = wrong.parse::<Contender>().unwrap_err();
+            let error = wrong.parse::<Target>().unwrap_err();
             assert!(error.contains(why), "{error}");
         }
     }
 
     #[test]
-    fn no_two_servers_have_one_name() {
-        let server = |name: &str| format!("{name}=x {{port}}").parse::<Contender>().unwrap();
+    fn names_are_made_unique() {
+        let server = |name: &str| format!("{name}=x {{port}}").parse::<Target>().unwrap();
         let mut servers = ["a", "a-2", "a", "a"].map(server);
-        number_namesakes(&mut servers);
+        number_duplicates(&mut servers);
         assert_eq!(servers.map(|it| it.name), ["a", "a-2", "a-3", "a-4"]);
     }
 }

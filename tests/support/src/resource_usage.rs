@@ -1,23 +1,23 @@
-//! What a server holds, as the system sees it.
+//! Descriptors, threads and memory of a server.
 
 use std::fmt;
 
 use crate::Server;
 
-/// Descriptors, threads and memory of a process. All of them 0 where there is no `/proc`.
+/// Descriptors, threads and memory of a process; all 0 on a system without `/proc`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Held {
+pub struct ResourceUsage {
     /// Open files and sockets.
     pub descriptors: usize,
     /// Threads.
     pub threads: u64,
-    /// Resident memory in KiB, without the pages of the program file, which come and go as the system likes.
+    /// Resident memory in KiB, without file-backed pages, which the system may drop and reload at any time.
     pub memory_kib: u64,
 }
 
-impl Held {
-    /// What the server holds now; nothing if it is gone.
-    pub fn by(server: &Server) -> Self {
+impl ResourceUsage {
+    /// The present usage of the server; all 0 if it has ended.
+    pub fn of(server: &Server) -> Self {
         let folder = format!("/proc/{}", server.process.id());
         let status = std::fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
         let field = |name: &str| {
@@ -28,7 +28,7 @@ impl Held {
         Self { descriptors, threads: field("Threads:"), memory_kib: field("RssAnon:") }
     }
 
-    /// The larger of both figures, each for itself.
+    /// The maximum of each figure.
     #[must_use]
     pub fn max(&self, other: &Self) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Held {
     }
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for ResourceUsage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { descriptors, threads, memory_kib } = self;
         write!(f, "{descriptors} descriptors, {threads} threads, {memory_kib} KiB")

@@ -1,0 +1,32 @@
+//! When an edge-triggered poller reports a socket again: one answer per system.
+//!
+//! A connection that stops earlier is not reported again and has to requeue itself.
+
+/// Whether a `recv` that returned `count` bytes, of at most `room`, has emptied the socket, so that further bytes
+/// are reported.
+///
+/// A short read has (epoll(7), question 9; kqueue(2), `EV_CLEAR`, resets its state in the same way). The end of
+/// the stream, an error and urgent bytes are exceptions: see `Connection::ended`.
+#[cfg(not(windows))]
+pub(super) fn recv_emptied_socket(count: usize, room: usize) -> bool {
+    count < room
+}
+
+/// mio re-arms a socket on Windows only after a call has returned `WouldBlock` (`mio::Poll`, "Draining
+/// readiness"), so no count of bytes suffices.
+#[cfg(windows)]
+pub(super) fn recv_emptied_socket(_: usize, _: usize) -> bool {
+    false
+}
+
+/// Whether a short `send` has filled the socket, so that room is reported (epoll(7), question 9).
+#[cfg(not(windows))]
+pub(super) fn short_send_fills_socket() -> bool {
+    true
+}
+
+/// As for `recv`: only a `send` that returned `WouldBlock` re-arms the socket.
+#[cfg(windows)]
+pub(super) fn short_send_fills_socket() -> bool {
+    false
+}

@@ -1,0 +1,52 @@
+//! Skipping tests that need what this machine lacks.
+
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::sync::OnceLock;
+
+use crate::{Process, Server, command};
+
+/// Reports on the terminal, past the test harness's capture, that a check was skipped and why.
+pub fn skipped(check: &str, why: &str) {
+    // Not `eprintln!`, which the harness captures. If stderr is closed, there is nowhere to report.
+    let _ = writeln!(io::stderr(), "SKIPPED {check}: {why}");
+}
+
+/// Whether this machine lacks IPv6; if so, reports `check` as skipped.
+pub fn skipped_without_ipv6(check: &str) -> bool {
+    let missing = TcpListener::bind("[::1]:0").is_err();
+    if missing {
+        skipped(check, "this machine has no IPv6");
+    }
+    missing
+}
+
+/// Whether `--engine uring` of the echo-server `program` does not work here; if so, reports `check` as skipped.
+///
+/// # Panics
+///
+/// The server does not start for another reason.
+pub fn skipped_without_uring(program: &str, check: &str) -> bool {
+    static REASON: OnceLock<Option<String>> = OnceLock::new();
+    let why = REASON.get_or_init(|| match Server::start(program, &["--engine", "uring"]) {
+        Ok(_) => None,
+        Err(error) if error.to_string().contains("uring is not available") => {
+            Some(error.to_string())
+        }
+        Err(error) => panic!("{error}"),
+    });
+    if let Some(why) = why {
+        skipped(check, why);
+    }
+    why.is_some()
+}
+
+/// Whether strace(1) does not work here; if so, reports `check` as skipped.
+pub fn skipped_without_strace(check: &str) -> bool {
+    let traced = Process::run(command("strace").args(["-f", "-o", "/dev/null", "true"]), b"");
+    let works = traced.as_ref().is_ok_and(|finished| finished.status.success());
+    if !works {
+        skipped(check, &format!("it needs strace(1): {traced:?}"));
+    }
+    !works
+}
