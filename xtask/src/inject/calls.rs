@@ -67,13 +67,13 @@ pub(super) static CALLS: [Call; 34] = [
     call("recvfrom", &["EINTR"], Permit::Nothing, "a signal"),
     sampled(from(2, call("sendto", &["ECONNRESET", "EPIPE", "ENOBUFS", "ENOMEM", "ETIMEDOUT", "EHOSTUNREACH"], Permit::Connection,
         "a connection that is broken"))),
-    call("sendto", &["EINTR"], Permit::Nothing, "a signal"),
+    from(3, call("sendto", &["EINTR"], Permit::Nothing, "a signal")),
     from(2, call("sendto", &["EAGAIN"], Permit::Connection, "no room: the echo waits for an event, and the kernel knows of none")),
     call("shutdown", &["ENOTCONN", "ENOBUFS"], Permit::Connection, "a connection that is broken"),
-    call("write", &["EINTR", "EAGAIN", "EIO", "ENOSPC"], Permit::Nothing, "lines of output, which may be lost, and wake-ups"),
+    from(3, call("write", &["EINTR", "EAGAIN", "EIO", "ENOSPC"], Permit::Nothing, "lines of output, which may be lost, and wake-ups")),
     call("read", &["EINTR", "EAGAIN", "EIO"], Permit::Nothing, "wake-ups, files of /proc, the loader of programs"),
     call("openat", &["EMFILE", "ENFILE", "EACCES", "ENOENT"], Permit::Nothing, "files of /proc and /sys, the loader"),
-    call("futex", &["EINTR", "EAGAIN"], Permit::Nothing, "a spurious wake-up"),
+    call("futex", &["EINTR"], Permit::Nothing, "a spurious wake-up"),
     call("clone3", &["EAGAIN", "ENOMEM"], Permit::Server, "no thread for a worker, or for a connection"),
     call("prlimit64", &["EPERM"], Permit::Nothing, "the limit stays as it is"),
     call("madvise", &["ENOMEM", "EINVAL"], Permit::Nothing, "advice"),
@@ -86,8 +86,8 @@ pub(super) static CALLS: [Call; 34] = [
 /// Calls that are left out, and why.
 pub(super) const LEFT_OUT: [(&str, &str); 8] = [
     (
-        "recvfrom: the first two of a thread; sendto: the first",
-        "those that signals come by are among them, and cannot fail so",
+        "recvfrom and write: the first two of a thread; sendto: the first, with EINTR two",
+        "those that signals and the wake-up of a stop come by are among them, and cannot fail so",
     ),
     (
         "close, munmap",
