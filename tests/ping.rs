@@ -141,11 +141,11 @@ fn each_fault_is_named_and_the_connection_reopened() {
             stream.read_exact(&mut message).unwrap();
             misbehave(&mut stream, &message);
         });
-        let finished = ping(port, &["-c", "6", "-i", "10ms", "-W", "300ms"]);
+        let finished = ping(port, &["-c", "4", "-i", "350ms", "-W", "300ms"]);
         assert_eq!(finished.status.code(), Some(1), "{text}: {finished:?}");
         assert!(finished.stdout.contains(text), "{text}: {finished:?}");
         assert!(
-            finished.stdout.contains("6 messages transmitted, 5 received, 16.667% loss"),
+            finished.stdout.contains("4 messages transmitted, 3 received, 25% loss"),
             "{text}: {finished:?}"
         );
         assert!(finished.stdout.contains(" echoes again after 0."), "{text}: {finished:?}");
@@ -176,7 +176,9 @@ fn an_outage_is_reported_with_its_duration_and_losses() {
     let process = Process::spawn(client.args(arguments)).unwrap();
     process.wait_for_stdout("seq=2 lost: timed out").unwrap();
     serving.join().unwrap();
-    process.wait_for_stdout("seq=4 lost: cannot connect").unwrap();
+    // Messages that were due while the timeout ran are lost as well.
+    process.wait_for_stdout("seq=3 lost: not sent, there was no echo").unwrap();
+    process.wait_for_stdout("seq=5 lost: cannot connect").unwrap();
     let listener = std::net::TcpListener::bind(address).unwrap();
     thread::spawn(move || echo(listener.accept().unwrap().0, |_| {}));
     process.wait_for_stdout(" echoes again after ").unwrap();
@@ -306,6 +308,31 @@ fn a_blocked_stdout_does_not_delay_ctrl_c() {
     }
     assert_eq!(child.wait().unwrap().code(), Some(130));
     drop(reader);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_blocked_stdout_loses_no_result_that_had_come() {
+    let (echoed, count) = std::sync::mpsc::channel();
+    let port = serve_each(move |_, stream| {
+        let mut messages = 0_u64;
+        echo(stream, |_| messages += 1);
+        echoed.send(messages).unwrap();
+    });
+    let mut client = command(PROGRAM);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    client.args(["ping", "-i", "0", "-w", "500ms", "--port", &port.to_string()]).stdout(writer);
+    let mut child = client.spawn().unwrap();
+    drop(client);
+    // The deadline passes while the output is blocked.
+    thread::sleep(Duration::from_secs(1));
+    let mut output = String::new();
+    reader.read_to_string(&mut output).unwrap();
+    child.wait().unwrap();
+    let echoed = count.recv_timeout(echo_test_support::DEADLINE).unwrap();
+    let lines = output.matches(" bytes from ").count() as u64;
+    assert!(output.contains(&format!(" {lines} received")), "{lines}: {output}");
+    assert!(lines + 1 >= echoed, "{echoed} came back, {lines} lines");
 }
 
 #[test]

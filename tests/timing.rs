@@ -1,16 +1,17 @@
 //! The times that `ping` and `bench` report, compared with theory.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{RefUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_client::distribution::Distribution;
 use echo_client::run::{Loop, Run};
-use echo_test_support::peers::{echo, serve_each};
-use echo_test_support::{Process, command, connect, exchange, skipped};
+use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
+use echo_test_support::{Process, command, connect, exchange, reset, skipped};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
@@ -227,5 +228,80 @@ fn ping_measures_the_time_the_server_takes() {
         assert!(min >= 4.99 && min <= average && average <= max && mdev <= max - min, "{output}");
         near(average, 5.0, 5.0);
         near(figures("rtt p50/p99 = ")[0], 5.0, 5.0);
+    });
+}
+
+/// Answers one message, then resets the connection and is away for this long. Sends the time from
+/// there to the next echo.
+fn fail_over(away: Duration) -> (u16, mpsc::Receiver<Duration>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, measured) = mpsc::channel();
+    thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut message = [0; 64];
+        stream.read_exact(&mut message).unwrap();
+        stream.write_all(&message).unwrap();
+        stream.read_exact(&mut message).unwrap();
+        let since = Instant::now();
+        drop(listener);
+        reset(stream);
+        thread::sleep(away);
+        let mut stream = TcpListener::bind(address).unwrap().accept().unwrap().0;
+        stream.read_exact(&mut message).unwrap();
+        stream.write_all(&message).unwrap();
+        sender.send(since.elapsed()).unwrap();
+        echo(stream, |_| {});
+    });
+    (address.port(), measured)
+}
+
+#[test]
+fn an_outage_is_as_long_as_the_server_measures_it() {
+    for (away, count) in [(6, "3"), (400, "7")] {
+        timed(|| {
+            let (port, measured) = fail_over(Duration::from_millis(away));
+            let mut client = command(PROGRAM);
+            client.args(["ping", "--port", &port.to_string(), "-i", "100ms", "-c", count]);
+            let finished = Process::run(&mut client, b"").unwrap();
+            let outage = finished.stdout.split("\noutage ").nth(1).expect(&finished.stdout);
+            let seconds: f64 = outage.split(' ').next().unwrap().parse().unwrap();
+            let truth = measured.recv().unwrap().as_secs_f64();
+            let error = (seconds - truth).abs();
+            assert!(error <= f64::max(0.005, truth / 100.0), "{seconds} s, but it was {truth} s");
+            assert!(truth < away as f64 / 1e3 + 0.015, "back for long: {truth} s");
+        });
+    }
+}
+
+#[test]
+fn messages_due_during_an_outage_are_lost_whatever_the_timeout() {
+    timed(|| {
+        let port = serve_each(|number, mut stream| {
+            if number > 1 {
+                return echo(stream, |_| {});
+            }
+            let mut message = [0; 64];
+            stream.read_exact(&mut message).unwrap();
+            stream.write_all(&message).unwrap();
+            wait_for_its_end(stream);
+        });
+        let mut client = command(PROGRAM);
+        client.args(["ping", "--port", &port.to_string(), "-i", "50ms", "-W", "225ms", "-c", "8"]);
+        let finished = Process::run(&mut client, b"").unwrap();
+        // Due after 50, 100, 150, 200 and 250 ms; the outage is from 50 to 275 ms.
+        assert!(finished.stdout.contains("8 messages transmitted, 3 received"), "{finished:?}");
+        assert!(finished.stdout.contains("Z, seq 2 to 6\n"), "{finished:?}");
+    });
+}
+
+#[test]
+fn the_interval_of_ping_does_not_drift() {
+    timed(|| {
+        let port = serve_each(|_, stream| echo(stream, |_| {}));
+        let output = client(port, "ping", &["-i", "1ms", "-c", "1000", "-q"]);
+        let (_, time) = output.split_once("% loss, time ").expect(&output);
+        let ms: u64 = time.split(' ').next().unwrap().parse().unwrap();
+        assert!((999..1_030).contains(&ms), "1000 messages took {ms} ms");
     });
 }

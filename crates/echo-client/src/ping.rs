@@ -1,32 +1,35 @@
 //! Round trips one at a time, as in ping(8).
 
-use std::io;
+mod connection;
+mod schedule;
+mod summary;
+mod times;
+
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use echo_proto::{Framing, TestStream};
-use hdrhistogram::Histogram;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use echo_proto::Framing;
 
-use crate::client::connect;
-use crate::distribution::histogram;
-use crate::verified_stream::VerifiedStream;
+use self::connection::PingConnection;
+use self::schedule::Schedule;
+pub use self::summary::Summary;
+pub use self::times::Times;
 use crate::{Config, Error};
 
-/// Bytes sent or received per call.
-const BUFFER_LEN: usize = 64 * 1024;
-/// Shortest time between two attempts to connect again.
-const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Shortest and longest pause between two attempts during an outage.
+const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(2), Duration::from_secs(1)];
+/// In between, the pause is this part of the outage so far: its end is then found within 1 %.
+const RETRY_DIVISOR: u32 = 128;
 
 /// What to send, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ping {
     /// Number of messages; `None` for no limit.
     pub count: Option<u64>,
-    /// Time from one message to the next, if the echo has arrived by then.
+    /// Time from one message to the next. Messages are due at multiples of it, so that lateness does
+    /// not add up; one whose predecessor has not come back by then is sent as soon as it has.
     pub interval: Duration,
     /// Bytes per message; at least 1.
     pub size: u32,
@@ -55,6 +58,8 @@ pub enum Event {
     Sending {
         /// Number of the message, from 1.
         seq: u64,
+        /// When it is due; after an outage began, possibly later than now.
+        due: Instant,
     },
     /// A message came back unchanged.
     Reply {
@@ -68,8 +73,9 @@ pub enum Event {
     Failed {
         /// Number of the message, from 1.
         seq: u64,
-        /// What happened, or why there is no connection.
-        error: Error,
+        /// What happened, or why there is no connection; `None` if the message was due while an
+        /// earlier one was still awaited or a connection was being opened.
+        error: Option<Error>,
         /// The messages that failed since the last echo.
         outage: Outage,
     },
@@ -90,6 +96,10 @@ pub struct Outage {
 
 /// Sends messages and waits for the echo of each, until `count` is reached or `observe` breaks.
 ///
+/// From the first message that does not come back until the next echo, there is an outage. It is
+/// probed at once and then at growing pauses, whatever the interval: a message may be sent before
+/// it is due. Lost are the messages that were due meanwhile, however many attempts were made.
+///
 /// # Errors
 ///
 /// The first connection fails, or the system refuses a resource. Later failures are reported as an
@@ -99,36 +109,20 @@ pub fn run(
     ping: &Ping,
     mut observe: impl FnMut(Event) -> ControlFlow<()>,
 ) -> Result<(), Error> {
-    let mut connection = Some(PingConnection::open(config, ping, 0, &mut observe)?);
-    let mut outage: Option<Outage> = None;
-    let mut due = Instant::now();
-    for seq in 1..=ping.count.unwrap_or(u64::MAX) {
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        let sent_at = Instant::now();
-        due = sent_at + ping.interval;
-        let _ = observe(Event::Sending { seq });
-        let result = match &mut connection {
-            Some(connection) => connection.round_trip(config.timeout),
-            None => PingConnection::open(config, ping, seq, &mut observe)
-                .and_then(|opened| connection.insert(opened).round_trip(config.timeout)),
-        };
-        let control = match result {
-            Ok(time) => {
-                if let Some(outage) = outage.take() {
-                    let duration = outage.since.elapsed();
-                    let _ = observe(Event::Recovered { outage: Outage { duration, ..outage } });
-                }
-                observe(Event::Reply { seq, time })
-            }
-            Err(error) => {
-                connection = None;
-                due = due.max(sent_at + RETRY_DELAY);
-                let so_far = outage.get_or_insert(Outage::of(seq, sent_at));
-                (so_far.last, so_far.duration) = (seq, so_far.since.elapsed());
-                let control = observe(Event::Failed { seq, error, outage: *so_far });
-                if ping.reconnect { control } else { ControlFlow::Break(()) }
-            }
-        };
+    let connection = Some(PingConnection::open(config, ping, 0, &mut observe)?);
+    let mut run = Run {
+        config,
+        ping,
+        observe,
+        connection,
+        connections: 1,
+        schedule: Schedule::new(ping.interval),
+        outage: None,
+        cause: None,
+        retry_at: Instant::now(),
+    };
+    while run.schedule.seq <= ping.count.unwrap_or(u64::MAX) {
+        let control = if run.outage.is_some() { run.retry() } else { run.ping() };
         if control.is_break() {
             break;
         }
@@ -136,156 +130,120 @@ pub fn run(
     Ok(())
 }
 
-impl Outage {
-    /// An outage that starts with the message `seq`.
-    fn of(seq: u64, since: Instant) -> Self {
-        Self { since, duration: Duration::ZERO, first: seq, last: seq }
-    }
+struct Run<'a, F> {
+    config: &'a Config,
+    ping: &'a Ping,
+    observe: F,
+    connection: Option<PingConnection>,
+    /// Attempts to connect so far.
+    connections: u64,
+    schedule: Schedule,
+    outage: Option<Outage>,
+    /// Why the last attempt during the outage failed, until it is reported.
+    cause: Option<Error>,
+    /// When to try again during the outage.
+    retry_at: Instant,
 }
 
-/// A connection and its poll.
-struct PingConnection {
-    stream: VerifiedStream,
-    poll: Poll,
-    events: Events,
-    buffer: Vec<u8>,
-    wire_size: u64,
-}
-
-impl PingConnection {
-    /// Connects and reports it. Each `number` has its own test stream.
-    fn open(
-        config: &Config,
-        ping: &Ping,
-        number: u64,
-        observe: &mut impl FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<Self, Error> {
-        let started = Instant::now();
-        let (stream, peer) = connect(config)?;
-        let took = started.elapsed();
-        let messages = TestStream::new(number, ping.framing, ping.size);
-        let connection = Self::new(stream, messages).map_err(Error::Setup)?;
-        // The observer decides with the first reply whether to go on.
-        let _ = observe(Event::Connected { peer, took });
-        Ok(connection)
+impl<F: FnMut(Event) -> ControlFlow<()>> Run<'_, F> {
+    /// Sends the next message when it is due.
+    fn ping(&mut self) -> ControlFlow<()> {
+        sleep_until(self.schedule.due);
+        let (seq, sent_at) = (self.schedule.seq, self.schedule.begin());
+        let _ = (self.observe)(Event::Sending { seq, due: sent_at });
+        let connection = self.connection.as_mut().expect("without an outage there is one");
+        match connection.round_trip(self.config.timeout) {
+            Ok(time) => {
+                self.schedule.seq += 1;
+                (self.observe)(Event::Reply { seq, time })
+            }
+            Err(error) => {
+                self.connection = None;
+                self.retry_at = Instant::now();
+                self.outage = Some(Outage {
+                    since: sent_at,
+                    duration: Duration::ZERO,
+                    first: seq,
+                    last: seq,
+                });
+                self.lose(Some(error))
+            }
+        }
     }
 
-    fn new(stream: std::net::TcpStream, messages: TestStream) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        let poll = Poll::new()?;
-        let mut stream = VerifiedStream::new(TcpStream::from_std(stream), messages);
-        let both = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(&mut stream.socket, Token(0), both)?;
-        let (events, buffer) = (Events::with_capacity(1), vec![0; BUFFER_LEN]);
-        Ok(Self { stream, poll, events, buffer, wire_size: messages.wire_size() })
+    /// Waits until it is time for another attempt or the next message is due, and makes the attempt
+    /// or counts the message as lost.
+    fn retry(&mut self) -> ControlFlow<()> {
+        let due = self.schedule.fixed_due();
+        sleep_until(due.map_or(self.retry_at, |due| due.min(self.retry_at)));
+        if due.is_some_and(|due| due <= Instant::now()) {
+            self.schedule.skip();
+            let cause = self.cause.take();
+            return self.lose(cause);
+        }
+        let seq = self.schedule.seq;
+        let _ = (self.observe)(Event::Sending { seq, due: self.schedule.due });
+        if self.connection.is_none() {
+            self.connections += 1;
+            let number = self.connections;
+            match PingConnection::open(self.config, self.ping, number, &mut self.observe) {
+                // Messages that were due while it was opened are lost before one is sent.
+                Ok(connection) => {
+                    self.connection = Some(connection);
+                    self.retry_at = Instant::now();
+                    return ControlFlow::Continue(());
+                }
+                Err(error) => return self.failed_again(error),
+            }
+        }
+        let connection = self.connection.as_mut().expect("it has just been checked");
+        match connection.round_trip(self.config.timeout) {
+            Ok(time) => {
+                self.recover();
+                self.schedule.finish_early();
+                (self.observe)(Event::Reply { seq, time })
+            }
+            Err(error) => self.failed_again(error),
+        }
     }
 
-    /// Sends a message and waits for its echo, for at most `timeout` without a byte.
-    fn round_trip(&mut self, timeout: Duration) -> Result<Duration, Error> {
-        // What has arrived since the last echo is surplus, or the end of the stream.
-        self.stream.receive(&mut self.buffer)?;
-        let end = self.stream.sent() + self.wire_size;
-        let started = Instant::now();
-        let mut last_byte_at = started;
-        loop {
-            self.stream.send(end, &mut self.buffer)?;
-            while self.stream.receive(&mut self.buffer)?.is_some() {
-                last_byte_at = Instant::now();
-                // Return without another `receive`: the server may close right after its echo.
-                if self.stream.received() == end {
-                    return Ok(last_byte_at - started);
-                }
-            }
-            let left = timeout.saturating_sub(last_byte_at.elapsed());
-            if left.is_zero() {
-                return Err(self.stream.timeout(timeout));
-            }
-            match self.poll.poll(&mut self.events, Some(left)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    return Err(Error::Setup(error));
-                }
-                _ => {}
-            }
+    /// Plans the next attempt.
+    fn failed_again(&mut self, error: Error) -> ControlFlow<()> {
+        self.connection = None;
+        let so_far = self.outage.map_or(Duration::ZERO, |outage| outage.since.elapsed());
+        let [shortest, longest] = RETRY_DELAYS;
+        // An attempt for each message that is due, at the least.
+        let longest = self.ping.interval.clamp(shortest, longest);
+        self.retry_at = Instant::now() + (so_far / RETRY_DIVISOR).clamp(shortest, longest);
+        if self.schedule.fixed_due().is_none() {
+            // Each attempt is a message.
+            return self.lose(Some(error));
+        }
+        self.cause = Some(error);
+        ControlFlow::Continue(())
+    }
+
+    /// Counts the next message as lost.
+    fn lose(&mut self, error: Option<Error>) -> ControlFlow<()> {
+        let seq = self.schedule.seq;
+        self.schedule.seq += 1;
+        let outage = self.outage.as_mut().expect("a loss begins an outage");
+        (outage.last, outage.duration) = (seq, outage.since.elapsed());
+        let outage = *outage;
+        let control = (self.observe)(Event::Failed { seq, error, outage });
+        if self.ping.reconnect { control } else { ControlFlow::Break(()) }
+    }
+
+    /// Ends the outage.
+    fn recover(&mut self) {
+        self.cause = None;
+        if let Some(outage) = self.outage.take() {
+            let outage = Outage { duration: outage.since.elapsed(), ..outage };
+            let _ = (self.observe)(Event::Recovered { outage });
         }
     }
 }
 
-/// Summary of a run so far.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// Messages sent, or due while there was no connection.
-    pub transmitted: u64,
-    /// Messages that came back unchanged.
-    pub received: u64,
-    /// Their round-trip times.
-    pub times: Times,
-    /// Times to connect.
-    pub connects: Times,
-    /// The outages that have ended, at most the first hundred.
-    pub outages: Vec<Outage>,
-    /// Number of outages that have ended.
-    pub outage_count: u64,
-    /// The current outage.
-    pub outage: Option<Outage>,
-}
-
-/// Times in nanoseconds.
-#[derive(Clone, Debug)]
-pub struct Times {
-    /// All times, with three significant digits.
-    pub histogram: Histogram<u64>,
-    /// Shortest time, exactly; 0 without a time.
-    pub min_ns: u64,
-    /// Longest time, exactly.
-    pub max_ns: u64,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self { histogram: histogram(), min_ns: 0, max_ns: 0 }
-    }
-}
-
-impl Times {
-    fn record(&mut self, time: Duration) {
-        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.min_ns = if self.histogram.is_empty() { ns } else { self.min_ns.min(ns) };
-        self.max_ns = self.max_ns.max(ns);
-        self.histogram.saturating_record(ns);
-    }
-}
-
-/// Outages kept in a summary.
-const MAX_OUTAGES: usize = 100;
-
-impl Summary {
-    /// Adds an event to the summary.
-    pub fn record(&mut self, event: &Event) {
-        match event {
-            Event::Connected { took, .. } => self.connects.record(*took),
-            Event::Recovered { outage } => {
-                self.outage = None;
-                self.outage_count += 1;
-                if self.outages.len() < MAX_OUTAGES {
-                    self.outages.push(*outage);
-                }
-            }
-            Event::Reply { time, .. } => {
-                self.transmitted += 1;
-                self.received += 1;
-                self.times.record(*time);
-            }
-            Event::Failed { outage, .. } => {
-                self.transmitted += 1;
-                self.outage = Some(*outage);
-            }
-            Event::Sending { .. } => {}
-        }
-    }
-
-    /// Messages without a correct echo.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.transmitted - self.received
-    }
+fn sleep_until(time: Instant) {
+    thread::sleep(time.saturating_duration_since(Instant::now()));
 }

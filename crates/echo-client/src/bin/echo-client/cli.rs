@@ -178,14 +178,16 @@ impl Cli {
     }
 
     pub(crate) fn config(&self) -> Config {
+        let wait = match &self.mode {
+            Some(Mode::Ping(options)) => options.wait(),
+            _ => None,
+        };
+        let connect_timeout = self.common.connect_timeout;
         Config {
             host: self.common.host.clone(),
             port: self.common.port,
-            connect_timeout: self.common.connect_timeout,
-            timeout: match &self.mode {
-                Some(Mode::Ping(options)) => options.wait().unwrap_or(self.common.timeout),
-                _ => self.common.timeout,
-            },
+            connect_timeout: wait.map_or(connect_timeout, |wait| wait.min(connect_timeout)),
+            timeout: wait.unwrap_or(self.common.timeout),
         }
     }
 

@@ -37,8 +37,10 @@ enum UiEvent {
 /// came back unchanged.
 pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(&ping, options);
-    let (current, interrupted) = (Arc::new(CurrentProbe::default()), Arc::default());
-    let events = start(config, ping, Arc::clone(&current), Arc::clone(&interrupted))?;
+    let (current, interrupted) =
+        (Arc::new(CurrentProbe::default()), Arc::new(AtomicBool::new(false)));
+    let over = Arc::new(AtomicBool::new(false));
+    let events = start(config, ping, [&interrupted, &over].map(Arc::clone), Arc::clone(&current))?;
     let deadline = options.deadline().map(|deadline| Instant::now() + deadline);
     // Checked before each event: there may be more events than can be printed.
     while !interrupted.load(Ordering::Relaxed)
@@ -62,6 +64,15 @@ pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::
             Ok(UiEvent::Interrupted | UiEvent::End(Ok(()))) | Err(_) => break,
         }
     }
+    // Results that had come by now are part of the run, even if its output was blocked.
+    over.store(true, Ordering::Relaxed);
+    for event in events.try_iter() {
+        if let UiEvent::Event(event) = event
+            && let Err(error) = report.print(&event)
+        {
+            return report.output_error(error);
+        }
+    }
     report.count_pending(current.message());
     match report.print_summary() {
         Ok(()) => Ok(report.exit_code()),
@@ -69,12 +80,13 @@ pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::
     }
 }
 
-/// Pings on a separate thread, so that a signal need not wait for a connection or an echo.
+/// Pings on a separate thread, so that a signal need not wait for a connection or an echo. The flags
+/// say that there was an interrupt, and that the run is over.
 fn start(
     config: Config,
     ping: Ping,
+    [interrupted, over]: [Arc<AtomicBool>; 2],
     current: Arc<CurrentProbe>,
-    interrupted: Arc<AtomicBool>,
 ) -> anyhow::Result<Receiver<UiEvent>> {
     // If lines cannot be printed as fast as echoes arrive, the next message waits, as in ping(8).
     let (sender, events) = mpsc::sync_channel(EVENT_QUEUE_LEN);
@@ -93,13 +105,13 @@ fn start(
     on_each_signal(on_signal).context("cannot wait for signals")?;
     let pinging = move || {
         let result = ping::run(&config, &ping, |event| {
-            if let Event::Sending { seq } = event {
-                current.set(seq);
+            if let Event::Sending { seq, due } = event {
+                current.set(seq, due);
                 return ControlFlow::Continue(());
             }
             match sender.send(UiEvent::Event(event)) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
+                Ok(()) if !over.load(Ordering::Relaxed) => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
             }
         });
         // Fails only if the program is about to exit.
@@ -109,14 +121,14 @@ fn start(
     Ok(events)
 }
 
-/// The latest message and when it was sent. Not reported through the channel: that would wake the
+/// The latest message and when it was due. Not reported through the channel: that would wake the
 /// printing thread just as the echo is being timed.
 #[derive(Default)]
 struct CurrentProbe(Mutex<Option<(u64, Instant)>>);
 
 impl CurrentProbe {
-    fn set(&self, seq: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((seq, Instant::now()));
+    fn set(&self, seq: u64, due: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((seq, due));
     }
 
     fn message(&self) -> Option<(u64, Instant)> {
@@ -132,6 +144,8 @@ struct Report {
     started_at: SystemTime,
     peer: Option<SocketAddr>,
     size: u32,
+    interval: Duration,
+    count: Option<u64>,
     quiet: bool,
     timestamps: bool,
     has_hinted: bool,
@@ -145,6 +159,8 @@ impl Report {
             started_at: SystemTime::now(),
             peer: None,
             size: ping.size,
+            interval: ping.interval,
+            count: ping.count,
             quiet: options.quiet,
             timestamps: options.timestamps,
             has_hinted: false,
@@ -175,6 +191,9 @@ impl Report {
             Event::Sending { .. } => Ok(()),
             Event::Failed { .. } if self.quiet => Ok(()),
             Event::Failed { seq, error, .. } => {
+                let Some(error) = error else {
+                    return self.line(&format!("seq={seq} lost: not sent, there was no echo"));
+                };
                 self.line(&format!("seq={seq} lost: {error}"))?;
                 self.print_hint(error);
                 Ok(())
@@ -201,11 +220,18 @@ impl Report {
         print_line(&format!("[{}.{:06}] {line}", now.as_secs(), now.subsec_micros()))
     }
 
-    /// At the end, counts the message in flight as lost if it has taken longer than any echo did.
+    /// At the end, counts what is still undecided: during an outage each message that is due by now
+    /// is lost; otherwise the one in flight is, if it has taken longer than any echo did.
     fn count_pending(&mut self, latest: Option<(u64, Instant)>) {
-        let Some((seq, sent_at)) = latest else { return };
-        let longest = Duration::from_nanos(self.summary.times.max_ns);
-        if seq > self.summary.transmitted && sent_at.elapsed() > longest {
+        let Some((seq, due)) = latest.filter(|(seq, _)| *seq > self.summary.transmitted) else {
+            return;
+        };
+        let Some(waited) = Instant::now().checked_duration_since(due) else { return };
+        if self.summary.outage.is_some() {
+            let intervals = waited.as_nanos().checked_div(self.interval.as_nanos()).unwrap_or(0);
+            let last = seq.saturating_add(u64::try_from(intervals).unwrap_or(u64::MAX));
+            self.summary.transmitted = last.min(self.count.unwrap_or(u64::MAX));
+        } else if waited > Duration::from_nanos(self.summary.times.max_ns()) {
             self.summary.transmitted += 1;
         }
     }
@@ -232,17 +258,17 @@ impl Report {
             "{transmitted} messages transmitted, {received} received, {loss} loss, time {time} ms"
         ))?;
         if *received > 0 {
-            let (figures, mdev) = (min_avg_max(times), ms_of_ns(times.histogram.stdev()));
+            let (figures, mdev) = (min_avg_max(times), ms_of_ns(times.stdev_ns()));
             print_line(&format!("rtt min/avg/max/mdev = {figures}/{mdev} ms"))?;
         }
         if *received >= MIN_FOR_PERCENTILES {
-            let at = |quantile| ms_of_ns(times.histogram.value_at_quantile(quantile) as f64);
+            let at = |quantile| ms_of_ns(times.quantile_ns(quantile) as f64);
             let figures = [0.5, 0.99].map(at);
             print_line(&format!("rtt p50/p99 = {} ms", figures.join("/")))?;
         }
-        match connects.histogram.len() {
+        match connects.count() {
             0 => {}
-            1 => print_line(&format!("connect = {} ms", ms_of_ns(connects.max_ns as f64)))?,
+            1 => print_line(&format!("connect = {} ms", ms_of_ns(connects.max_ns() as f64)))?,
             count => {
                 let times = min_avg_max(connects);
                 print_line(&format!("connect min/avg/max = {times} ms, {count} connections"))?;
@@ -289,16 +315,23 @@ impl Report {
     }
 
     fn loss(&self) -> String {
-        let Summary { transmitted, .. } = self.summary;
-        let percent = 100.0 * self.summary.lost() as f64 / transmitted.max(1) as f64;
-        // Enough digits that a small loss is not shown as 0 %.
-        if percent.fract() == 0.0 { format!("{percent}%") } else { format!("{percent:.3}%") }
+        loss(self.summary.lost(), self.summary.transmitted)
     }
 }
 
+/// The share of messages that were lost. However many there were, a loss is not shown as none, and
+/// an echo is not shown as no echo.
+fn loss(lost: u64, transmitted: u64) -> String {
+    let (lost, transmitted) = (u128::from(lost), u128::from(transmitted.max(1)));
+    if lost * 100 % transmitted == 0 {
+        return format!("{}%", lost * 100 / transmitted);
+    }
+    let thousandths = (lost * 100_000 + transmitted / 2) / transmitted;
+    format!("{:.3}%", thousandths.clamp(1, 99_999) as f64 / 1e3)
+}
+
 fn min_avg_max(times: &Times) -> String {
-    let Times { histogram, min_ns, max_ns } = times;
-    [*min_ns as f64, histogram.mean(), *max_ns as f64].map(ms_of_ns).join("/")
+    [times.min_ns() as f64, times.mean_ns(), times.max_ns() as f64].map(ms_of_ns).join("/")
 }
 
 fn ms(time: Duration) -> String {
@@ -308,4 +341,17 @@ fn ms(time: Duration) -> String {
 /// Three decimals, as in ping(8).
 fn ms_of_ns(ns: f64) -> String {
     format!("{:.3}", ns / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_loss_is_shown_as_none_and_no_echo_as_a_total_loss() {
+        assert_eq!(loss(1, 300_000), "0.001%");
+        assert_eq!(loss(299_999, 300_000), "99.999%");
+        assert_eq!([loss(0, 0), loss(0, 7), loss(7, 7), loss(1, 2)], ["0%", "0%", "100%", "50%"]);
+        assert_eq!([loss(1, 6), loss(2, 3)], ["16.667%", "66.667%"]);
+    }
 }

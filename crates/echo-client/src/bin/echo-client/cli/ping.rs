@@ -18,11 +18,16 @@ pub(crate) struct PingOptions {
     count: Option<u64>,
 
     /// Time from one message to the next, if the echo has arrived by then; 0 for none
+    ///
+    /// During an outage the connection is tried more often, but a message is lost only when it was
+    /// due.
     #[arg(short, long, env = "ECHO_INTERVAL", value_name = "DURATION", default_value = "1s")]
     #[arg(value_parser = units::duration)]
     interval: Duration,
 
-    /// How long to wait for the next byte of an echo [default: --timeout]
+    /// How long to wait for a connection or the next byte of an echo [default: --timeout]
+    ///
+    /// Without it, connecting is limited by --connect-timeout alone.
     #[arg(short = 'W', long, env = "ECHO_WAIT", value_name = "DURATION", value_parser = nonzero_duration)]
     wait: Option<Duration>,
 
