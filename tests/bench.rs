@@ -214,6 +214,7 @@ fn the_defaults_are_one_connection_for_ten_seconds_over_uring_where_it_works() {
         "threads": 1,
         "busy_poll": false,
         "reconnect_every": null,
+        "seed": null,
         "timeout_s": 10.0,
     });
     assert_eq!(start["data"]["settings"], expected);
@@ -386,4 +387,63 @@ fn a_run_of_a_number_of_messages_lasts_until_its_slowest_thread_is_done() {
     });
     let (run, _) = run(port, &["-c", "2", "--threads", "2", "-n", "100"]);
     assert!(run.result.seconds >= 0.5 && run.result.rate <= 200.0, "{:?}", run.result);
+}
+
+#[test]
+fn a_rate_above_capacity_is_a_warning_and_no_loss() {
+    // About 1000 echoes per second and connection, without a pause.
+    let port = serve_each(|_, stream| echo(stream, |_| thread::sleep(Duration::from_millis(1))));
+    for engine in ["readiness", "auto"] {
+        let mut client = command(PROGRAM);
+        client.args(["bench", "--port", &port.to_string(), "-R", "40k", "-c", "4", "-d", "600ms"]);
+        client.args(["--warmup", "0s", "--timeout", "300ms", "--format", "json"]);
+        let finished = Process::run(client.args(["--engine", engine]), b"").unwrap();
+        assert_eq!(finished.status.code(), Some(0), "{finished:?}");
+        let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+        let result = &run.result;
+        assert_eq!((result.failed, result.loss, result.missing_bytes), (0, 0, 0), "{result:?}");
+        assert!(result.unsent > 1000, "{result:?}");
+        let reached = result.warnings.iter().find(|text| text.contains("rate was not reached"));
+        assert!(reached.is_some(), "{:?}", result.warnings);
+    }
+}
+
+#[test]
+fn a_random_schedule_has_a_seed_that_repeats_it() {
+    let port = serve_each(|_, stream| echo(stream, |_| {}));
+    let seed = |more: &[&str]| {
+        let mut client = command(PROGRAM);
+        client.args(["bench", "--port", &port.to_string(), "-R", "100", "--arrivals", "poisson"]);
+        client.args(["-d", "100ms", "--warmup", "0s", "--format", "json"]).args(more);
+        let finished = Process::run(&mut client, b"").unwrap();
+        let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+        run.settings.seed
+    };
+    assert_eq!(seed(&["--seed", "7"]), Some(7));
+    let random = [seed(&[]), seed(&[]), seed(&[])];
+    assert!(random[0].is_some() && random.iter().any(|other| *other != random[0]), "{random:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_does_not_pass_its_gates() {
+    let port = serve_each(|_, stream| echo(stream, |_| {}));
+    let mut client = command(PROGRAM);
+    client.args([
+        "bench",
+        "--port",
+        &port.to_string(),
+        "-d",
+        "60s",
+        "--warmup",
+        "0s",
+        "-i",
+        "100ms",
+    ]);
+    let process = Process::spawn(client.args(["--fail-if", "p99>30s"])).unwrap();
+    process.wait_for_stdout("0.1").unwrap();
+    process.interrupt();
+    let finished = process.wait().unwrap();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("its gates have judged only a part"), "{finished:?}");
 }

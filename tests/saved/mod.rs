@@ -115,6 +115,7 @@ fn settings() -> Settings {
         pacing: Loop::Closed,
         rate: None,
         arrivals: None,
+        seed: None,
         duration_s: Some(2.0),
         messages: None,
         warmup_s: 0.0,

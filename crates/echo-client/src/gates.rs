@@ -83,7 +83,7 @@ mod tests {
         let mut times = histogram();
         times.record_n(3_000_000, 1000).unwrap();
         let latency = Distribution::of(&times);
-        Metrics { latency, loss: 2, rate: 40_000.0, ..Metrics::default() }
+        Metrics { seconds: 1.0, latency, loss: 2, rate: 40_000.0, ..Metrics::default() }
     }
 
     fn fails(gate: &str) -> bool {
@@ -102,6 +102,8 @@ mod tests {
 
     #[test]
     fn a_metric_that_was_not_measured_fails() {
+        let gate: Gate = "rate>1M".parse().unwrap();
+        assert!(gate.check(&Metrics::default()).failed, "the run ended before measuring began");
         assert!(fails("connect.p99>1h"), "no connection was timed");
         assert!(fails("busy>0.9") && fails("retransmits>0"), "the system did not report it");
     }

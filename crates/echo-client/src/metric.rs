@@ -70,8 +70,8 @@ static ENTRIES: [&[Entry]; 4] = [
     entries! {
         "seconds", Count, Neither, |it| Some(it.seconds);
         "echoes", Count, Higher, |it| Some(it.echoes as f64);
-        "rate", PerSecond, Higher, |it| Some(it.rate);
-        "bytes_per_second", PerSecond, Higher, |it| Some(it.bytes_per_second);
+        "rate", PerSecond, Higher, |it| (it.seconds > 0.0).then_some(it.rate);
+        "bytes_per_second", PerSecond, Higher, |it| (it.seconds > 0.0).then_some(it.bytes_per_second);
         "sent", Count, Higher, |it| Some(it.sent as f64);
         "loss", Count, Lower, |it| Some(it.loss as f64);
         "missing_bytes", Count, Lower, |it| Some(it.missing_bytes as f64);
@@ -170,7 +170,7 @@ mod tests {
     fn every_number_of_the_json_is_a_metric_of_the_same_value() {
         let mut times = histogram();
         (1..=1000).for_each(|us| times.record(us * 1000).unwrap());
-        let mut metrics = Metrics { rate: 5.0, loss: 7, ..Metrics::default() };
+        let mut metrics = Metrics { seconds: 1.0, rate: 5.0, loss: 7, ..Metrics::default() };
         (metrics.cpu_us_per_echo, metrics.server_cpu_s) = (Some(1.5), Some(2.5));
         (metrics.server_cpu_us_per_echo, metrics.retransmits) = (Some(3.5), Some(4));
         (metrics.busy, metrics.fairness.jain) = (Some(0.5), Some(0.25));

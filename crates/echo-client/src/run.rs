@@ -74,6 +74,9 @@ pub struct Settings {
     pub rate: Option<f64>,
     /// When messages are due, `constant` or `poisson`; null in a closed loop.
     pub arrivals: Option<String>,
+    /// Seed of random arrivals; null for others, and in a merged run.
+    #[serde(default)]
+    pub seed: Option<u64>,
     /// How long to measure; null if the number of messages is given.
     pub duration_s: Option<f64>,
     /// How many messages to send; null if the duration is given.

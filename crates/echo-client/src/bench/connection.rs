@@ -153,14 +153,14 @@ impl ClientConnection {
         }
         let mut next = NextStep::Wait;
         while self.in_flight.len() < workload.depth && self.started < self.quota {
+            let due = self.schedule.as_ref().map_or(now, Schedule::due);
+            if due >= self.send_deadline {
+                break;
+            }
             if self.started_on_link == self.max_on_link {
                 if self.in_flight.is_empty() {
                     return NextStep::Replace;
                 }
-                break;
-            }
-            let due = self.schedule.as_ref().map_or(now, Schedule::due);
-            if due >= self.send_deadline {
                 break;
             }
             if due > now {
@@ -255,6 +255,11 @@ impl ClientConnection {
             Some(schedule) => schedule.left_until(end),
             None => 0,
         }
+    }
+
+    /// Messages due before `end` that have not been sent; 0 without a schedule.
+    pub(super) fn backlog(&self, end: u64) -> u64 {
+        self.schedule.as_ref().map_or(0, |schedule| schedule.left_until(end))
     }
 
     /// Bytes received and bytes sent on the current link.

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use super::workload::{Arrivals, Workload};
 
 /// When the messages of one connection are due, in nanoseconds since the start of the run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Schedule {
     /// Mean time between two messages of this connection.
     period: f64,
@@ -26,8 +26,9 @@ impl Schedule {
                 Self { period, due, random: None }
             }
             Arrivals::Poisson => {
-                let mut schedule =
-                    Self { period, due: 0.0, random: Some(Rng::with_seed(number as u64)) };
+                // A multiple of an odd constant keeps neighbouring seeds and numbers apart.
+                let seed = workload.seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let mut schedule = Self { period, due: 0.0, random: Some(Rng::with_seed(seed)) };
                 schedule.advance();
                 schedule
             }
@@ -48,8 +49,22 @@ impl Schedule {
         self.due += step * self.period;
     }
 
-    /// Messages due before `end`, from the next one on; the expected number if arrivals are random.
+    /// Messages of connection `number` that are due in this time.
+    pub(super) fn due_between(workload: &Workload, number: usize, from: u64, to: u64) -> u64 {
+        let until = |end| Self::new(workload, number).map_or(0, |it| it.left_until(end));
+        until(to) - until(from)
+    }
+
+    /// Messages due before `end`, from the next one on.
     pub(super) fn left_until(&self, end: u64) -> u64 {
+        if self.random.is_some() {
+            let (mut ahead, mut count) = (self.clone(), 0);
+            while ahead.due < end as f64 {
+                ahead.advance();
+                count += 1;
+            }
+            return count;
+        }
         let left = (end as f64 - self.due) / self.period;
         if left <= 0.0 { 0 } else { left.ceil() as u64 }
     }
@@ -96,6 +111,38 @@ mod tests {
         // The standard deviation of an exponential distribution equals its mean, here 2 ms.
         assert!((mean / 2.0 - 1.0).abs() < 0.02, "{mean}");
         assert!((variance.sqrt() / 2.0 - 1.0).abs() < 0.03, "{}", variance.sqrt());
+    }
+
+    #[test]
+    fn random_arrivals_differ_by_seed_and_connection_and_a_seed_repeats_them() {
+        let due = |seed, number| {
+            let workload =
+                Workload { rate: Some(1.0), arrivals: Arrivals::Poisson, seed, ..workload() };
+            let mut schedule = Schedule::new(&workload, number).unwrap();
+            [(); 8].map(|()| {
+                schedule.advance();
+                schedule.due()
+            })
+        };
+        assert_eq!(due(7, 1), due(7, 1));
+        let different = [due(7, 0), due(7, 1), due(8, 0), due(8, 1), due(0, 7)];
+        for (index, one) in different.iter().enumerate() {
+            assert!(different[..index].iter().all(|other| other != one), "{different:?}");
+        }
+    }
+
+    #[test]
+    fn random_arrivals_in_a_window_are_counted_exactly() {
+        let workload =
+            Workload { rate: Some(1000.0), arrivals: Arrivals::Poisson, seed: 3, ..workload() };
+        let (from, to) = (1_000_000_000, 2_000_000_000);
+        let mut schedule = Schedule::new(&workload, 0).unwrap();
+        let mut counted = 0;
+        while schedule.due() < to {
+            counted += u64::from(schedule.due() >= from);
+            schedule.advance();
+        }
+        assert_eq!(Schedule::due_between(&workload, 0, from, to), counted);
     }
 
     #[test]

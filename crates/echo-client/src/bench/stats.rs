@@ -67,6 +67,9 @@ pub(super) struct Totals {
     pub(super) sent_bytes: u64,
     pub(super) received_bytes: u64,
     pub(super) unsent: u64,
+    /// Messages due in the window, and those of them or before that were not sent at its end.
+    pub(super) due: u64,
+    pub(super) backlog: u64,
     /// Times to connect, in nanoseconds.
     pub(super) connect: Histogram<u64>,
     pub(super) failed: u64,
@@ -92,6 +95,8 @@ impl Default for Totals {
             sent_bytes: 0,
             received_bytes: 0,
             unsent: 0,
+            due: 0,
+            backlog: 0,
             connect: histogram(),
             failed: 0,
             causes: Causes::default(),
@@ -132,6 +137,8 @@ impl Totals {
         self.sent_bytes += other.sent_bytes;
         self.received_bytes += other.received_bytes;
         self.unsent += other.unsent;
+        self.due += other.due;
+        self.backlog += other.backlog;
         self.connect.add(&other.connect).expect("all histograms have the same bounds");
         self.failed += other.failed;
         self.causes = self.causes.plus(other.causes);

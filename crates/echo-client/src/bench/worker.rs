@@ -19,6 +19,7 @@ use self::measuring::{Meter, Stage};
 use self::pacing::Pacer;
 use super::connection::{ClientConnection, LinkState};
 use super::ring::Ring;
+use super::schedule::Schedule;
 use super::stats::IntervalStats;
 use super::workload::RunLimit;
 use super::{Shared, Update};
@@ -75,7 +76,7 @@ impl<'a> Worker<'a> {
             ring,
             sending: Vec::new(),
             buffer: vec![0; BUFFER_LEN],
-            connector: Connector::new(connections.len()),
+            connector: Connector::new(connections.len(), shared.threads),
             pacer: Pacer::new(&poll, TIMER)?,
             meter: Meter::new(workload, spares),
             start: Instant::now(),
@@ -133,13 +134,22 @@ impl<'a> Worker<'a> {
             let is_finished = self.shared.workload.is_counted()
                 && self.connections.iter().all(ClientConnection::is_finished);
             if now >= self.meter.end() || is_finished || self.shared.stop.is_stopped() {
-                let echoes = self.connections.iter().map(|connection| connection.echoes).sum();
-                return self.meter.close(now, echoes);
+                return self.close_window(now);
             }
             self.send_due();
             let left = self.meter.next_check().saturating_sub(now);
             self.run_once(events, Duration::from_nanos(left).min(SWEEP_INTERVAL));
         }
+    }
+
+    /// Ends the measuring window.
+    fn close_window(&mut self, now: u64) {
+        self.meter.close(now, self.connections.iter().map(|connection| connection.echoes).sum());
+        let (from, to) = self.meter.window();
+        let workload = self.shared.workload;
+        let due = |it: &ClientConnection| Schedule::due_between(workload, it.number, from, to);
+        self.meter.totals.due = self.connections.iter().map(due).sum();
+        self.meter.totals.backlog = self.connections.iter().map(|it| it.backlog(to)).sum();
     }
 
     /// Follows the stages of the run, and hands over what was measured in an interval.
@@ -173,7 +183,8 @@ impl<'a> Worker<'a> {
                 self.connections.iter_mut().for_each(ClientConnection::stop);
                 self.pacer.clear();
             }
-            if draining >= timeout || self.shared.stop.is_stopped() && !interrupted {
+            // A connection whose echoes keep coming is waited for; `sweep` gives up the others.
+            if self.shared.stop.is_stopped() && !interrupted {
                 break;
             }
             self.send_due();

@@ -26,6 +26,8 @@ pub struct Workload {
     pub rate: Option<f64>,
     /// With a rate, when messages are due.
     pub arrivals: Arrivals,
+    /// Seed of random arrivals: the same seed gives the same due times.
+    pub seed: u64,
     /// How bytes are sent and received.
     pub engine: Engine,
     /// Event loops, one thread each; at least 1. Never more than connections.
@@ -69,7 +71,7 @@ pub enum Arrivals {
     Constant,
     /// Random and independent, as the requests of many users are
     ///
-    /// The gaps are exponentially distributed, and the same in every run.
+    /// The gaps are exponentially distributed, and different in every run.
     Poisson,
 }
 
@@ -87,6 +89,7 @@ pub(super) mod tests {
             depth: 1,
             rate: None,
             arrivals: Arrivals::Constant,
+            seed: 0,
             engine: Engine::Auto,
             threads: 1,
             warmup: Duration::ZERO,

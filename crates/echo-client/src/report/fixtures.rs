@@ -68,6 +68,7 @@ fn settings(connections: usize) -> Settings {
         pacing: Loop::Closed,
         rate: None,
         arrivals: None,
+        seed: None,
         duration_s: Some(10.0),
         messages: None,
         warmup_s: 1.0,

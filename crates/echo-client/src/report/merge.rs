@@ -162,6 +162,7 @@ fn merged_settings(runs: &[&Run]) -> Settings {
         connections: all().map(|settings| settings.connections).sum(),
         rate: all().map(|settings| settings.rate).sum(),
         arrivals: (!arrivals.is_empty()).then_some(arrivals),
+        seed: None,
         duration_s: all().filter_map(|settings| settings.duration_s).reduce(f64::max),
         messages: all().map(|settings| settings.messages).sum(),
         warmup_s: all().map(|settings| settings.warmup_s).fold(0.0, f64::max),

@@ -121,6 +121,8 @@ fn metrics(run: &LoadedRun) -> Metrics {
         Some(details) => details.run.result.clone(),
         None => Metrics {
             rate: run.rate.unwrap_or_default(),
+            // Without a length there is no rate either.
+            seconds: run.intervals.iter().map(|part| part.seconds).sum(),
             latency: Distribution::of(&run.latency),
             ..Metrics::default()
         },

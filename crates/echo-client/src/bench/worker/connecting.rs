@@ -14,7 +14,7 @@ use crate::bench::connection::LinkState;
 use crate::bench::stats::sum;
 use crate::system::retransmits;
 
-/// Pending connects per worker. More would overflow the accept queue of many servers, and TCP
+/// Pending connects of all workers, but at least one of each. More would overflow the accept queue of many servers, and TCP
 /// retries a dropped SYN only after a second.
 const MAX_CONNECTING: usize = 64;
 /// Delay before a failed connection is opened again.
@@ -23,22 +23,29 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The connections to be opened, in order and not too many at once.
 pub(super) struct Connector {
     queue: VecDeque<usize>,
-    /// Connects in progress.
+    /// Connects in progress, and their limit.
     pending: usize,
+    max_pending: usize,
     /// Connections whose first connect has neither succeeded nor failed.
     unresolved: usize,
     first_failure: Option<io::Error>,
 }
 
 impl Connector {
-    /// A connector for so many connections, none of which is queued.
-    pub(super) fn new(connections: usize) -> Self {
-        Self { queue: VecDeque::new(), pending: 0, unresolved: connections, first_failure: None }
+    /// A connector for so many connections of one of `threads` workers. None is queued.
+    pub(super) fn new(connections: usize, threads: usize) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            pending: 0,
+            max_pending: (MAX_CONNECTING / threads).max(1),
+            unresolved: connections,
+            first_failure: None,
+        }
     }
 
     /// The next connection to open, if the limit allows it.
     fn start_next(&mut self) -> Option<usize> {
-        let key = if self.pending < MAX_CONNECTING { self.queue.pop_front() } else { None };
+        let key = if self.pending < self.max_pending { self.queue.pop_front() } else { None };
         self.pending += usize::from(key.is_some());
         key
     }
@@ -78,6 +85,11 @@ impl Worker<'_> {
 
     /// Starts queued connects, up to the limit.
     pub(super) fn start_connects(&mut self) {
+        if self.meter.stage >= Stage::Draining {
+            // A new connection would have nothing to send.
+            let connections = &self.connections;
+            self.connector.queue.retain(|&key| !connections[key].is_finished());
+        }
         while let Some(key) = self.connector.start_next() {
             self.connections[key].is_queued = false;
             let since = Instant::now();

@@ -72,6 +72,11 @@ impl Meter {
         self.end
     }
 
+    /// The measuring window.
+    pub(super) fn window(&self) -> (u64, u64) {
+        (self.started_at.min(self.end), self.end)
+    }
+
     /// When the stage or the interval has to be checked next.
     pub(super) fn next_check(&self) -> u64 {
         self.next_mark.min(self.end)

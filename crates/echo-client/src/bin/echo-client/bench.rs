@@ -21,7 +21,7 @@ use serde::Serialize;
 use self::progress_line::ProgressLine;
 use crate::cli::{BenchOptions, Format};
 use crate::descriptors::raise_limit;
-use crate::print::{print_error, print_gate};
+use crate::print::{print_error, print_gate, print_note};
 use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
 use crate::terminal::width;
 
@@ -67,7 +67,11 @@ pub(crate) fn run(
     if !report.shows_gates() || written.is_err() {
         run.gates.iter().filter(|gate| gate.failed).for_each(print_gate);
     }
-    let code = exit_code(&run);
+    let is_partial = stop.is_stopped() && !run.gates.is_empty();
+    if is_partial {
+        print_note("the run was interrupted: its gates have judged only a part of it");
+    }
+    let code = exit_code(&run).max(is_partial.into());
     match write_error.or(written.err()) {
         // A closed stdout does not change the result of the run.
         Some(error) if !is_broken_pipe(&error) => {
@@ -85,7 +89,9 @@ fn exit_code(run: &Run) -> u8 {
         return GATE_FAILED;
     }
     let is_short = run.settings.messages.is_some() && result.unsent > 0;
-    u8::from(result.loss > 0 || result.failed > 0 || result.sent == 0 || is_short)
+    // What was not measured is not known to be good.
+    let is_empty = result.latency.count == 0;
+    u8::from(result.loss > 0 || result.failed > 0 || is_empty || is_short)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

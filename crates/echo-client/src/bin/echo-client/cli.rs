@@ -272,6 +272,7 @@ mod tests {
                     // The plain names belong to the server or to another subcommand, with another
                     // meaning.
                     ("bench", "engine") => "ECHO_BENCH_ENGINE".to_owned(),
+                    ("bench", "seed") => "ECHO_BENCH_SEED".to_owned(),
                     ("bench", "busy-poll") => "ECHO_BENCH_BUSY_POLL".to_owned(),
                     ("report", "format") => "ECHO_REPORT_FORMAT".to_owned(),
                     _ => format!("ECHO_{}", name.to_uppercase().replace('-', "_")),

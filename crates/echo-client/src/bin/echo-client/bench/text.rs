@@ -91,7 +91,10 @@ fn headline(Run { label, settings, .. }: &Run) -> String {
         parts.push(format!("framing {}", settings.framing));
     }
     match (settings.rate, &settings.arrivals) {
-        (Some(rate), Some(arrivals)) => parts.push(format!("{rate}/s {arrivals}")),
+        (Some(rate), Some(arrivals)) => {
+            parts.push(format!("{rate}/s {arrivals}"));
+            parts.extend(settings.seed.map(|seed| format!("seed {seed}")));
+        }
         _ => parts.push("closed loop".to_owned()),
     }
     parts.push(counted(*threads, "thread"));

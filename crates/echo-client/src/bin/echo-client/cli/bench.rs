@@ -50,6 +50,11 @@ pub(crate) struct BenchOptions {
     #[arg(hide_possible_values = true)]
     arrivals: Option<Arrivals>,
 
+    /// Seed of --arrivals poisson, to repeat a run [default: random, and reported]
+    #[arg(long, env = "ECHO_BENCH_SEED", value_name = "N", requires = "arrivals")]
+    #[arg(value_parser = whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
+    seed: Option<u64>,
+
     /// I/O interface: readiness (one system call per send and receive), uring (io_uring, Linux 6.1
     /// or later), auto (uring where it works)
     #[arg(long, env = "ECHO_BENCH_ENGINE", value_name = "ENGINE", value_enum, default_value_t)]
@@ -158,6 +163,8 @@ impl Cli {
             depth: options.depth as usize,
             rate: options.rate,
             arrivals: options.arrivals.unwrap_or_default(),
+            // Short enough to be typed, and exact in any JSON reader.
+            seed: options.seed.unwrap_or_else(|| fastrand::u32(..).into()),
             engine: options.engine,
             threads: options.threads.into(),
             warmup: options.warmup.unwrap_or(warmup),
