@@ -68,6 +68,15 @@ fn runs_are_compared_with_ratios_to_the_first() {
 }
 
 #[test]
+fn a_byte_order_mark_is_skipped() {
+    let folder = Folder::new("bom");
+    let text = [b"\xef\xbb\xbf", &serde_json::to_vec(&run([1_000])).unwrap()[..]].concat();
+    folder.file("bom.json", text);
+    let finished = folder.report(&["bom.json"]);
+    assert!(finished.status.success(), "{finished:?}");
+}
+
+#[test]
 fn a_run_may_come_in_on_stdin() {
     let folder = Folder::new("stdin");
     let finished = folder.report_of(&serde_json::to_vec(&run([1_000])).unwrap(), &["-"]);
@@ -117,6 +126,9 @@ fn files_that_cannot_be_reported_are_named_with_their_cause() {
     folder.file("other.json", "{\"answer\": 42}");
     folder.file("damaged.json", text.replacen("\"histogram\":\"HIST", "\"histogram\":\"HITS", 1));
     folder.file("words.txt", "Hello, world\n");
+    let max = format!("\"loss\":{}", u64::MAX);
+    folder.file("wrapped.json", text.replacen("\"loss\":0", &max, 1));
+    folder.file("long.json", text.replacen("\"rate\":0.5", "\"rate\":1e308", 1));
     folder.file("empty", "");
     folder.file("bare.hlog", "#[Histogram log format version 1.2]\n");
     let mut cut = log([times([1]), times([2]), times([3])]);
@@ -132,6 +144,8 @@ fn files_that_cannot_be_reported_are_named_with_their_cause() {
         (&["cut.json"], 1, "cut.json: the JSON is cut off in line 1\nhint: "),
         (&["other.json"], 1, "other.json: the JSON is not a run: missing field `schema_version`"),
         (&["damaged.json"], 1, "damaged.json: the histogram of `latency` is damaged"),
+        (&["wrapped.json"], 1, "wrapped.json: `result.loss` is 18446744073709552000, which"),
+        (&["long.json"], 1, "long.json: `result.rate` is 1e308, which no run can have\nhint: "),
         (&["words.txt"], 1, "words.txt: it is neither a saved run (JSON) nor an HdrHistogram"),
         (&["empty"], 1, "empty: it is empty"),
         (&["bare.hlog"], 1, "bare.hlog: the interval log has no interval"),

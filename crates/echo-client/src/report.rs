@@ -3,6 +3,7 @@
 //! A saved run is either a [`Run`] in JSON or an HdrHistogram interval log, which has latencies
 //! over time but no settings, losses or causes.
 
+mod check;
 mod curves;
 mod error;
 #[cfg(test)]

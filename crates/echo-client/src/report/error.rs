@@ -26,6 +26,14 @@ pub enum Error {
     /// A later version of the program wrote the run, in this version of the format.
     #[error("it has version {0} of the format, but this program knows only up to {SCHEMA_VERSION}")]
     Newer(u64),
+    /// This field has a value that no run can have.
+    #[error("`{field}` is {}, which no run can have", shown(*value))]
+    Number {
+        /// Its path in the JSON.
+        field: String,
+        /// Its value.
+        value: f64,
+    },
     /// The histogram in this field of the run is damaged.
     #[error("the histogram of `{0}` is damaged")]
     Histogram(&'static str),
@@ -74,6 +82,11 @@ pub struct Difference {
     pub runs: [(String, String); 2],
 }
 
+/// Numbers of any length in a readable form.
+fn shown(value: f64) -> String {
+    if value.abs() < 1e21 { format!("{value}") } else { format!("{value:e}") }
+}
+
 impl Error {
     /// One line on what to do, if known.
     #[must_use]
@@ -82,6 +95,7 @@ impl Error {
             Self::Empty
             | Self::TruncatedJson(_)
             | Self::Json(_)
+            | Self::Number { .. }
             | Self::Histogram(_)
             | Self::Log(_) => "was the run still in progress or interrupted, or the disk full?",
             Self::Unknown | Self::NotARun(_) => {

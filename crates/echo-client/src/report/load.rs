@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 
+use super::check::check;
 use super::{Error, LoadedRun, RunDetails};
 use crate::distribution::Distribution;
 use crate::hdr_log::{Log, LogError, LogUnit};
@@ -15,6 +16,8 @@ use crate::run::{Run, SCHEMA_VERSION};
 ///
 /// The text is neither, or damaged, or from a later version of this program.
 pub fn load(name: &str, text: &[u8], unit: LogUnit) -> Result<LoadedRun, Error> {
+    // Some editors and shells put a byte order mark before UTF-8.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     match text.trim_ascii_start().first() {
         None => Err(Error::Empty),
         Some(b'{') => run(name, text),
@@ -32,7 +35,9 @@ fn run(name: &str, text: &[u8]) -> Result<LoadedRun, Error> {
     if schema_version > u64::from(SCHEMA_VERSION) {
         return Err(Error::Newer(schema_version));
     }
-    LoadedRun::of_run(name, serde_json::from_slice(text).map_err(json_error)?)
+    let run: Run = serde_json::from_slice(text).map_err(json_error)?;
+    check(&run)?;
+    LoadedRun::of_run(name, run)
 }
 
 fn json_error(error: serde_json::Error) -> Error {

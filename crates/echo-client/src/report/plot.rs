@@ -52,11 +52,20 @@ pub fn plot(saved: &[LoadedRun]) -> Result<String, Error> {
     if saved.iter().all(|saved| saved.latency.is_empty()) {
         return Err(Error::NoSamples);
     }
-    let names = saved.iter().map(|saved| saved.name.as_str()).collect();
+    let names: Vec<String> = saved.iter().map(name_in_legend).collect();
+    let names = names.iter().map(String::as_str).collect();
     let mut plots = vec![by_percentile(saved)];
     plots.extend(over_time(saved));
     let heading = "Latency by percentile, and rate over time";
     Ok(Picture { heading, conditions: "", names, plots }.svg())
+}
+
+/// A run without an echo has no curve, and the legend says why.
+fn name_in_legend(saved: &LoadedRun) -> String {
+    if saved.latency.is_empty() {
+        return format!("{} (no echo)", saved.name);
+    }
+    saved.name.clone()
 }
 
 fn by_percentile(saved: &[LoadedRun]) -> Plot {
@@ -260,7 +269,7 @@ mod tests {
     #[test]
     fn an_empty_run_is_in_the_legend_and_only_empty_runs_are_an_error() {
         let svg = plot(&[saved("full", run(1, 1_000..=2_000)), saved("empty", run(1, []))]);
-        assert!(svg.unwrap().contains("empty"));
+        assert!(svg.unwrap().contains("empty (no echo)"));
         assert!(matches!(plot(&[saved("empty", run(1, []))]), Err(Error::NoSamples)));
     }
 

@@ -72,6 +72,13 @@ impl Setting {
         self.values.windows(2).all(|pair| pair[0] == pair[1])
     }
 
+    /// Whether all runs with settings have the same value; interval logs have none.
+    pub(super) fn is_common_where_known(&self) -> bool {
+        let mut known = self.values.iter().flatten();
+        let first = known.next();
+        known.all(|value| Some(value) == first)
+    }
+
     /// The setting of the first run as text.
     pub(super) fn description(&self) -> Option<String> {
         Some(format!("{} {}", self.setting, one_line(self.values.first()?.as_ref()?)))

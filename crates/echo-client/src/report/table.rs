@@ -74,11 +74,12 @@ impl Table {
         let warnings = runs.iter().zip(&all).flat_map(|(run, metrics)| {
             metrics.warnings.iter().map(|text| format!("{}: {text}", run.name))
         });
+        let settings = settings(runs);
         Self {
             runs: runs.iter().map(|run| run.name.clone()).collect(),
-            settings: settings(runs),
             metrics: ROWS.map(row).into(),
-            warnings: warnings.collect(),
+            warnings: different(&settings, runs).into_iter().chain(warnings).collect(),
+            settings,
         }
     }
 
@@ -108,6 +109,27 @@ impl Table {
         }
         text
     }
+}
+
+/// Settings that move the metrics whatever server is measured.
+const LOAD_SETTINGS: [&str; 6] = ["connections", "size", "depth", "framing", "loop", "rate asked"];
+
+/// A warning if the runs differ in more than the server.
+fn different(settings: &[Setting], runs: &[LoadedRun]) -> Option<String> {
+    let mut names: Vec<&str> = settings
+        .iter()
+        .filter(|row| LOAD_SETTINGS.contains(&row.setting) && !row.is_common_where_known())
+        .map(|row| row.setting)
+        .collect();
+    let mut machines = runs.iter().filter_map(|run| Some(&run.run.as_ref()?.run.machine));
+    if let Some(first) = machines.next()
+        && machines.any(|other| other != first)
+    {
+        names.push("machine");
+    }
+    let list = names.join(", ");
+    (!names.is_empty())
+        .then(|| format!("the runs differ in {list}: a ratio may come from that alone"))
 }
 
 /// Whether an interval log has this metric.
@@ -150,7 +172,9 @@ mod tests {
         ] {
             assert_eq!(lines[row], expected, "{table}");
         }
-        assert_eq!(lines[lines.len() - 2..], ["", "warning: longer: the client was busy"]);
+        let warnings: Vec<_> = lines.iter().filter(|line| line.starts_with("warning")).collect();
+        let differ = "warning: the runs differ in connections: a ratio may come from that alone";
+        assert_eq!(warnings, [&differ, &"warning: longer: the client was busy"]);
     }
 
     #[test]
