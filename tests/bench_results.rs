@@ -3,11 +3,13 @@
 mod load;
 
 use std::io::Read;
+use std::thread;
+use std::time::Duration;
 
 use echo_client::hdr_log::{Log, LogUnit};
 use echo_client::run::Run;
-use echo_test_support::peers::serve_each;
-use echo_test_support::{command, skipped};
+use echo_test_support::peers::{echo, serve_each};
+use echo_test_support::{Process, command, skipped};
 
 use self::load::{PROGRAM, bench, echo_server, run};
 
@@ -93,4 +95,63 @@ fn a_run_that_does_not_start_keeps_the_results_of_the_previous_one() {
     let run: Run = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert_eq!((finished.status.code(), run.result.echoes), (Some(0), 10));
+}
+
+#[test]
+fn a_rate_above_capacity_is_a_warning_and_no_loss() {
+    // About 1000 echoes per second and connection, without a pause.
+    let port = serve_each(|_, stream| echo(stream, |_| thread::sleep(Duration::from_millis(1))));
+    for engine in ["readiness", "auto"] {
+        let mut client = command(PROGRAM);
+        client.args(["bench", "--port", &port.to_string(), "-R", "40k", "-c", "4", "-d", "600ms"]);
+        client.args(["--warmup", "0s", "--timeout", "300ms", "--format", "json"]);
+        let finished = Process::run(client.args(["--engine", engine]), b"").unwrap();
+        assert_eq!(finished.status.code(), Some(0), "{finished:?}");
+        let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+        let result = &run.result;
+        assert_eq!((result.failed, result.loss, result.missing_bytes), (0, 0, 0), "{result:?}");
+        assert!(result.unsent > 1000, "{result:?}");
+        let reached = result.warnings.iter().find(|text| text.contains("rate was not reached"));
+        assert!(reached.is_some(), "{:?}", result.warnings);
+    }
+}
+
+#[test]
+fn a_random_schedule_has_a_seed_that_repeats_it() {
+    let port = serve_each(|_, stream| echo(stream, |_| {}));
+    let seed = |more: &[&str]| {
+        let mut client = command(PROGRAM);
+        client.args(["bench", "--port", &port.to_string(), "-R", "100", "--arrivals", "poisson"]);
+        client.args(["-d", "100ms", "--warmup", "0s", "--format", "json"]).args(more);
+        let finished = Process::run(&mut client, b"").unwrap();
+        let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+        run.settings.seed
+    };
+    assert_eq!(seed(&["--seed", "7"]), Some(7));
+    let random = [seed(&[]), seed(&[]), seed(&[])];
+    assert!(random[0].is_some() && random.iter().any(|other| *other != random[0]), "{random:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_does_not_pass_its_gates() {
+    let port = serve_each(|_, stream| echo(stream, |_| {}));
+    let mut client = command(PROGRAM);
+    client.args([
+        "bench",
+        "--port",
+        &port.to_string(),
+        "-d",
+        "60s",
+        "--warmup",
+        "0s",
+        "-i",
+        "100ms",
+    ]);
+    let process = Process::spawn(client.args(["--fail-if", "p99>30s"])).unwrap();
+    process.wait_for_stdout("0.1").unwrap();
+    process.interrupt();
+    let finished = process.wait().unwrap();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("its gates have judged only a part"), "{finished:?}");
 }
