@@ -75,6 +75,8 @@ pub(super) struct UringPoller {
     /// Completions that have to wait for a send.
     deferred: Vec<Completion>,
     unread: UnreadQueue,
+    /// A send is in flight after which the next unread buffer is due. It completes without an event.
+    unread_due: bool,
     /// Counts how often everything was submitted, modulo 2¹⁶.
     submission: u16,
     /// To be closed when all is submitted.
@@ -96,6 +98,7 @@ impl UringPoller {
             completed: VecDeque::new(),
             deferred: Vec::new(),
             unread: UnreadQueue::default(),
+            unread_due: false,
             submission: 0,
             closing: Vec::new(),
         };
@@ -150,6 +153,10 @@ impl UringPoller {
             }
         }
         if self.ring.has_submitted_all() {
+            // Before anything is pushed below: that belongs to the next submission.
+            self.closing.clear();
+            self.submission = self.submission.wrapping_add(1);
+            self.unread_due = false;
             // What has not failed by now has been sent.
             let mut sending = std::mem::take(&mut self.sending);
             for (key, generation, buf) in sending.drain(..) {
@@ -162,8 +169,6 @@ impl UringPoller {
                 }
             }
             self.sending = sending;
-            self.closing.clear();
-            self.submission = self.submission.wrapping_add(1);
         }
     }
 
@@ -275,14 +280,19 @@ impl UringPoller {
         Some(Event::Received { key, buf })
     }
 
-    /// Reports the next of the buffers again that the connection at `key` had no room for. Returns whether
-    /// there was one.
+    /// Reports the next of the buffers again that the connection at `key` had no room for, unless it still has
+    /// to take the one before. Returns whether there are any.
     fn redeliver(&mut self, key: usize) -> bool {
+        let slot = &self.slots[key];
+        if slot.unread == Unread::Reported || slot.sending {
+            // One at a time: the next follows when this one is taken, or sent.
+            return true;
+        }
         let Some(buf) = self.unread.pop(key) else {
             self.slots[key].unread = Unread::None;
             return false;
         };
-        self.slots[key].unread = Unread::Redelivered;
+        self.slots[key].unread = Unread::Reported;
         self.events.push_back(Event::Received { key, buf });
         true
     }
@@ -386,9 +396,10 @@ impl Poller for UringPoller {
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.completed.extend(self.deferred.drain(..));
-        if self.sending.len() >= self.ring.buffers() / 2 || !self.closing.is_empty() {
-            // Otherwise peers that go on sending would find the pool empty, and closed connections would stay
-            // open until the next event. If it fails, so does the wait.
+        let pool_low = self.sending.len() >= self.ring.buffers() / 2;
+        if pool_low || self.unread_due || !self.closing.is_empty() {
+            // Otherwise peers that go on sending would find the pool empty, unread buffers would wait and closed
+            // connections would stay open until the next event. If it fails, so does the wait.
             let _ = self.ring.submit();
             self.collect();
         }
@@ -402,6 +413,9 @@ impl Poller for UringPoller {
     fn next(&mut self) -> Option<Event<RecvBuf>> {
         loop {
             if let Some(event) = self.events.pop_front() {
+                if let Event::Received { key, .. } = event {
+                    self.slots[key].unread = Unread::Taken;
+                }
                 return Some(event);
             }
             let completion = self.completed.pop_front()?;
@@ -449,6 +463,7 @@ impl Poller for UringPoller {
 
     fn send(&mut self, key: usize, buf: RecvBuf) {
         let slot = &mut self.slots[key];
+        self.unread_due |= slot.unread != Unread::None;
         slot.sending = true;
         slot.pushed_in = self.submission;
         self.ring.send(slot.descriptor, &buf, Operation::Send.of(slot.generation, key));
@@ -459,8 +474,9 @@ impl Poller for UringPoller {
         let slot = &mut self.slots[key];
         // What was reported again and could not be taken is still the first of its connection.
         match std::mem::replace(&mut slot.unread, Unread::Waiting) {
-            Unread::Redelivered => self.unread.push_front(key, buf),
-            Unread::None | Unread::Waiting => self.unread.push_back(key, buf),
+            Unread::Taken => self.unread.push_front(key, buf),
+            Unread::None | Unread::Waiting | Unread::Reported => self.unread.push_back(key, buf),
         }
+        self.want(key, Op::PollOut);
     }
 }

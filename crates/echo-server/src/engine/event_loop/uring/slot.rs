@@ -42,8 +42,10 @@ pub(super) enum Unread {
     None,
     /// It waits until the connection wants to read. What is received meanwhile waits behind it.
     Waiting,
-    /// The first buffer was reported again; others may wait.
-    Redelivered,
+    /// The first buffer is reported again by an event that is still queued; others may wait.
+    Reported,
+    /// The connection was given the first buffer; others may wait.
+    Taken,
 }
 
 impl Slot {

@@ -342,3 +342,38 @@ fn buffers_of_a_connection_that_has_left_go_back_to_the_pool() {
         poller.deregister(0, ours);
     });
 }
+
+#[test]
+fn an_unread_buffer_follows_the_one_before_without_another_event() {
+    if lacks_rings("unread buffers that follow each other") {
+        return;
+    }
+    with_poller(Sizes { buffers: 16, completions: 64, ..TINY }, |mut poller| {
+        let (mut ours, mut theirs) = pair();
+        poller.register(0, &mut ours).unwrap();
+        wait_until_it_receives(&mut poller, true);
+        // Two buffers, which are received before the first is deferred.
+        let message = [7; BUF_SIZE + 5];
+        theirs.write_all(&message).unwrap();
+        receive_all(&mut poller, false, BUF_SIZE);
+        // The peer has room again: both go back, and a successful send completes silently.
+        let started = Instant::now();
+        poller.set_interest(0, Interest::Receive, 0);
+        let mut echoes = 0;
+        while echoes < 2 {
+            poller.wait(Some(Duration::from_secs(5))).unwrap();
+            while let Some(event) = poller.next() {
+                if let Event::Received { key: 0, buf } = event {
+                    poller.send(0, buf);
+                    echoes += 1;
+                }
+            }
+        }
+        assert!(started.elapsed() < Duration::from_secs(4), "it waited for another event");
+        poller.wait(Some(Duration::ZERO)).unwrap();
+        let mut echo = [0; BUF_SIZE + 5];
+        theirs.read_exact(&mut echo).unwrap();
+        assert_eq!(echo, message);
+        poller.deregister(0, ours);
+    });
+}
