@@ -113,6 +113,10 @@ fn send_all(in_flight: &InFlight, mut stream: &TcpStream, mut input: impl Read, 
         while state.reply.in_flight() + count > MAX_IN_FLIGHT && !state.receiver_done {
             state = in_flight.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        if state.receiver_done {
+            // Its result stands; what is sent now would exceed what may be in flight.
+            return;
+        }
         // Noted before sending: the echo may arrive before this thread runs again.
         state.reply.sent(&chunk[..count]);
         state.owed_since.get_or_insert_with(Instant::now);
