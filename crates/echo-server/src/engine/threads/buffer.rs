@@ -1,4 +1,4 @@
-//! What a connection's thread receives into.
+//! The receive buffer of a connection's thread.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::system::release_memory;
 
-/// What a `recv` takes at most.
+/// Most bytes of one `recv`.
 const LARGE: usize = 64 * 1024;
-/// What it takes at most after one that brought less.
+/// Most bytes of one `recv` until one has filled the buffer.
 const SMALL: usize = 4 * 1024;
 
-/// A little memory on the thread's stack, and more on the heap while large messages come. A connection that is
-/// idle owns no memory on the heap.
+/// A small buffer on the thread's stack, and a large one on the heap while large messages arrive. An idle
+/// connection owns no heap memory.
 pub(super) struct Buffer {
     small: [u8; SMALL],
     large: Vec<u8>,
-    /// Bytes that the last `recv` brought.
+    /// Bytes that the last `recv` returned.
     pub(super) received: usize,
 }
 
@@ -25,19 +25,19 @@ impl Buffer {
         Self { small: [0; SMALL], large: Vec::new(), received: 0 }
     }
 
-    /// Where to receive.
+    /// The buffer to receive into.
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.large.is_empty() { &mut self.small } else { &mut self.large }
     }
 
-    /// Takes memory if the last `recv` has filled what there is.
+    /// Allocates the large buffer if the last `recv` filled the small one.
     pub(super) fn grow(&mut self) {
         if self.received == SMALL && self.large.is_empty() {
             self.large = vec![0; LARGE];
         }
     }
 
-    /// Gives memory back, because nothing has come for a while.
+    /// Frees the large buffer, because the connection is idle.
     pub(super) fn shrink(&mut self, heap: &Heap) {
         self.received = 0;
         if !self.large.is_empty() {
@@ -47,8 +47,8 @@ impl Buffer {
     }
 }
 
-/// The heap that the threads share. The allocator keeps what is freed; it is made to return it to the system, but
-/// no more than once a second, because that takes a while.
+/// The heap that the threads share. The allocator keeps freed memory until it is told to return it to the kernel,
+/// which is slow, so this happens at most once per second.
 pub(super) struct Heap {
     freed: AtomicBool,
     trimmed: Mutex<Instant>,
@@ -61,8 +61,8 @@ impl Heap {
         Self { freed: AtomicBool::new(false), trimmed: Mutex::new(Instant::now()) }
     }
 
-    /// Returns freed memory to the system if there is some and it is time to. Called by each idle thread now and
-    /// then, so that what was freed last is not forgotten.
+    /// Returns freed memory to the kernel if there is any and the last time is long enough ago. Every idle thread
+    /// calls it, so that memory freed within the period is returned later.
     pub(super) fn trim(&self) {
         if self.freed.load(Relaxed)
             && let Ok(mut trimmed) = self.trimmed.try_lock()

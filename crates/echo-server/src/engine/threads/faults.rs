@@ -1,5 +1,5 @@
-//! What a connection's thread does for injected faults: it sleeps, briefly at a time, so that it notices a stop
-//! and a peer that is gone.
+//! Injected faults in a connection's thread. It sleeps for short times only, so that it notices a stop and a
+//! lost peer.
 
 use std::io;
 use std::thread;
@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::{Connection, TICK, send_all};
+use super::TICK;
+use super::blocking::send_all;
+use super::connection::Connection;
 use crate::CloseReason;
 use crate::linger::{RESET_POLL, reset_when_closed};
 use crate::progress::SendProgress;
@@ -16,7 +18,7 @@ use crate::shutdown::Phase;
 use crate::system::unacknowledged;
 
 impl Connection<'_> {
-    /// Sends what is held back, each piece in its time.
+    /// Sends what is held back, each piece when it is due.
     pub(super) fn send_held_back(&mut self) -> io::Result<()> {
         while self.session.state() == State::Hold {
             if self.session.release(Instant::now()) {
@@ -25,7 +27,7 @@ impl Connection<'_> {
             } else if let Some(due) = self.session.due() {
                 self.pause(due.saturating_duration_since(Instant::now()))?;
                 if self.service.phase() > Phase::Running {
-                    // After a stop nothing is held back.
+                    // Draining releases everything that is held back.
                     self.start_draining();
                 }
             }
