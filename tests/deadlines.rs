@@ -11,7 +11,7 @@ on_every_engine! {
     a_connection_is_kept_before_its_maximum_lifetime,
     an_idle_timeout_wakes_no_worker_without_connections,
     keepalive_is_on_unless_disabled,
-    idle_connections_hold_no_buffer,
+    idle_connections_hold_little_memory,
 }
 
 fn start(engine: &str, arguments: &[&str]) -> Server {
@@ -105,7 +105,7 @@ fn keepalive_is_on_unless_disabled(_: &str) {
 }
 
 #[cfg(target_os = "linux")]
-fn idle_connections_hold_no_buffer(engine: &str) {
+fn idle_connections_hold_little_memory(engine: &str) {
     const PEERS: u64 = 200;
     // A thread has a stack, which holds the buffer for small messages.
     let most = if engine == "threads" { 32 } else { 1 };
@@ -121,6 +121,6 @@ fn idle_connections_hold_no_buffer(engine: &str) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn idle_connections_hold_no_buffer(_: &str) {
+fn idle_connections_hold_little_memory(_: &str) {
     echo_test_support::skipped("the memory of idle connections", "it needs /proc of Linux");
 }
