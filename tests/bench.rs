@@ -234,7 +234,8 @@ fn a_rate_may_have_a_suffix_and_runs_are_saved_in_intervals_of_a_second() {
 fn usage_errors_are_reported_before_connecting() {
     // No server listens on port 1: trying to connect would exit with 1.
     for (arguments, message) in [
-        (&["--fail-if", "p98>1ms"][..], "there is no metric \"p98\"; use p50, p90"),
+        (&["--fail-if", "p5x>1ms"][..], "\"p5x\" is not a percentile; write p50"),
+        (&["--fail-if", "latency>1ms"], "there is no metric \"latency\"; use rate"),
         (&["--fail-if", "p99>1"], "\"1\" is not a time such as 50us"),
         (&["-d", "1s", "-n", "5"], "cannot be used with"),
         (&["-R", "0"], "0.001 to 1000M"),

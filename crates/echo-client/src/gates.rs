@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::metric::{Metric, UnknownMetric};
+use crate::metric::{Metric, MetricError};
 use crate::run::{GateResult, Metrics};
 use crate::units;
 
@@ -25,7 +25,7 @@ pub enum GateError {
     Syntax,
     /// There is no such metric.
     #[error(transparent)]
-    Metric(UnknownMetric),
+    Metric(#[from] MetricError),
     /// The value is not a time.
     #[error("{0:?} is not a time such as 50us, 2ms or 1.5s")]
     Time(String),
@@ -61,7 +61,7 @@ impl FromStr for Gate {
         let (value, fails) = comparisons
             .find_map(|(sign, fails)| Some((rest.strip_prefix(sign)?.trim(), fails)))
             .ok_or(GateError::Syntax)?;
-        let metric: Metric = name.trim().parse().map_err(GateError::Metric)?;
+        let metric: Metric = name.trim().parse()?;
         let limit = if metric.is_time() {
             // Without a unit it would be unclear which one is meant.
             let has_unit = value.ends_with(char::is_alphabetic);
@@ -93,6 +93,7 @@ mod tests {
     #[test]
     fn a_gate_fails_if_its_condition_holds() {
         assert!(fails("p99>2ms") && fails("p99 > 2999us") && fails("p99.9>0.002s"));
+        assert!(fails("p95>2999us") && fails("p99.5 > 2ms") && !fails("p98>4ms"));
         assert!(!fails("p99>4ms") && !fails("max > 1s"));
         assert!(fails("latency.p99>2ms") && fails("latency.p99_9_us>2ms"), "as the JSON has them");
         assert!(fails("loss>0") && fails("loss>=2") && !fails("loss>2"));
@@ -111,8 +112,8 @@ mod tests {
     #[test]
     fn invalid_gates_are_refused_with_an_explanation() {
         assert_eq!("p99".parse::<Gate>().unwrap_err(), GateError::Syntax);
-        let error = "p98>1ms".parse::<Gate>().unwrap_err().to_string();
-        assert!(error.contains("\"p98\"") && error.contains("p99.99, "), "{error}");
+        let error = "p99us>1ms".parse::<Gate>().unwrap_err().to_string();
+        assert!(error.contains("\"p99us\" is not a percentile; write p50, p95"), "{error}");
         for wrong in ["p99>2", "p99>2parsecs", "p99>NaNms", "p99>"] {
             assert!(matches!(wrong.parse::<Gate>(), Err(GateError::Time(_))), "{wrong}");
         }

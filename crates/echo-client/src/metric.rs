@@ -3,15 +3,32 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::distribution::{Distribution, ns_to_us};
+use crate::percentile::{Percentile, PercentileError};
 use crate::run::Metrics;
 use crate::units::Unit;
 
-/// A metric of a run.
+/// A metric of a run: any number of its JSON, or any percentile.
 ///
 /// Its name is that of the JSON without the unit of a time: `connect.p50`, `rate`. For latencies
 /// `p99.9` stands for `latency.p99_9_us`.
 #[derive(Clone, Copy)]
-pub struct Metric(&'static Entry);
+pub struct Metric(Source);
+
+/// Where its value is found.
+#[derive(Clone, Copy)]
+enum Source {
+    Field(&'static Entry),
+    Percentile(Times, Percentile),
+}
+
+/// The distributions of a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Times {
+    Latency,
+    Service,
+    Connect,
+}
 
 struct Entry {
     name: &'static str,
@@ -31,13 +48,19 @@ pub enum Better {
     Neither,
 }
 
-/// There is no metric of this name.
+/// Why a text is not the name of a metric.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "there is no metric {0:?}; use p50, p90, p99, p99.9, p99.99, max, rate, loss, failed or \
-     another number of the saved JSON"
-)]
-pub struct UnknownMetric(pub String);
+pub enum MetricError {
+    /// There is no metric of this name.
+    #[error(
+        "there is no metric {0:?}; use rate, loss, failed, min, max, a percentile such as p50 or \
+         p99.9, or another number of the saved JSON"
+    )]
+    Unknown(String),
+    /// It begins like a percentile.
+    #[error(transparent)]
+    Percentile(#[from] PercentileError),
+}
 
 macro_rules! entries {
     ($($name:expr, $unit:ident, $better:ident, $value:expr;)*) => {
@@ -53,18 +76,14 @@ macro_rules! statistics {
             concat!($prefix, "min"), Microseconds, Lower, |it| it.$times.known(it.$times.min_us);
             concat!($prefix, "mean"), Microseconds, Lower, |it| it.$times.known(it.$times.mean_us);
             concat!($prefix, "stdev"), Microseconds, Lower, |it| it.$times.known(it.$times.stdev_us);
-            concat!($prefix, "p50"), Microseconds, Lower, |it| it.$times.known(it.$times.p50_us);
-            concat!($prefix, "p90"), Microseconds, Lower, |it| it.$times.known(it.$times.p90_us);
-            concat!($prefix, "p99"), Microseconds, Lower, |it| it.$times.known(it.$times.p99_us);
-            concat!($prefix, "p99.9"), Microseconds, Lower, |it| it.$times.known(it.$times.p99_9_us);
-            concat!($prefix, "p99.99"), Microseconds, Lower, |it| it.$times.known(it.$times.p99_99_us);
             concat!($prefix, "max"), Microseconds, Lower, |it| it.$times.known(it.$times.max_us);
         }
     };
 }
 
+static LATENCY: &[Entry] = statistics!("", latency);
 static ENTRIES: [&[Entry]; 4] = [
-    statistics!("", latency),
+    LATENCY,
     statistics!("service.", service),
     statistics!("connect.", connect),
     entries! {
@@ -94,23 +113,79 @@ static ENTRIES: [&[Entry]; 4] = [
     },
 ];
 
+/// The percentiles that a [`Distribution`] has as fields.
+pub const PERCENTILES: [&str; 5] = ["p50", "p90", "p99", "p99.9", "p99.99"];
+
 impl Metric {
+    /// Every number of the JSON.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let fields = ENTRIES.into_iter().flatten().map(|entry| Self(Source::Field(entry)));
+        let percentiles = Times::ALL.into_iter().flat_map(|times| {
+            let of = move |name: &str| Self(Source::Percentile(times, known_percentile(name)));
+            PERCENTILES.into_iter().map(of)
+        });
+        fields.chain(percentiles)
+    }
+
     /// The shortest form of its name.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        self.0.name
+    pub fn name(self) -> String {
+        match self.0 {
+            Source::Field(entry) => entry.name.to_owned(),
+            Source::Percentile(Times::Latency, percentile) => percentile.to_string(),
+            Source::Percentile(times, percentile) => format!("{}.{percentile}", times.name()),
+        }
+    }
+
+    /// Its path in the JSON of a result, where the five percentiles of [`PERCENTILES`] are found and
+    /// all others could be.
+    #[must_use]
+    pub fn json_path(self) -> String {
+        let path = match self.0 {
+            Source::Percentile(times, percentile) => {
+                format!("{}.{}", times.name(), percentile.key())
+            }
+            Source::Field(entry) if LATENCY.iter().any(|it| it.name == entry.name) => {
+                format!("latency.{}", entry.name)
+            }
+            Source::Field(entry) => entry.name.to_owned(),
+        };
+        if self.is_time() { path + "_us" } else { path }
+    }
+
+    /// The percentile that it is, if any.
+    #[must_use]
+    pub fn percentile(self) -> Option<Percentile> {
+        match self.0 {
+            Source::Percentile(_, percentile) => Some(percentile),
+            Source::Field(_) => None,
+        }
     }
 
     /// The unit of its values.
     #[must_use]
     pub fn unit(self) -> Unit {
-        self.0.unit
+        match self.0 {
+            Source::Field(entry) => entry.unit,
+            Source::Percentile(..) => Unit::Microseconds,
+        }
     }
 
     /// Which of its values are better.
     #[must_use]
     pub fn better(self) -> Better {
-        self.0.better
+        match self.0 {
+            Source::Field(entry) => entry.better,
+            Source::Percentile(..) => Better::Lower,
+        }
+    }
+
+    /// Whether it counts errors. Several runs have as many as all of them together: one error in one
+    /// of six runs would be a median of 0.
+    #[must_use]
+    pub fn is_error_count(self) -> bool {
+        let Source::Field(Entry { name, .. }) = self.0 else { return false };
+        ["loss", "missing_bytes", "unsent", "failed"].contains(name) || name.starts_with("causes.")
     }
 
     /// Whether limits for it are times with a unit. Otherwise its name says the unit.
@@ -122,30 +197,76 @@ impl Metric {
     /// Its value in a run; `None` if it was not measured.
     #[must_use]
     pub fn of(self, metrics: &Metrics) -> Option<f64> {
-        (self.0.value)(metrics)
+        match self.0 {
+            Source::Field(entry) => (entry.value)(metrics),
+            Source::Percentile(times, percentile) => {
+                percentile.value_in(&times.of(metrics).decode()?).map(ns_to_us)
+            }
+        }
+    }
+}
+
+fn known_percentile(name: &str) -> Percentile {
+    name.parse().expect("it is a percentile")
+}
+
+impl Times {
+    const ALL: [Self; 3] = [Self::Latency, Self::Service, Self::Connect];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Service => "service",
+            Self::Connect => "connect",
+        }
+    }
+
+    fn of(self, metrics: &Metrics) -> &Distribution {
+        match self {
+            Self::Latency => &metrics.latency,
+            Self::Service => &metrics.service,
+            Self::Connect => &metrics.connect,
+        }
     }
 }
 
 impl FromStr for Metric {
-    type Err = UnknownMetric;
+    type Err = MetricError;
 
-    fn from_str(name: &str) -> Result<Self, UnknownMetric> {
-        let short = name.strip_prefix("latency.").unwrap_or(name);
-        let short = short.strip_suffix("_us").unwrap_or(short).replacen("9_9", "9.9", 1);
+    fn from_str(name: &str) -> Result<Self, MetricError> {
+        let short = name.strip_suffix("_us").unwrap_or(name);
+        let of = |times: Times| Some((times, short.strip_prefix(times.name())?.strip_prefix('.')?));
+        let (times, statistic) =
+            Times::ALL.into_iter().find_map(of).unwrap_or((Times::Latency, short));
+        if statistic.starts_with('p') && statistic[1..].starts_with(|it: char| it.is_ascii_digit())
+        {
+            // `p99_9`, as in the JSON.
+            let percentile = statistic.replacen('_', ".", 1).parse()?;
+            return Ok(Self(Source::Percentile(times, percentile)));
+        }
+        let short = if times == Times::Latency { statistic } else { short };
         let entry = ENTRIES.into_iter().flatten().find(|entry| entry.name == short);
-        entry.map(Self).ok_or_else(|| UnknownMetric(name.to_owned()))
+        entry
+            .map(|entry| Self(Source::Field(entry)))
+            .ok_or_else(|| MetricError::Unknown(name.to_owned()))
     }
 }
 
 impl PartialEq for Metric {
     fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
+        match (self.0, other.0) {
+            (Source::Field(one), Source::Field(other)) => one.name == other.name,
+            (Source::Percentile(times, one), Source::Percentile(other_times, other)) => {
+                (times, one) == (other_times, other)
+            }
+            _ => false,
+        }
     }
 }
 
 impl fmt::Debug for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(&self.name())
     }
 }
 
@@ -180,19 +301,38 @@ mod tests {
         for (path, value) in &numbers {
             let metric: Metric = path.parse().unwrap();
             assert_eq!(metric.of(&metrics), Some(*value), "{path}");
+            assert_eq!(metric.json_path(), *path);
         }
-        assert_eq!(numbers.len(), ENTRIES.into_iter().flatten().count());
+        assert_eq!(numbers.len(), Metric::all().count());
     }
 
     #[test]
     fn metrics_are_also_known_by_their_json_path() {
         let metric = |name: &str| name.parse::<Metric>().unwrap();
         assert_eq!(metric("latency.p99_9_us"), metric("p99.9"));
+        assert_eq!(metric("service.p99_5_us"), metric("service.p99.50"));
+        assert_ne!(metric("service.p99"), metric("p99"));
+        assert_eq!(metric("connect.p95").name(), "connect.p95");
         assert!(metric("connect.p50").is_time() && !metric("server_cpu_us_per_echo").is_time());
         assert_eq!(
             (metric("p99").better(), metric("rate").better()),
             (Better::Lower, Better::Higher)
         );
         assert_eq!(metric("p99").of(&Metrics::default()), None, "there is no sample");
+    }
+    #[test]
+    fn every_percentile_is_a_metric_with_its_exact_rank() {
+        let mut times = histogram();
+        (1..=1000).for_each(|us| times.record(us * 1000).unwrap());
+        let latency = Distribution::of(&times);
+        let metrics = Metrics { latency, ..Metrics::default() };
+        for (name, us) in [("p95", 950.0), ("latency.p99_5_us", 995.0), ("p99.95", 1000.0)] {
+            let value = name.parse::<Metric>().unwrap().of(&metrics).unwrap();
+            assert!((value / us - 1.0).abs() < 1e-3, "{name}: {value}");
+        }
+        for (wrong, words) in [("p100", "above p0 and below p100"), ("p", "no metric \"p\"")] {
+            let error = wrong.parse::<Metric>().unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 }

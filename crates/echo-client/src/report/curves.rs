@@ -42,7 +42,7 @@ pub struct Curves {
     pub against: XAxis,
     /// Name of the metric. Times are in microseconds.
     #[serde(rename = "figure")]
-    pub metric: &'static str,
+    pub metric: String,
     /// What all loads have in common, as text.
     pub conditions: String,
     /// In the order of their first runs.
@@ -146,7 +146,7 @@ impl Curves {
     }
 
     pub(super) fn metric_description(&self) -> String {
-        match self.metric {
+        match self.metric.as_str() {
             "server_cpu_us_per_echo" => "server CPU time per echo".to_owned(),
             "cpu_us_per_echo" => "client CPU time per echo".to_owned(),
             "rate" => "echoes per second".to_owned(),

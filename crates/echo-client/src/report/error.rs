@@ -60,7 +60,7 @@ pub enum Error {
     MissingX(String, &'static str),
     /// A run does not have the requested metric.
     #[error("{0} has no {1}: it was not measured")]
-    Unmeasured(String, &'static str),
+    Unmeasured(String, String),
     /// Two runs of one curve differ in a setting other than the varied one.
     #[error("cannot put {0} in one curve")]
     Incomparable(Difference),
