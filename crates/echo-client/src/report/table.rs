@@ -8,8 +8,9 @@ use super::grid::{Row, align, ratios};
 use super::settings::{Setting, settings};
 use crate::distribution::Distribution;
 use crate::metric::Metric;
+use crate::percentile::Percentile;
 use crate::run::Metrics;
-use crate::units::wrap;
+use crate::units::{Unit, wrap};
 
 /// What distinguishes runs, and their metrics. A missing metric is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,46 +31,51 @@ pub struct Table {
 pub struct MetricRow {
     /// Its name; times end in their unit.
     #[serde(rename = "figure")]
-    pub metric: &'static str,
+    pub metric: String,
+    /// Its name in the text.
+    #[serde(skip)]
+    label: String,
+    #[serde(skip)]
+    unit: Unit,
     /// One per run.
     pub values: Vec<Option<f64>>,
     /// The value divided by that of the first run; `None` if that is zero.
     pub ratios: Vec<Option<f64>>,
 }
 
-/// The metrics of a table by their names there, and as text.
-const ROWS: [(&str, &str, &str); 15] = [
-    ("rate", "rate", "rate"),
-    ("p50_us", "p50", "p50"),
-    ("p90_us", "p90", "p90"),
-    ("p99_us", "p99", "p99"),
-    ("p99_9_us", "p99.9", "p99.9"),
-    ("p99_99_us", "p99.99", "p99.99"),
-    ("max_us", "max", "max"),
-    ("service_p50_us", "service.p50", "service p50"),
-    ("service_p99_us", "service.p99", "service p99"),
-    ("connect_p50_us", "connect.p50", "connect p50"),
-    ("connect_p99_us", "connect.p99", "connect p99"),
-    ("loss", "loss", "loss"),
-    ("failed", "failed", "failed"),
-    ("cpu_us_per_echo", "cpu_us_per_echo", "cpu per echo"),
-    ("server_cpu_us_per_echo", "server_cpu_us_per_echo", "server cpu per echo"),
-];
-
-fn metric(name: &str) -> Metric {
-    name.parse().expect("every row has a metric")
+/// The metrics of a table by their names, there and as text. These percentiles are rows.
+fn rows(percentiles: &[Percentile]) -> Vec<(String, String, String)> {
+    let row = |(key, name, label): (&str, &str, &str)| (key.into(), name.into(), label.into());
+    let below = [
+        ("max_us", "max", "max"),
+        ("service_p50_us", "service.p50", "service p50"),
+        ("service_p99_us", "service.p99", "service p99"),
+        ("connect_p50_us", "connect.p50", "connect p50"),
+        ("connect_p99_us", "connect.p99", "connect p99"),
+        ("loss", "loss", "loss"),
+        ("failed", "failed", "failed"),
+        ("cpu_us_per_echo", "cpu_us_per_echo", "cpu per echo"),
+        ("server_cpu_us_per_echo", "server_cpu_us_per_echo", "server cpu per echo"),
+    ];
+    let percentile = |it: &Percentile| (format!("{}_us", it.key()), it.to_string(), it.to_string());
+    let mut rows = vec![row(("rate", "rate", "rate"))];
+    rows.extend(percentiles.iter().map(percentile));
+    rows.extend(below.map(row));
+    rows
 }
 
 impl Table {
-    /// Compares these runs.
+    /// Compares these runs, with a row for each of these percentiles of latency.
     #[must_use]
-    pub fn of(runs: &[LoadedRun]) -> Self {
+    pub fn of(runs: &[LoadedRun], percentiles: &[Percentile]) -> Self {
         let all: Vec<Metrics> = runs.iter().map(metrics).collect();
-        let row = |(name, of, _): (&'static str, _, _)| {
-            let known = |run: &LoadedRun| run.run.is_some() || is_in_logs(of, run);
-            let value = |(run, metrics)| metric(of).of(metrics).filter(|_| known(run));
+        let row = |(key, name, label): (String, String, String)| {
+            let metric: Metric = name.parse().expect("every row has a metric");
+            let known = |run: &LoadedRun| run.run.is_some() || is_in_logs(&name, run);
+            let value = |(run, metrics)| metric.of(metrics).filter(|_| known(run));
             let values: Vec<_> = runs.iter().zip(&all).map(value).collect();
-            MetricRow { metric: name, ratios: ratios(&values), values }
+            let (unit, ratios) = (metric.unit(), ratios(&values));
+            MetricRow { metric: key, label, unit, ratios, values }
         };
         let warnings = runs.iter().zip(&all).flat_map(|(run, metrics)| {
             metrics.warnings.iter().map(|text| format!("{}: {text}", run.name))
@@ -77,7 +83,7 @@ impl Table {
         let settings = settings(runs);
         Self {
             runs: runs.iter().map(|run| run.name.clone()).collect(),
-            metrics: ROWS.map(row).into(),
+            metrics: rows(percentiles).into_iter().map(row).collect(),
             warnings: different(&settings, runs).into_iter().chain(warnings).collect(),
             settings,
         }
@@ -96,9 +102,9 @@ impl Table {
         }
         let mut grid = vec![Row::of("", self.runs.iter().cloned().map(Some))];
         grid.extend(different.iter().map(|row| Row::of(row.setting, row.values.iter().cloned())));
-        for (row, (_, name, label)) in self.metrics.iter().zip(ROWS) {
+        for row in &self.metrics {
             if row.values.iter().any(Option::is_some) {
-                grid.push(Row::compared(label, metric(name).unit(), &row.values));
+                grid.push(Row::compared(&row.label, row.unit, &row.values));
             }
         }
         text += &align(&grid, width);
@@ -154,14 +160,29 @@ fn metrics(run: &LoadedRun) -> Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::PERCENTILES;
     use crate::report::fixtures::{run, saved};
+
+    fn table(runs: &[LoadedRun]) -> Table {
+        Table::of(runs, &PERCENTILES.map(|name| name.parse().unwrap()))
+    }
+
+    #[test]
+    fn any_percentile_may_be_a_row() {
+        let percentiles = ["p95", "p99.5"].map(|name| name.parse().unwrap());
+        let table = Table::of(&[saved("a", run(1, 1_000..=2_000))], &percentiles);
+        let rows: Vec<_> = table.metrics.iter().map(|row| row.metric.as_str()).collect();
+        assert_eq!(rows[..4], ["rate", "p95_us", "p99_5_us", "max_us"]);
+        assert!(table.text(80).contains("\np95 ") && !table.text(80).contains("\np50 "));
+        assert_eq!(table.metrics[1].values, [Some(1.95)]);
+    }
 
     #[test]
     fn each_column_has_its_ratios_to_the_first() {
         let (mut first, mut second) = (run(50, 1_000..=1_000), run(500, 1_250..=1_250));
         (first.result.rate, second.result.rate) = (50_000.0, 40_000.0);
         second.result.warnings = vec!["the client was busy".to_owned()];
-        let table = Table::of(&[saved("a", first), saved("longer", second)]).text(200);
+        let table = table(&[saved("a", first), saved("longer", second)]).text(200);
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[0].contains("size 64, depth 1, framing raw, loop closed"), "{table}");
         for (row, expected) in [
@@ -180,7 +201,7 @@ mod tests {
     #[test]
     fn a_missing_metric_has_no_value_and_no_ratio() {
         let log = LoadedRun { run: None, ..saved("log", run(1, 1_000..=1_000)) };
-        let table = Table::of(&[saved("none", run(1, [])), log]);
+        let table = table(&[saved("none", run(1, [])), log]);
         let row = |name| table.metrics.iter().find(|row| row.metric == name).unwrap();
         assert_eq!(
             (&row("p50_us").values[..], row("p50_us").ratios[1]),

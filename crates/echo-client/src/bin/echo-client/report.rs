@@ -56,11 +56,11 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
 
 fn table(options: &ReportOptions, saved: &[LoadedRun]) -> serde_json::Result<String> {
     match (options.format, saved) {
-        (ReportFormat::Text, saved) => Ok(Table::of(saved).text(width(io::stdout()))),
+        (ReportFormat::Text, saved) => Ok(Table::of(saved, &options.percentiles).text(width(io::stdout()))),
         (ReportFormat::Json, [LoadedRun { run: Some(merged), .. }]) if options.merge => {
             serde_json::to_string_pretty(&merged.run)
         }
-        (ReportFormat::Json, saved) => serde_json::to_string_pretty(&Table::of(saved)),
+        (ReportFormat::Json, saved) => serde_json::to_string_pretty(&Table::of(saved, &options.percentiles)),
     }
 }
 

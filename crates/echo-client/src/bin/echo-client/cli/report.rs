@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use echo_client::hdr_log::LogUnit;
 use echo_client::metric::Metric;
+use echo_client::percentile::Percentile;
 use echo_client::report::XAxis;
 
 #[derive(Debug, Args)]
@@ -32,6 +33,11 @@ pub(crate) struct ReportOptions {
     )]
     #[arg(hide_possible_values = true)]
     pub(crate) format: ReportFormat,
+
+    /// Percentiles of latency that the table shows
+    #[arg(long, env = "ECHO_PERCENTILES", value_name = "LIST", value_delimiter = ',')]
+    #[arg(default_value = "p50,p90,p99,p99.9,p99.99")]
+    pub(crate) percentiles: Vec<Percentile>,
 
     /// Plot one metric against a varied setting: connections, size or rate
     ///
