@@ -9,11 +9,10 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use echo_client::run::Run;
 use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
 use echo_test_support::{Process, command, refusing, skipped};
 
-use self::load::{PROGRAM, bench, echo_server, run, unwrapped};
+use self::load::{PROGRAM, bench, echo_server, run, the_run, unwrapped};
 
 /// Whether this machine lacks an engine; if so, reports it as skipped.
 fn lacks(engine: &str) -> bool {
@@ -216,6 +215,8 @@ fn the_defaults_are_one_connection_for_ten_seconds_over_uring_where_it_works() {
         "reconnect_every": null,
         "seed": null,
         "timeout_s": 10.0,
+        "repeat": 1,
+        "pause_s": null,
     });
     assert_eq!(start["data"]["settings"], expected);
 }
@@ -269,11 +270,11 @@ fn jsonl_reports_start_intervals_and_end_while_running(engine: &str) {
     let events: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
     assert_eq!((events[0], events[events.len() - 1]), ("start", "end"), "{events:?}");
     assert_eq!(lines[0]["data"]["settings"]["size_bytes"], 64);
-    assert_eq!(lines[0]["data"].get("result"), None);
+    assert_eq!(lines[0]["data"].get("runs"), None);
     let intervals = &lines[1..lines.len() - 1];
     assert!((5..=6).contains(&intervals.len()), "{events:?}");
     let echoes = |line: &serde_json::Value| line["data"]["echoes"].as_u64().unwrap();
-    let end: Run = serde_json::from_value(lines[lines.len() - 1]["data"].clone()).unwrap();
+    let end = the_run(&lines[lines.len() - 1]["data"].to_string());
     assert_eq!(intervals.iter().map(echoes).sum::<u64>(), end.result.echoes);
 }
 

@@ -7,11 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use echo_client::hdr_log::{Log, LogUnit};
-use echo_client::run::Run;
 use echo_test_support::peers::{echo, serve_each};
 use echo_test_support::{Process, command, skipped};
 
-use self::load::{PROGRAM, bench, echo_server, run};
+use self::load::{PROGRAM, bench, echo_server, run, the_run};
 
 #[test]
 fn failed_gates_exit_with_3_and_are_reported_with_their_margin() {
@@ -26,7 +25,7 @@ fn failed_gates_exit_with_3_and_are_reported_with_their_margin() {
     assert_eq!(finished.status.code(), Some(3), "{finished:?}");
     assert!(finished.stderr.contains("echo-client: gate p50>1ns failed"), "{finished:?}");
     assert!(!finished.stderr.contains("min>1s"), "{finished:?}");
-    let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+    let run = the_run(&finished.stdout);
     assert_eq!(run.gates.iter().map(|gate| gate.failed).collect::<Vec<_>>(), [false, true, true]);
 }
 
@@ -92,7 +91,7 @@ fn a_run_that_does_not_start_keeps_the_results_of_the_previous_one() {
     assert_eq!(bench(1, &["-o", file, "--format", "json"]).status.code(), Some(1));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "earlier results, longer than what comes");
     let finished = bench(echo_server(), &["-n", "10", "-o", file, "--format", "json"]);
-    let run: Run = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let run = the_run(&std::fs::read_to_string(&path).unwrap());
     std::fs::remove_file(&path).unwrap();
     assert_eq!((finished.status.code(), run.result.echoes), (Some(0), 10));
 }
@@ -107,7 +106,7 @@ fn a_rate_above_capacity_is_a_warning_and_no_loss() {
         client.args(["--warmup", "0s", "--timeout", "300ms", "--format", "json"]);
         let finished = Process::run(client.args(["--engine", engine]), b"").unwrap();
         assert_eq!(finished.status.code(), Some(0), "{finished:?}");
-        let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+        let run = the_run(&finished.stdout);
         let result = &run.result;
         assert_eq!((result.failed, result.loss, result.missing_bytes), (0, 0, 0), "{result:?}");
         assert!(result.unsent > 1000, "{result:?}");
@@ -124,7 +123,7 @@ fn a_random_schedule_has_a_seed_that_repeats_it() {
         client.args(["bench", "--port", &port.to_string(), "-R", "100", "--arrivals", "poisson"]);
         client.args(["-d", "100ms", "--warmup", "0s", "--format", "json"]).args(more);
         let finished = Process::run(&mut client, b"").unwrap();
-        let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+        let run = the_run(&finished.stdout);
         run.settings.seed
     };
     assert_eq!(seed(&["--seed", "7"]), Some(7));

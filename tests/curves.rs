@@ -5,7 +5,7 @@ mod saved;
 use std::fs;
 
 use echo_client::run::{Loop, Run};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::saved::{Folder, run, texts_of_well_formed};
 
@@ -167,7 +167,7 @@ fn runs_that_do_not_form_a_curve_are_named_with_a_hint() {
             "bare has no server_cpu_us_per_echo: it was not measured\nhint: run bench with --server-pid",
         ),
         (&["one.json", "bare.json", "--figure", "p99"], 1, "bare has no p99: it was not measured"),
-        (&["one.json", "two.json", "--figure", "p98"], 2, "there is no metric \"p98\"; use"),
+        (&["one.json", "two.json", "--figure", "p9x"], 2, "\"p9x\" is not a percentile; write"),
         (&["one.json", "two.json", "--merge"], 2, "cannot be used with"),
     ] {
         let finished = folder.report(&[arguments, &against].concat());
@@ -205,17 +205,23 @@ fn texts_of_a_run_are_escaped_on_the_terminal_and_in_the_plot() {
 }
 
 #[test]
-fn runs_saved_before_labels_existed_are_still_read() {
+fn files_of_version_1_are_still_read() {
     let folder = Folder::new("curves-earlier");
     for (name, connections) in [("one.json", 1), ("two.json", 2)] {
-        let mut json = serde_json::to_value(measured("none", connections, 2.0)).unwrap();
+        // As the first release wrote it. Still earlier files had neither of these fields.
+        let mut json: Value = serde_json::from_str(include_str!("saved/version-1.json")).unwrap();
         assert!(json.as_object_mut().unwrap().remove("label").is_some());
         for field in ["server_cpu_s", "server_cpu_us_per_echo"] {
             assert!(json["result"].as_object_mut().unwrap().remove(field).is_some());
         }
+        json["settings"]["connections"] = connections.into();
         folder.file(name, json.to_string());
     }
     let finished = folder.report(&["one.json", "two.json", "--against", "connections"]);
-    assert!(finished.stdout.starts_with("Echoes per second by connections"), "{finished:?}");
-    assert!(finished.stdout.contains("connections  192.0.2.1:65432"), "{finished:?}");
+    assert!(finished.stdout.starts_with("Latency, p99 by connections"), "{finished:?}");
+    assert!(finished.stdout.contains("connections  127.0.0.1:47001"), "{finished:?}");
+    folder.file("whole.json", include_str!("saved/version-1.json"));
+    let json = folder.json(&["whole.json"]);
+    assert_eq!(json["runs"], serde_json::json!(["version 1"]));
+    assert_eq!(json["figures"][3]["values"], serde_json::json!([223.231]), "p99");
 }

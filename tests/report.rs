@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 use echo_client::distribution::{Distribution, histogram};
 use echo_client::hdr_log::LogWriter;
 use echo_client::run::Run;
+use echo_client::run_file::RunFile;
 use echo_test_support::{Finished, Process, command, skipped};
 use hdrhistogram::Histogram;
 use serde_json::Value;
 
-use self::saved::{Folder, PROGRAM, run, texts_of_well_formed, times};
+use self::saved::{Folder, PROGRAM, json, run, texts_of_well_formed, times};
 
 /// Reads a log with another implementation of HdrHistogram and prints percentiles in nanoseconds.
 const OTHER_READER: &str = "
@@ -43,6 +44,12 @@ fn values(json: &Value, figure: &str, key: &str) -> Vec<Option<f64>> {
     row[key].as_array().unwrap().iter().map(Value::as_f64).collect()
 }
 
+fn only_run(json: Value) -> Run {
+    let file: RunFile = serde_json::from_value(json).unwrap();
+    let [run] = file.into_runs().try_into().unwrap();
+    run
+}
+
 #[test]
 fn runs_are_compared_with_ratios_to_the_first() {
     let folder = Folder::new("table");
@@ -70,7 +77,7 @@ fn runs_are_compared_with_ratios_to_the_first() {
 #[test]
 fn a_byte_order_mark_is_skipped() {
     let folder = Folder::new("bom");
-    let text = [b"\xef\xbb\xbf", &serde_json::to_vec(&run([1_000])).unwrap()[..]].concat();
+    let text = [b"\xef\xbb\xbf", &json(&run([1_000])).into_bytes()[..]].concat();
     folder.file("bom.json", text);
     let finished = folder.report(&["bom.json"]);
     assert!(finished.status.success(), "{finished:?}");
@@ -79,7 +86,7 @@ fn a_byte_order_mark_is_skipped() {
 #[test]
 fn a_run_may_come_in_on_stdin() {
     let folder = Folder::new("stdin");
-    let finished = folder.report_of(&serde_json::to_vec(&run([1_000])).unwrap(), &["-"]);
+    let finished = folder.report_of(&json(&run([1_000])).into_bytes(), &["-"]);
     assert!(finished.status.success() && finished.stdout.contains("stdin"), "{finished:?}");
 }
 
@@ -88,8 +95,7 @@ fn merged_runs_have_the_percentiles_of_all_their_samples() {
     let folder = Folder::new("merge");
     folder.run("a.json", &run(1_000..=3_000));
     folder.run("b.json", &run(2_000..=90_000));
-    let merged: Run =
-        serde_json::from_value(folder.json(&["--merge", "a.json", "b.json"])).unwrap();
+    let merged = only_run(folder.json(&["--merge", "a.json", "b.json"]));
     let all = Distribution::of(&times((1_000..=3_000).chain(2_000..=90_000)));
     assert_eq!(merged.result.latency, all);
     assert_eq!((merged.result.sent, merged.settings.connections), (all.count, 2));
@@ -106,7 +112,7 @@ fn merged_runs_have_the_percentiles_of_all_their_samples() {
     // A merged run is a run, and can be merged again.
     folder.run("ab.json", &merged);
     folder.run("c.json", &run([5]));
-    let more: Run = serde_json::from_value(folder.json(&["--merge", "ab.json", "c.json"])).unwrap();
+    let more = only_run(folder.json(&["--merge", "ab.json", "c.json"]));
     assert_eq!(more.result.latency.count, all.count + 1);
     let table = folder.report(&["--merge", "a.json", "b.json"]);
     assert!(table.status.success() && table.stdout.contains("a + b"), "{table:?}");
@@ -120,8 +126,8 @@ fn files_that_cannot_be_reported_are_named_with_their_cause() {
     let mut larger = run([2_000]);
     larger.settings.size = 4096;
     folder.run("larger.json", &larger);
-    let text = serde_json::to_string(&good).unwrap();
-    folder.file("newer.json", text.replace("\"schema_version\":1", "\"schema_version\":2"));
+    let text = json(&good);
+    folder.file("newer.json", text.replace("\"schema_version\":2", "\"schema_version\":3"));
     folder.file("cut.json", &text[..text.len() - 40]);
     folder.file("other.json", "{\"answer\": 42}");
     folder.file("damaged.json", text.replacen("\"histogram\":\"HIST", "\"histogram\":\"HITS", 1));
@@ -129,6 +135,8 @@ fn files_that_cannot_be_reported_are_named_with_their_cause() {
     let max = format!("\"loss\":{}", u64::MAX);
     folder.file("wrapped.json", text.replacen("\"loss\":0", &max, 1));
     folder.file("long.json", text.replacen("\"rate\":0.5", "\"rate\":1e308", 1));
+    folder.file("null.json", text.replacen("\"rate\":0.5", "\"rate\":null", 1));
+    folder.file("more.json", text.clone() + "}");
     folder.file("empty", "");
     folder.file("bare.hlog", "#[Histogram log format version 1.2]\n");
     let mut cut = log([times([1]), times([2]), times([3])]);
@@ -139,13 +147,31 @@ fn files_that_cannot_be_reported_are_named_with_their_cause() {
         (
             &["newer.json"],
             1,
-            "newer.json: it has version 2 of the format, but this program knows only",
+            "newer.json: it has version 3 of the format, but this program knows only",
         ),
         (&["cut.json"], 1, "cut.json: the JSON is cut off in line 1\nhint: "),
         (&["other.json"], 1, "other.json: the JSON is not a run: missing field `schema_version`"),
-        (&["damaged.json"], 1, "damaged.json: the histogram of `latency` is damaged"),
-        (&["wrapped.json"], 1, "wrapped.json: `result.loss` is 18446744073709552000, which"),
-        (&["long.json"], 1, "long.json: `result.rate` is 1e308, which no run can have\nhint: "),
+        (
+            &["damaged.json"],
+            1,
+            "damaged.json: the histogram of `runs[0].result.latency` is damaged",
+        ),
+        (
+            &["wrapped.json"],
+            1,
+            "wrapped.json: `runs[0].result.loss` is 18446744073709552000, which",
+        ),
+        (
+            &["long.json"],
+            1,
+            "long.json: `runs[0].result.rate` is 1e308, which no run can have\nhint: ",
+        ),
+        (
+            &["null.json"],
+            1,
+            "null.json: the JSON is not a run: `runs[0].result.rate`: invalid type",
+        ),
+        (&["more.json"], 1, "more.json: the JSON is damaged: trailing characters"),
         (&["words.txt"], 1, "words.txt: it is neither a saved run (JSON) nor an HdrHistogram"),
         (&["empty"], 1, "empty: it is empty"),
         (&["bare.hlog"], 1, "bare.hlog: the interval log has no interval"),

@@ -4,15 +4,17 @@
 //! at a time.
 #![cfg(target_os = "linux")]
 
+mod load;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use echo_client::run::Run;
+use echo_client::run::Build;
 use echo_test_support::peers::{echo, serve_each};
 use echo_test_support::{Process, command};
 use rustix::time::{ClockId, clock_gettime};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
+use self::load::{PROGRAM, the_run};
 
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
@@ -44,12 +46,16 @@ fn the_servers_cpu_time_is_saved_shown_and_gated() {
     let arguments = ["-n", "100", "-c", "2", "--threads", "2", "--label", "slow"];
     let json = [&arguments[..], &["--format", "json"]].concat();
     let finished = Process::run(&mut bench(port, id, &json), b"").unwrap();
-    let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+    let run = the_run(&finished.stdout);
     // The clock is accurate to 0.02 s.
     let (seconds, us) = (run.result.server_cpu_s.unwrap(), run.result.server_cpu_us_per_echo);
     assert!(seconds > 0.47, "{seconds} s");
     assert!((us.unwrap() - seconds * 1e4).abs() < 1e-6, "{us:?} for {seconds} s");
     assert_eq!(run.label.as_deref(), Some("slow"));
+    let path = |build: Option<Build>| build.map(|build| build.path);
+    let this = std::env::current_exe().unwrap().display().to_string();
+    assert_eq!(path(run.builds.server), Some(this), "the build of the server is known");
+    assert_eq!(path(run.builds.client).as_deref(), Some(PROGRAM));
 
     let gate = ["--fail-if", "server_cpu_us_per_echo>4000"];
     let finished = Process::run(&mut bench(port, id, &[&arguments[..], &gate].concat()), b"");
@@ -72,7 +78,7 @@ fn cpu_time_in_the_warm_up_is_not_counted() {
     });
     let arguments = ["-R", "20", "--warmup", "2s", "-d", "500ms", "--format", "json"];
     let finished = Process::run(&mut bench(port, std::process::id(), &arguments), b"").unwrap();
-    let run: Run = serde_json::from_str(&finished.stdout).unwrap();
+    let run = the_run(&finished.stdout);
     assert!(run.result.server_cpu_s.unwrap() < 0.3, "{:?}", run.result.server_cpu_s);
     let warning = "of CPU time, accurate to 0.02 s: measure longer";
     assert!(run.result.warnings.iter().any(|text| text.ends_with(warning)), "{run:?}");

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use echo_client::distribution::Distribution;
 use echo_client::run::{Loop, Run};
+use echo_client::run_file::RunFile;
 use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
 use echo_test_support::{Process, command, connect, exchange, reset, skipped};
 
@@ -64,7 +65,8 @@ fn client(port: u16, mode: &str, arguments: &[&str]) -> String {
 fn run(port: u16, engine: &str, arguments: &[&str]) -> Run {
     let format = ["--format", "json", "--engine", engine];
     let json = client(port, "bench", &[arguments, &format].concat());
-    serde_json::from_str(&json).unwrap()
+    let file: RunFile = serde_json::from_str(&json).unwrap();
+    file.into_runs().remove(0)
 }
 
 /// Waits with microsecond precision. A sleep may be late by any amount.

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use echo_client::distribution::{Distribution, histogram};
-use echo_client::run::{Fairness, Interval, Loop, Machine, Metrics, Run, SCHEMA_VERSION, Settings};
+use echo_client::run::{Builds, Fairness, Interval, Loop, Machine, Metrics, Run, Settings};
+use echo_client::run_file::RunFile;
 use echo_test_support::{Finished, Process, command};
 use hdrhistogram::Histogram;
 use serde_json::Value;
@@ -27,7 +28,7 @@ impl Folder {
     }
 
     pub(crate) fn run(&self, name: &str, run: &Run) {
-        self.file(name, serde_json::to_vec(run).unwrap());
+        self.file(name, json(run));
     }
 
     pub(crate) fn report(&self, arguments: &[&str]) -> Finished {
@@ -53,6 +54,11 @@ impl Drop for Folder {
     }
 }
 
+/// The file of a single run.
+pub(crate) fn json(run: &Run) -> String {
+    serde_json::to_string(&RunFile::of(vec![run.clone()])).unwrap()
+}
+
 pub(crate) fn times(ns: impl IntoIterator<Item = u64>) -> Histogram<u64> {
     let mut times = histogram();
     ns.into_iter().for_each(|ns| times.record(ns).unwrap());
@@ -73,7 +79,6 @@ pub(crate) fn run(latencies: impl IntoIterator<Item = u64>) -> Run {
         max_us: Some(distribution.max_us),
     };
     Run {
-        schema_version: SCHEMA_VERSION,
         program: "echo-client 0.1.0".to_owned(),
         label: None,
         started: "2026-01-02T03:04:05Z".to_owned(),
@@ -82,7 +87,11 @@ pub(crate) fn run(latencies: impl IntoIterator<Item = u64>) -> Run {
             kernel: "6.12".to_owned(),
             cpu: "a processor".to_owned(),
             cpus: 2,
+            is_virtual: Some(false),
+            congestion_control: Some("cubic".to_owned()),
+            somaxconn: Some(4096),
         },
+        builds: Builds::default(),
         settings: settings(),
         intervals: vec![interval(0.0), interval(1.0)],
         gates: Vec::new(),
@@ -124,6 +133,8 @@ fn settings() -> Settings {
         busy_poll: false,
         reconnect_every: None,
         timeout_s: 10.0,
+        repeat: 1,
+        pause_s: None,
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use echo_client::run::Run;
+use echo_client::run_file::RunFile;
 use echo_test_support::{
     Process, ResourceUsage, Server, command, connect, connect_and_never_read, exchange,
 };
@@ -113,7 +113,8 @@ fn well_behaved_peers(
     }
     let load = load.wait()?;
     ensure!(load.status.success(), "a well-behaved peer: {}", load.stderr);
-    let run: Run = serde_json::from_str(&load.stdout).context("echo-client's JSON")?;
+    let file: RunFile = serde_json::from_str(&load.stdout).context("echo-client's JSON")?;
+    let run = file.into_runs().pop().context("no run")?;
     Ok((run.result.latency.p99_us, most))
 }
 

@@ -38,7 +38,7 @@ use self::worker::Worker;
 pub use self::workload::{Arrivals, RunLimit, Workload};
 use crate::client::{addresses, connect};
 use crate::error::ConnectFailure;
-use crate::run::{Interval, Metrics, Run, SCHEMA_VERSION};
+use crate::run::{Interval, Metrics, Run};
 use crate::{Config, Error, system};
 
 /// Progress of a run.
@@ -149,11 +149,11 @@ pub fn run(
         }
         wait_until_ready(&shared, &messages)?;
         let mut run = Run {
-            schema_version: SCHEMA_VERSION,
             program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
             label: workload.label.clone(),
             started: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             machine: system::machine(),
+            builds: system::builds(workload.server_pid),
             settings: settings(&shared),
             result: Metrics::default(),
             intervals: Vec::new(),

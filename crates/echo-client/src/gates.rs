@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use crate::metric::{Metric, MetricError};
 use crate::run::{GateResult, Metrics};
+use crate::run_file::MetricSummary;
 use crate::units;
 
 /// A condition that makes a run fail.
@@ -41,14 +42,17 @@ const COMPARISONS: [(&str, Comparison); 4] =
     [(">=", f64::ge), ("<=", f64::le), (">", f64::gt), ("<", f64::lt)];
 
 impl Gate {
-    /// Checks the condition. A metric that was not measured fails it: a missing value must not
-    /// pass for a good one.
+    /// Checks the condition for the median of these runs, or the sum of a count of errors. A metric
+    /// that a run did not measure fails it: a missing value must not pass for a good one.
     #[must_use]
-    pub fn check(&self, metrics: &Metrics) -> GateResult {
-        let value = self.metric.of(metrics);
+    pub fn check(&self, runs: &[&Metrics]) -> GateResult {
+        let values: Vec<_> = runs.iter().map(|run| self.metric.of(run)).collect();
+        let known: Option<Vec<f64>> = values.iter().copied().collect();
+        let value = known.and_then(|known| MetricSummary::of(self.metric, &known).ok());
+        let value = value.map(|summary| summary.judged());
         let failed = value.is_none_or(|value| (self.fails)(&value, &self.limit));
         let (gate, limit) = (self.text.clone(), self.limit);
-        GateResult { gate, value, limit, is_time: self.metric.is_time(), failed }
+        GateResult { gate, value, values, limit, is_time: self.metric.is_time(), failed }
     }
 }
 
@@ -87,7 +91,7 @@ mod tests {
     }
 
     fn fails(gate: &str) -> bool {
-        gate.parse::<Gate>().unwrap().check(&metrics()).failed
+        gate.parse::<Gate>().unwrap().check(&[&metrics()]).failed
     }
 
     #[test]
@@ -104,7 +108,7 @@ mod tests {
     #[test]
     fn a_metric_that_was_not_measured_fails() {
         let gate: Gate = "rate>1M".parse().unwrap();
-        assert!(gate.check(&Metrics::default()).failed, "the run ended before measuring began");
+        assert!(gate.check(&[&Metrics::default()]).failed, "the run ended before measuring began");
         assert!(fails("connect.p99>1h"), "no connection was timed");
         assert!(fails("busy>0.9") && fails("retransmits>0"), "the system did not report it");
     }
@@ -120,5 +124,20 @@ mod tests {
         for wrong in ["rate<50ms", "loss>", "loss>-1"] {
             assert!(matches!(wrong.parse::<Gate>(), Err(GateError::Number(_))), "{wrong}");
         }
+    }
+
+    #[test]
+    fn several_runs_are_judged_by_their_median_and_errors_by_their_sum() {
+        let runs = [0, 0, 1].map(|loss| Metrics { loss, rate: loss as f64, ..metrics() });
+        let [one, other, last] = &runs;
+        let check = |gate: &str| gate.parse::<Gate>().unwrap().check(&[one, other, last]);
+        let loss = check("loss>0");
+        assert_eq!((loss.failed, loss.value), (true, Some(1.0)));
+        assert_eq!(loss.values, [Some(0.0), Some(0.0), Some(1.0)]);
+        let rate = check("rate>0");
+        assert_eq!((rate.failed, rate.value), (false, Some(0.0)));
+        let unmeasured = Metrics::default();
+        let gate: Gate = "p99>1h".parse().unwrap();
+        assert!(gate.check(&[one, &unmeasured]).failed, "one run has no p99");
     }
 }

@@ -30,6 +30,7 @@ mod pipe;
 pub mod rate_search;
 pub mod report;
 pub mod run;
+pub mod run_file;
 mod system;
 pub mod units;
 mod verified_stream;

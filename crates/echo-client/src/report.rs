@@ -7,7 +7,7 @@ mod check;
 mod curves;
 mod error;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod grid;
 mod load;
 mod merge;

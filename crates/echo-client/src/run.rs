@@ -1,7 +1,7 @@
-//! A saved run of the load generator: what `bench --format json` writes and `report` reads.
+//! One run of the load generator: how it was made and what it measured.
 //!
-//! Field names are those of the JSON, described by `docs/schema/bench-1.json`. Times end in their
-//! unit.
+//! Field names are those of the JSON. Times end in their unit. The whole file is
+//! [`RunFile`](crate::run_file::RunFile).
 
 use echo_proto::ReplyError;
 use serde::{Deserialize, Serialize};
@@ -9,15 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::distribution::Distribution;
 
-/// Version of the format. Fields may be added; none is removed or changes its meaning.
-pub const SCHEMA_VERSION: u32 = 1;
-
-/// A run with everything needed to know what it measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+/// A run with everything needed to know what it measured. It is also what version 1 of the format
+/// held.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Run {
-    /// Version of this format: 1.
-    pub schema_version: u32,
     /// Name and version of the program.
     pub program: String,
     /// Label in reports, if one was given.
@@ -26,6 +21,9 @@ pub struct Run {
     pub started: String,
     /// The machine that generated the load.
     pub machine: Machine,
+    /// The executables of both sides.
+    #[serde(default)]
+    pub builds: Builds,
     /// What was requested.
     pub settings: Settings,
     /// What was measured.
@@ -48,6 +46,40 @@ pub struct Machine {
     pub cpu: String,
     /// Number of processors that the program may use.
     pub cpus: usize,
+    /// Whether it is a virtual machine; null where the processor does not tell, as on other
+    /// architectures than x86.
+    #[serde(default)]
+    pub is_virtual: Option<bool>,
+    /// TCP congestion control of new connections; null where the system does not report it.
+    #[serde(default)]
+    pub congestion_control: Option<String>,
+    /// Longest queue of connections to be accepted that a listener may have; null where the system
+    /// does not report it. It concerns the server if it runs on this machine.
+    #[serde(default)]
+    pub somaxconn: Option<u32>,
+}
+
+/// The executables of both sides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Builds {
+    /// This program; null if it is not known.
+    pub client: Option<Build>,
+    /// The server. An echo server says nothing about itself: null unless its process was given with
+    /// `--server-pid` and may be read.
+    pub server: Option<Build>,
+}
+
+/// An executable. Runs of the same build have the same size and time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Build {
+    /// Its path.
+    pub path: String,
+    /// Its length.
+    pub size_bytes: u64,
+    /// When it was written (RFC 3339).
+    pub modified: String,
 }
 
 /// What was requested.
@@ -74,7 +106,8 @@ pub struct Settings {
     pub rate: Option<f64>,
     /// When messages are due, `constant` or `poisson`; null in a closed loop.
     pub arrivals: Option<String>,
-    /// Seed of random arrivals; null for others, and in a merged run.
+    /// Seed of random arrivals in the first run; each further run uses the next number. Null for
+    /// other arrivals, and in a merged run.
     #[serde(default)]
     pub seed: Option<u64>,
     /// How long to measure; null if the number of messages is given.
@@ -93,6 +126,17 @@ pub struct Settings {
     pub reconnect_every: Option<u64>,
     /// How long to wait for the next byte of an echo.
     pub timeout_s: f64,
+    /// How many runs were requested.
+    #[serde(default = "one")]
+    pub repeat: u32,
+    /// How long to wait between runs; null for a single run.
+    #[serde(default)]
+    pub pause_s: Option<f64>,
+}
+
+/// Runs before there were repeats.
+fn one() -> u32 {
+    1
 }
 
 /// When messages are sent.
@@ -262,36 +306,16 @@ pub struct Interval {
 pub struct GateResult {
     /// The condition as given.
     pub gate: String,
-    /// The metric, in the unit of its JSON name; null if it was not measured.
+    /// The metric, in the unit of its JSON name; null if it was not measured. Over several runs it is
+    /// their median, or the sum of a count of errors.
     pub value: Option<f64>,
+    /// The metric in each run.
+    #[serde(default)]
+    pub values: Vec<Option<f64>>,
     /// The limit, in the same unit.
     pub limit: f64,
     /// Whether these are times in microseconds.
     pub is_time: bool,
     /// Whether the run failed the condition.
     pub failed: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Where the schema is published.
-    const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/bench-1.json");
-
-    #[test]
-    fn the_published_schema_is_that_of_the_data() {
-        let schema = schemars::schema_for!(Run);
-        let schema = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-        if std::env::var_os("ECHO_WRITE_SCHEMA").is_some() {
-            std::fs::write(SCHEMA, &schema).unwrap();
-        }
-        let published = std::fs::read_to_string(SCHEMA).unwrap();
-        assert!(
-            schema == published,
-            "the format has changed: look at the difference with  ECHO_WRITE_SCHEMA=1 cargo test -p \
-             echo-client schema; git diff docs/schema  and if something was taken away or means \
-             something else, raise SCHEMA_VERSION and write another file"
-        );
-    }
 }

@@ -1,9 +1,10 @@
 //! What the operating system knows about a run: CPU time, TCP counters, the machine.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::run::Machine;
+use crate::run::{Build, Builds, Machine};
 
 /// CPU time of this thread so far (`CLOCK_THREAD_CPUTIME_ID`); `None` where the system does not
 /// report it.
@@ -78,8 +79,18 @@ pub(crate) fn retransmits<S>(_: &S) -> Option<u64> {
 
 /// The machine that this program runs on.
 pub(crate) fn machine() -> Machine {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    Machine { os: std::env::consts::OS.to_owned(), kernel: kernel(), cpu: cpu(), cpus }
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let setting = |path: &str| Some(std::fs::read_to_string(path).ok()?.trim().to_owned());
+    Machine {
+        os: std::env::consts::OS.to_owned(),
+        kernel: kernel(),
+        cpu: field(&processor, "model name").unwrap_or(std::env::consts::ARCH).to_owned(),
+        cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        is_virtual: field(&processor, "flags")
+            .map(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
+        congestion_control: setting("/proc/sys/net/ipv4/tcp_congestion_control"),
+        somaxconn: setting("/proc/sys/net/core/somaxconn").and_then(|number| number.parse().ok()),
+    }
 }
 
 #[cfg(unix)]
@@ -92,12 +103,25 @@ fn kernel() -> String {
     "unknown".to_owned()
 }
 
-/// Name of the processor (Linux), or else the architecture.
-fn cpu() -> String {
-    let known = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let mut names = known.lines().filter_map(|line| line.strip_prefix("model name"));
-    let name = names.next().map(|name| name.trim_start_matches([' ', '\t', ':']).to_owned());
-    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+/// A field of the first processor in `/proc/cpuinfo` (Linux).
+fn field<'a>(processors: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = processors.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(found, _)| found.trim_end() == name).map(|(_, value)| value.trim())
+}
+
+/// The executables of this process, and of the server's if it is known.
+pub(crate) fn builds(server: Option<u32>) -> Builds {
+    let server = server.and_then(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok());
+    Builds {
+        client: std::env::current_exe().ok().and_then(|path| build(&path)),
+        server: server.and_then(|path| build(&path)),
+    }
+}
+
+fn build(path: &Path) -> Option<Build> {
+    let file = path.metadata().ok()?;
+    let modified = humantime::format_rfc3339_seconds(file.modified().ok()?).to_string();
+    Some(Build { path: path.display().to_string(), size_bytes: file.len(), modified })
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -109,5 +133,12 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 2 3 4 150 75 9 9 20 0 1 0 100 1000 10";
         assert_eq!(cpu_time_in(stat), Some(Duration::from_millis(2250)));
         assert_eq!(cpu_time_in("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn a_field_is_that_of_the_first_processor() {
+        let processors = "flags\t\t: fpu hypervisor\nmodel name\t: A B\n\nmodel name\t: C\n";
+        assert_eq!(field(processors, "model name"), Some("A B"));
+        assert_eq!(field(processors, "model"), None);
     }
 }

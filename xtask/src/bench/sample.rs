@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use echo_client::run::Run;
+use echo_client::run_file::RunFile;
 use echo_test_support::{Finished, Process};
 
 use super::Length;
@@ -30,13 +31,14 @@ pub(super) fn take(
 
 /// The run that the client printed, unless it failed.
 fn read(client: &Finished) -> Result<Run> {
-    let run: serde_json::Result<Run> = serde_json::from_str(&client.stdout);
+    let file: serde_json::Result<RunFile> = serde_json::from_str(&client.stdout);
+    let run = file.ok().and_then(|file| file.into_runs().pop());
     if client.status.success() {
         return run.context("echo-client wrote no run");
     }
     // Errors of a connection are in the report, all others on stderr.
     let said = client.stderr.trim_end();
-    let incident = run.ok().and_then(|run| {
+    let incident = run.and_then(|run| {
         let (failed, loss) = (run.result.failed, run.result.loss);
         let first = run.result.incidents.into_iter().next()?;
         let (connection, text) = (first.connection, first.text);

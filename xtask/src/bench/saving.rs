@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use echo_client::run::Run;
+use echo_client::run_file::RunFile;
 
 use super::scenario::Scenario;
 use super::target::Target;
@@ -29,7 +30,7 @@ impl Folder {
     ) -> Result<()> {
         let (scenario, server, number) = (scenario.name, &target.name, repetition + 1);
         let path = self.0.join(format!("{scenario}_{server}_{number}.json"));
-        let json = serde_json::to_vec(run)?;
+        let json = serde_json::to_vec(&RunFile::of(vec![run.clone()]))?;
         fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))
     }
 

@@ -47,6 +47,8 @@ pub(super) fn settings(shared: &Shared<'_>) -> Settings {
         busy_poll: workload.busy_poll,
         reconnect_every: workload.reconnect_every.map(Into::into),
         timeout_s: config.timeout.as_secs_f64(),
+        repeat: 1,
+        pause_s: None,
     }
 }
 

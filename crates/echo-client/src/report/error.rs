@@ -2,7 +2,7 @@
 
 use super::MAX_SERIES;
 use crate::hdr_log::LogError;
-use crate::run::SCHEMA_VERSION;
+use crate::run_file::SCHEMA_VERSION;
 
 /// Why a report cannot be made. Runs are named as in the report.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +23,20 @@ pub enum Error {
     /// The JSON is damaged.
     #[error("the JSON is damaged: {0}")]
     Json(serde_json::Error),
-    /// A later version of the program wrote the run, in this version of the format.
-    #[error("it has version {0} of the format, but this program knows only up to {SCHEMA_VERSION}")]
-    Newer(u64),
+    /// This field of the JSON is not what it is in a run.
+    #[error("the JSON is not a run: `{field}`: {source}")]
+    Field {
+        /// Its path in the JSON.
+        field: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The file has another version of the format; a later one comes from a later program.
+    #[error("it has version {0} of the format, but this program knows only 1 to {SCHEMA_VERSION}")]
+    Version(u64),
+    /// The file holds the trials of a search and no run.
+    #[error("it holds a search for the highest rate, and no run to compare")]
+    NoRuns,
     /// This field has a value that no run can have.
     #[error("`{field}` is {}, which no run can have", shown(*value))]
     Number {
@@ -36,7 +47,7 @@ pub enum Error {
     },
     /// The histogram in this field of the run is damaged.
     #[error("the histogram of `{0}` is damaged")]
-    Histogram(&'static str),
+    Histogram(String),
     /// The interval log cannot be read.
     #[error(transparent)]
     Log(LogError),
@@ -88,6 +99,17 @@ fn shown(value: f64) -> String {
 }
 
 impl Error {
+    /// The error with the field's path from the root of the file, where `part` holds the run.
+    pub(super) fn within(self, part: &str) -> Self {
+        match self {
+            Self::Number { field, value } => {
+                Self::Number { field: format!("{part}.{field}"), value }
+            }
+            Self::Histogram(field) => Self::Histogram(format!("{part}.{field}")),
+            other => other,
+        }
+    }
+
     /// One line on what to do, if known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -98,10 +120,11 @@ impl Error {
             | Self::Number { .. }
             | Self::Histogram(_)
             | Self::Log(_) => "was the run still in progress or interrupted, or the disk full?",
-            Self::Unknown | Self::NotARun(_) => {
+            Self::Unknown | Self::NotARun(_) | Self::Field { .. } => {
                 "report reads what bench --format json prints and bench --hdr-log FILE writes"
             }
-            Self::Newer(_) => "use the echo-client that wrote it, or a later one",
+            Self::NoRuns => "a run at the rate that was found is made with bench -R RATE",
+            Self::Version(_) => "use the echo-client that wrote it, or a later one",
             Self::Differ(_) => "without --merge they are compared",
             Self::Mixed(..) => "merge runs and logs separately",
             Self::Duplicate(..) => "name each run once",

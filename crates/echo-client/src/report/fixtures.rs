@@ -2,15 +2,15 @@
 
 use super::LoadedRun;
 use crate::distribution::{Distribution, histogram};
-use crate::run::{Fairness, Interval, Loop, Machine, Metrics, Run, SCHEMA_VERSION, Settings};
+use crate::run::{Builds, Fairness, Interval, Loop, Machine, Metrics, Run, Settings};
 
-pub(super) fn saved(name: &str, run: Run) -> LoadedRun {
+pub(crate) fn saved(name: &str, run: Run) -> LoadedRun {
     LoadedRun::of_run(name, run).unwrap()
 }
 
 /// A run of ten seconds with these latencies in nanoseconds, spread evenly over its connections and
 /// two intervals.
-pub(super) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) -> Run {
+pub(crate) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) -> Run {
     let mut times = histogram();
     latencies.into_iter().for_each(|ns| times.record(ns).unwrap());
     let distribution = Distribution::of(&times);
@@ -26,7 +26,6 @@ pub(super) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) 
         max_us: Some(distribution.max_us),
     };
     Run {
-        schema_version: SCHEMA_VERSION,
         program: "echo-client 0.1.0".to_owned(),
         label: None,
         started: "2026-01-02T03:04:05Z".to_owned(),
@@ -35,7 +34,11 @@ pub(super) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) 
             kernel: "6.12".to_owned(),
             cpu: "a processor".to_owned(),
             cpus: 2,
+            is_virtual: Some(false),
+            congestion_control: Some("cubic".to_owned()),
+            somaxconn: Some(4096),
         },
+        builds: Builds::default(),
         settings: settings(connections),
         intervals: vec![interval(0.0), interval(5.0)],
         gates: Vec::new(),
@@ -77,5 +80,7 @@ fn settings(connections: usize) -> Settings {
         busy_poll: false,
         reconnect_every: None,
         timeout_s: 10.0,
+        repeat: 1,
+        pause_s: None,
     }
 }

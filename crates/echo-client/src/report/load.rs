@@ -2,50 +2,70 @@
 
 use hdrhistogram::Histogram;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::check::check;
 use super::{Error, LoadedRun, RunDetails};
 use crate::distribution::Distribution;
 use crate::hdr_log::{Log, LogError, LogUnit};
-use crate::run::{Run, SCHEMA_VERSION};
+use crate::run::Run;
+use crate::run_file::RunFile;
 
-/// Reads a saved run or an interval log, recognised by its first character; `unit` is that of a
-/// log's values.
+/// Reads saved runs or an interval log, recognised by its first character; `unit` is that of a
+/// log's values. All runs of a file have the same name.
 ///
 /// # Errors
 ///
 /// The text is neither, or damaged, or from a later version of this program.
-pub fn load(name: &str, text: &[u8], unit: LogUnit) -> Result<LoadedRun, Error> {
+pub fn load(name: &str, text: &[u8], unit: LogUnit) -> Result<Vec<LoadedRun>, Error> {
     // Some editors and shells put a byte order mark before UTF-8.
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     match text.trim_ascii_start().first() {
         None => Err(Error::Empty),
-        Some(b'{') => run(name, text),
-        Some(_) => log(name, text, unit),
+        Some(b'{') => runs(name, text),
+        Some(_) => Ok(vec![log(name, text, unit)?]),
     }
 }
 
-fn run(name: &str, text: &[u8]) -> Result<LoadedRun, Error> {
+fn runs(name: &str, text: &[u8]) -> Result<Vec<LoadedRun>, Error> {
     #[derive(Deserialize)]
     struct Version {
         schema_version: u64,
     }
-    // The version first: a later format may lack fields, which would give a misleading error.
-    let Version { schema_version } = serde_json::from_slice(text).map_err(json_error)?;
-    if schema_version > u64::from(SCHEMA_VERSION) {
-        return Err(Error::Newer(schema_version));
+    // The version first: another format may lack fields, which would give a misleading error.
+    let Version { schema_version } = parse(text)?;
+    match schema_version {
+        1 => Ok(vec![LoadedRun::of_run(name, parse(text)?)?]),
+        2 => {
+            let file: RunFile = parse(text)?;
+            if file.runs.is_empty() {
+                return Err(Error::NoRuns);
+            }
+            let load = |(index, run)| {
+                LoadedRun::of_run(name, run)
+                    .map_err(|error| error.within(&format!("runs[{index}]")))
+            };
+            file.into_runs().into_iter().enumerate().map(load).collect()
+        }
+        other => Err(Error::Version(other)),
     }
-    let run: Run = serde_json::from_slice(text).map_err(json_error)?;
-    check(&run)?;
-    LoadedRun::of_run(name, run)
 }
 
-fn json_error(error: serde_json::Error) -> Error {
-    match error {
-        error if error.is_eof() => Error::TruncatedJson(error.line()),
-        error if error.is_data() => Error::NotARun(error),
-        error => Error::Json(error),
-    }
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        match error.into_inner() {
+            source if source.is_eof() => Error::TruncatedJson(source.line()),
+            // `.` is the whole object, one of whose fields is missing.
+            source if source.is_data() && field != "." => Error::Field { field, source },
+            source if source.is_data() => Error::NotARun(source),
+            source => Error::Json(source),
+        }
+    });
+    let parsed = parsed?;
+    json.end().map_err(Error::Json)?;
+    Ok(parsed)
 }
 
 fn log(name: &str, text: &[u8], unit: LogUnit) -> Result<LoadedRun, Error> {
@@ -74,8 +94,9 @@ impl LoadedRun {
     ///
     /// # Errors
     ///
-    /// One of its histograms is damaged.
+    /// One of its numbers or histograms is damaged.
     pub fn of_run(name: &str, run: Run) -> Result<Self, Error> {
+        check(&run)?;
         let result = &run.result;
         Ok(Self {
             name: name.to_owned(),
@@ -91,8 +112,8 @@ impl LoadedRun {
     }
 }
 
-fn decode(field: &'static str, distribution: &Distribution) -> Result<Histogram<u64>, Error> {
-    distribution.decode().ok_or(Error::Histogram(field))
+fn decode(field: &str, distribution: &Distribution) -> Result<Histogram<u64>, Error> {
+    distribution.decode().ok_or_else(|| Error::Histogram(format!("result.{field}")))
 }
 
 /// Replaces characters that a terminal would execute or that XML cannot contain. File names and

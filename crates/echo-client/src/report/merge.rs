@@ -10,7 +10,7 @@ use self::metrics::metrics;
 use super::settings::{difference, settings};
 use super::{Error, LoadedRun, RunDetails};
 use crate::distribution::histogram;
-use crate::run::{Interval, Machine, Run, SCHEMA_VERSION, Settings};
+use crate::run::{Builds, Interval, Machine, Run, Settings};
 
 /// Share of the longest run during which all runs must overlap to count as one load.
 const MIN_OVERLAP: f64 = 0.9;
@@ -116,15 +116,21 @@ fn sum_of_runs(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Result<RunDe
     let warnings = warnings(parts, whole);
     let started = runs.iter().map(|run| run.started.as_str()).min().unwrap_or_default();
     let run = Run {
-        schema_version: SCHEMA_VERSION,
         program: format!("echo-client {} ({} runs merged)", env!("CARGO_PKG_VERSION"), parts.len()),
-        label: label(&runs),
+        label: common(&runs, |run| run.label.clone()),
         started: started.to_owned(),
         machine: Machine {
             os: distinct(runs.iter().map(|run| &run.machine.os)),
             kernel: distinct(runs.iter().map(|run| &run.machine.kernel)),
             cpu: distinct(runs.iter().map(|run| &run.machine.cpu)),
             cpus: runs.iter().map(|run| run.machine.cpus).sum(),
+            is_virtual: common(&runs, |run| run.machine.is_virtual),
+            congestion_control: common(&runs, |run| run.machine.congestion_control.clone()),
+            somaxconn: common(&runs, |run| run.machine.somaxconn),
+        },
+        builds: Builds {
+            client: common(&runs, |run| run.builds.client.clone()),
+            server: common(&runs, |run| run.builds.server.clone()),
         },
         settings: merged_settings(&runs),
         result: metrics(&runs, [&whole.latency, &service, &connect], warnings),
@@ -135,10 +141,10 @@ fn sum_of_runs(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Result<RunDe
     Ok(RunDetails { run, service, connect })
 }
 
-/// The label, if all runs have the same.
-fn label(runs: &[&Run]) -> Option<String> {
-    let label = runs[0].label.clone();
-    label.filter(|label| runs.iter().all(|run| run.label.as_ref() == Some(label)))
+/// What all runs have in common; `None` if they differ.
+fn common<T: PartialEq>(runs: &[&Run], of: impl Fn(&Run) -> Option<T>) -> Option<T> {
+    let first = of(runs[0]);
+    first.filter(|first| runs.iter().all(|run| of(run).as_ref() == Some(first)))
 }
 
 /// The distinct texts, in order.
@@ -316,6 +322,7 @@ mod tests {
         let gate = |gate: &str, failed| GateResult {
             gate: gate.to_owned(),
             value: None,
+            values: Vec::new(),
             limit: 0.0,
             is_time: false,
             failed,

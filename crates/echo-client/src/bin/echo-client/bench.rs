@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use echo_client::bench::{self, Event, Stop, Workload};
 use echo_client::hdr_log::LogWriter;
 use echo_client::run::{Interval, Run};
+use echo_client::run_file::RunFile;
 use echo_client::{Config, Error};
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -62,7 +63,7 @@ pub(crate) fn run(
     });
     progress.finish();
     let mut run = run?;
-    run.gates = options.fail_if.iter().map(|gate| gate.check(&run.result)).collect();
+    run.gates = options.fail_if.iter().map(|gate| gate.check(&[&run.result])).collect();
     let written = report.end(&run);
     if !report.shows_gates() || written.is_err() {
         run.gates.iter().filter(|gate| gate.failed).for_each(print_gate);
@@ -152,10 +153,11 @@ impl Report {
         if self.format != Format::Jsonl {
             return Ok(());
         }
-        let mut data = serde_json::to_value(run)?;
+        let mut data = serde_json::to_value(RunFile::header(run))?;
         if let Some(fields) = data.as_object_mut() {
-            // Not known yet.
-            fields.retain(|name, _| !matches!(name.as_str(), "result" | "intervals" | "gates"));
+            let is_known = |name: &str| !["runs", "summary", "search", "gates"].contains(&name);
+            fields.retain(|name, _| is_known(name));
+            fields.insert("started".to_owned(), run.started.clone().into());
         }
         self.line("start", &data)
     }
@@ -190,8 +192,10 @@ impl Report {
     fn metrics(&mut self, run: &Run) -> anyhow::Result<()> {
         match self.format {
             Format::Text => self.write(text::report(run, width(io::stdout())).trim_end()),
-            Format::Json => self.write(&serde_json::to_string_pretty(run)?),
-            Format::Jsonl => self.line("end", run),
+            Format::Json => {
+                self.write(&serde_json::to_string_pretty(&RunFile::of(vec![run.clone()]))?)
+            }
+            Format::Jsonl => self.line("end", &RunFile::of(vec![run.clone()])),
         }
     }
 

@@ -73,7 +73,7 @@ pub(crate) fn fit_stderr(line: &str) -> String {
 
 /// The result of a gate, and by how much.
 pub(crate) fn gate_line(result: &GateResult) -> String {
-    let GateResult { gate, value, limit, failed, is_time } = result;
+    let GateResult { gate, value, values, limit, is_time, failed } = result;
     let result = if *failed { "failed" } else { "passed" };
     let Some(value) = value else { return format!("{gate} {result}: it was not measured") };
     let shown = match value {
@@ -81,10 +81,12 @@ pub(crate) fn gate_line(result: &GateResult) -> String {
         count if count.fract() == 0.0 || *count >= 1000.0 => format!("{count:.0}"),
         ratio => format!("{ratio:.4}"),
     };
+    let over =
+        if values.len() > 1 { format!(" over {} runs", values.len()) } else { String::new() };
     if *limit == 0.0 {
-        return format!("{gate} {result}: it is {shown}");
+        return format!("{gate} {result}: it is {shown}{over}");
     }
-    format!("{gate} {result}: it is {shown}, {:.2} times the limit", value / limit)
+    format!("{gate} {result}: it is {shown}{over}, {:.2} times the limit", value / limit)
 }
 
 /// A failed gate, if the report does not show it on the terminal.

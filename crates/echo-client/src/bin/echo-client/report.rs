@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use echo_client::report::{Curves, LoadedRun, Table, load, merge, plot, plot_curves, printable};
+use echo_client::run_file::RunFile;
 
 use crate::cli::{ReportFormat, ReportOptions};
 use crate::print::print_line;
@@ -18,14 +19,16 @@ const MAX_FILE_SIZE: u64 = 256 << 20;
 
 /// Reads all files before printing, so that a bad file does not leave half a report.
 pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
-    let mut saved = Vec::new();
+    let (mut saved, mut files) = (Vec::new(), Vec::new());
     for file in &options.files {
         let shown = if is_stdin(file) { "stdin".to_owned() } else { file.display().to_string() };
         let text = read(file).with_context(|| format!("cannot read {shown}"))?;
-        saved.push(load(&shown, &text, options.unit).context(shown)?);
+        let runs = load(&shown, &text, options.unit).context(shown)?;
+        files.extend(runs.iter().map(|_| file));
+        saved.extend(runs);
     }
     let labels: Vec<_> = saved.iter().map(|saved| saved.label()).collect();
-    for (saved, name) in saved.iter_mut().zip(names(&options.files, &labels)) {
+    for (saved, name) in saved.iter_mut().zip(names(&files, &labels)) {
         saved.name = name;
     }
     if options.merge {
@@ -56,11 +59,15 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
 
 fn table(options: &ReportOptions, saved: &[LoadedRun]) -> serde_json::Result<String> {
     match (options.format, saved) {
-        (ReportFormat::Text, saved) => Ok(Table::of(saved, &options.percentiles).text(width(io::stdout()))),
-        (ReportFormat::Json, [LoadedRun { run: Some(merged), .. }]) if options.merge => {
-            serde_json::to_string_pretty(&merged.run)
+        (ReportFormat::Text, saved) => {
+            Ok(Table::of(saved, &options.percentiles).text(width(io::stdout())))
         }
-        (ReportFormat::Json, saved) => serde_json::to_string_pretty(&Table::of(saved, &options.percentiles)),
+        (ReportFormat::Json, [LoadedRun { run: Some(merged), .. }]) if options.merge => {
+            serde_json::to_string_pretty(&RunFile::of(vec![merged.run.clone()]))
+        }
+        (ReportFormat::Json, saved) => {
+            serde_json::to_string_pretty(&Table::of(saved, &options.percentiles))
+        }
     }
 }
 

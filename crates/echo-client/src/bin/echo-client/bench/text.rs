@@ -181,7 +181,7 @@ fn failures(result: &Metrics) -> String {
 
 #[cfg(test)]
 mod tests {
-    use echo_client::run::{Causes, Failure, GateResult, Machine, SCHEMA_VERSION};
+    use echo_client::run::{Builds, Causes, Failure, GateResult, Machine};
 
     use super::*;
 
@@ -210,10 +210,16 @@ mod tests {
         });
         let result = |gate: &str, value, limit, is_time, failed| {
             let gate = gate.to_owned();
-            GateResult { gate, value: Some(value), limit, is_time, failed }
+            GateResult {
+                gate,
+                value: Some(value),
+                values: vec![Some(value)],
+                limit,
+                is_time,
+                failed,
+            }
         };
         Run {
-            schema_version: SCHEMA_VERSION,
             program: "echo-client 0.1.0".to_owned(),
             label: Some("a label".to_owned()),
             started: "2026-01-02T03:04:05Z".to_owned(),
@@ -222,7 +228,11 @@ mod tests {
                 kernel: String::new(),
                 cpu: String::new(),
                 cpus: 2,
+                is_virtual: None,
+                congestion_control: None,
+                somaxconn: None,
             },
+            builds: Builds::default(),
             settings: serde_json::from_value(settings).unwrap(),
             result: Metrics {
                 seconds: 10.0,

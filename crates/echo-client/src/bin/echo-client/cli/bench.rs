@@ -118,7 +118,7 @@ pub(crate) struct BenchOptions {
 pub(crate) enum Format {
     /// For reading.
     Text,
-    /// One object: docs/schema/bench-1.json.
+    /// One object: docs/schema/bench-2.json.
     Json,
     /// One object per line while the run goes on: start, interval, end.
     Jsonl,
