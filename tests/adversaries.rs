@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use echo_proto::{Decoder, Framing, Pattern, encode};
 use echo_test_support::{
     ResourceUsage, Server, connect, connect_from, connect_with_little_room, eventually, exchange,
-    on_every_engine, read_to_end, reset,
+    on_every_engine, read_to_end, reset, start,
 };
 
 on_every_engine! {
@@ -18,11 +18,6 @@ on_every_engine! {
     connections_past_the_limit_hold_little_and_do_not_affect_others,
     connections_from_one_address_leave_room_for_others,
     of_random_bytes_only_whole_messages_are_echoed,
-}
-
-fn start(engine: &str, arguments: &[&str]) -> Server {
-    let arguments = [&["--engine", engine], arguments].concat();
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
 }
 
 /// Runs an attack while another connection keeps exchanging `message` and has to get every echo.
@@ -47,7 +42,7 @@ fn numbers(seed: u64, count: usize) -> Vec<usize> {
 }
 
 fn peers_that_close_their_windows_get_every_byte_when_they_read(engine: &str) {
-    let server = start(engine, &["--threads", "1"]);
+    let server = start!(engine, &["--threads", "1"]);
     let mut peers: Vec<_> =
         (0..8).map(|stream| Peer::new(server.address, Pattern::new(stream))).collect();
     // All windows are closed, opened briefly and closed again, at the same time.
@@ -99,7 +94,7 @@ impl Peer {
 }
 
 fn resets_do_not_affect_other_connections_and_leak_nothing(engine: &str) {
-    let server = start(engine, &["--quiet"]);
+    let server = start!(engine, &["--quiet"]);
     exchange(&connect(server.address), b"warm");
     let before = ResourceUsage::of(&server).descriptors;
     beside_a_bystander(&server, b"bystander", || {
@@ -150,7 +145,7 @@ fn expect_refusals(server: SocketAddr, source: IpAddr, times: usize) {
 }
 
 fn connections_past_the_limit_hold_little_and_do_not_affect_others(engine: &str) {
-    let server = start(engine, &["--max-connections", "20"]);
+    let server = start!(engine, &["--max-connections", "20"]);
     let started = Instant::now();
     beside_a_bystander(&server, b"bystander", || {
         let inside: Vec<_> = (1..20).map(|_| connect(server.address)).collect();
@@ -181,7 +176,7 @@ fn connections_from_one_address_leave_room_for_others(_: &str) {
 
 #[cfg(target_os = "linux")]
 fn connections_from_one_address_leave_room_for_others(engine: &str) {
-    let server = start(engine, &["--max-per-peer", "5"]);
+    let server = start!(engine, &["--max-per-peer", "5"]);
     let attacker = IpAddr::from([127, 0, 0, 2]);
     beside_a_bystander(&server, b"bystander", || {
         let inside: Vec<_> = (0..5).map(|_| connect_from(attacker, server.address)).collect();
@@ -201,7 +196,7 @@ fn of_random_bytes_only_whole_messages_are_echoed(engine: &str) {
         [(Framing::Line, &b"bystander\n"[..]), (Framing::Length, b"\0\0\0\x09bystander")]
     {
         let name = framing.to_string();
-        let server = start(engine, &["--framing", &name, "--max-frame", "300"]);
+        let server = start!(engine, &["--framing", &name, "--max-frame", "300"]);
         beside_a_bystander(&server, message, || {
             for (turn, number) in numbers(2, 150).into_iter().enumerate() {
                 let bytes = random_bytes(framing, turn, number % 5000);

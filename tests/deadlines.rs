@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use echo_test_support::{Server, connect, exchange, on_every_engine, read_to_end};
+use echo_test_support::{connect, exchange, on_every_engine, read_to_end, start};
 
 on_every_engine! {
     a_connection_is_closed_gracefully_at_its_maximum_lifetime,
@@ -14,13 +14,8 @@ on_every_engine! {
     idle_connections_hold_little_memory,
 }
 
-fn start(engine: &str, arguments: &[&str]) -> Server {
-    let arguments = [&["--engine", engine], arguments].concat();
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
-}
-
 fn a_connection_is_closed_gracefully_at_its_maximum_lifetime(engine: &str) {
-    let server = start(engine, &["--max-lifetime", "1s", "-v"]);
+    let server = start!(engine, &["--max-lifetime", "1s", "-v"]);
     let (busy, silent) = (connect(server.address), connect(server.address));
     let started = Instant::now();
     // Bytes sent before the FIN arrives are echoed or discarded, but never cause a reset: the echo is a prefix.
@@ -42,7 +37,7 @@ fn a_connection_is_closed_gracefully_at_its_maximum_lifetime(engine: &str) {
 }
 
 fn a_connection_is_kept_before_its_maximum_lifetime(engine: &str) {
-    let server = start(engine, &["--max-lifetime", "5m"]);
+    let server = start!(engine, &["--max-lifetime", "5m"]);
     let stream = connect(server.address);
     for _ in 0..15 {
         exchange(&stream, b"young");
@@ -52,7 +47,7 @@ fn a_connection_is_kept_before_its_maximum_lifetime(engine: &str) {
 
 #[cfg(target_os = "linux")]
 fn an_idle_timeout_wakes_no_worker_without_connections(engine: &str) {
-    let server = start(engine, &["--idle-timeout", "1s", "--threads", "2"]);
+    let server = start!(engine, &["--idle-timeout", "1s", "--threads", "2"]);
     drop(connect(server.address));
     let wakeups = || -> u64 {
         let threads = server.process.threads();
@@ -92,7 +87,7 @@ fn keepalive_is_on_unless_disabled(engine: &str) {
         (&["--keepalive", "1ms"], "02"),
         (&["--keepalive", "0s"], "00"),
     ] {
-        let server = start(engine, arguments);
+        let server = start!(engine, arguments);
         let stream = connect(server.address);
         exchange(&stream, b"a timer is started when the connection is");
         echo_test_support::eventually("the echo is acknowledged", || timer(&stream) == expected);
@@ -109,7 +104,7 @@ fn idle_connections_hold_little_memory(engine: &str) {
     const PEERS: u64 = 200;
     // A thread has a stack, which holds the buffer for small messages.
     let most = if engine == "threads" { 32 } else { 1 };
-    let server = start(engine, &["--quiet", "--threads", "1"]);
+    let server = start!(engine, &["--quiet", "--threads", "1"]);
     let first = connect(server.address);
     (0..20).for_each(|_| exchange(&first, &[1; 64 * 1024]));
     let before = echo_test_support::ResourceUsage::of(&server).memory_kib;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use echo_proto::Pattern;
 use echo_test_support::{
     ResourceUsage, Server, connect, connect_and_never_read, connect_with_little_room, eventually,
-    exchange, failing_from, on_every_engine, read_to_end, skipped_without_strace,
+    exchange, failing_from, on_every_engine, read_to_end, skipped_without_strace, start,
 };
 use socket2::SockRef;
 
@@ -31,13 +31,8 @@ on_every_engine! {
     a_poller_that_fails_for_good_ends_the_server_with_a_message,
 }
 
-fn start(engine: &str, arguments: &[&str]) -> Server {
-    let arguments = [&["--engine", engine], arguments].concat();
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
-}
-
 fn half_close_still_echoes_what_was_sent(engine: &str) {
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let stream = connect(server.address);
     (&stream).write_all(b"the last words").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -45,7 +40,7 @@ fn half_close_still_echoes_what_was_sent(engine: &str) {
 }
 
 fn a_stream_is_echoed_byte_for_byte_for_any_split(engine: &str) {
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let pattern = Pattern::new(2);
     let total = 32 * 1024 * 1024;
     let stream = connect(server.address);
@@ -79,7 +74,7 @@ fn a_stream_is_echoed_byte_for_byte_for_any_split(engine: &str) {
 }
 
 fn urgent_bytes_are_echoed_in_their_place(engine: &str) {
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let peers: Vec<_> = (0..6).map(|_| connect(server.address)).collect();
     for round in 0..20 {
         for peer in &peers {
@@ -99,7 +94,7 @@ fn urgent_bytes_are_echoed_in_their_place(engine: &str) {
 }
 
 fn a_peer_that_resets_ends_its_own_connection_only(engine: &str) {
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let bystander = connect(server.address);
     exchange(&bystander, b"before");
     for _ in 0..20 {
@@ -113,7 +108,7 @@ fn a_peer_that_resets_ends_its_own_connection_only(engine: &str) {
 }
 
 fn half_close_still_echoes_to_a_peer_with_a_small_window(engine: &str) {
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let stream = connect_with_little_room(server.address);
     let mut message = vec![0; 3_000_000];
     Pattern::new(5).fill(0, &mut message);
@@ -127,7 +122,7 @@ fn half_close_still_echoes_to_a_peer_with_a_small_window(engine: &str) {
 }
 
 fn single_bytes_are_echoed(engine: &str) {
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let stream = connect(server.address);
     stream.set_nodelay(true).unwrap();
     for byte in 0..=255 {
@@ -140,7 +135,7 @@ fn single_bytes_are_echoed(engine: &str) {
 fn many_small_messages_are_echoed_to_a_peer_that_reads_late(engine: &str) {
     const MESSAGES: usize = 6000;
     const SIZE: usize = 300;
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let streams: Vec<_> = (0..4).map(|_| connect_with_little_room(server.address)).collect();
     std::thread::scope(|scope| {
         for (number, stream) in streams.iter().enumerate() {
@@ -167,7 +162,7 @@ fn many_small_messages_are_echoed_to_a_peer_that_reads_late(engine: &str) {
 }
 
 fn alternating_small_and_large_messages_are_echoed(engine: &str) {
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let stream = connect(server.address);
     let pattern = Pattern::new(4);
     let mut offset = 0;
@@ -184,7 +179,7 @@ fn alternating_small_and_large_messages_are_echoed(engine: &str) {
 /// Without TCP_NODELAY, an echo waits for the ACK of the one before it, which a peer with nothing to send delays
 /// by 40 ms (RFC 896 with RFC 1122, 4.2.3.2).
 fn small_echoes_do_not_wait_for_each_other(engine: &str) {
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let stream = connect(server.address);
     stream.set_nodelay(true).unwrap();
     let times = (0..50).map(|_| {
@@ -206,7 +201,7 @@ fn peers_that_never_read_hold_little_and_do_not_affect_others(engine: &str) {
     const PEERS: usize = 80;
     // A thread per connection also has a stack and buffers.
     let most = if engine == "threads" { 256 } else { 64 + 8 };
-    let server = start(engine, &["--quiet", "--threads", "1"]);
+    let server = start!(engine, &["--quiet", "--threads", "1"]);
     let bystander = connect(server.address);
     // Touches all buffers that the event loop keeps: the large one, and the buffer ring.
     for _ in 0..20 {
@@ -240,7 +235,7 @@ fn peers_that_never_read_hold_little_and_do_not_affect_others(engine: &str) {
 }
 
 fn a_flood_does_not_starve_the_others(engine: &str) {
-    let server = start(engine, &["--threads", "1"]);
+    let server = start!(engine, &["--threads", "1"]);
     let floods: Vec<_> = (0..4).map(|_| connect(server.address)).collect();
     let pings: Vec<_> = (0..20).map(|_| connect(server.address)).collect();
     std::thread::scope(|scope| {
@@ -279,7 +274,7 @@ fn waiting_costs_no_cpu_time(_: &str) {
 
 #[cfg(target_os = "linux")]
 fn waiting_costs_no_cpu_time(engine: &str) {
-    let server = start(engine, &["--threads", "1"]);
+    let server = start!(engine, &["--threads", "1"]);
     let silent = connect(server.address);
     exchange(&silent, b"and then nothing");
     let never_reads = connect_and_never_read(server.address);
@@ -302,7 +297,7 @@ fn busy_polling_does_not_sleep(engine: &str) {
     if engine == "threads" {
         return; // only event loops poll
     }
-    let server = start(engine, &["--threads", "1", "--busy-poll", "1h"]);
+    let server = start!(engine, &["--threads", "1", "--busy-poll", "1h"]);
     let silent = connect(server.address);
     exchange(&silent, b"and then nothing");
     let before = server.process.processor_time();
@@ -320,7 +315,7 @@ fn the_number_of_event_loops_is_as_configured_or_one_per_processor(_: &str) {
 #[cfg(target_os = "linux")]
 fn the_number_of_event_loops_is_as_configured_or_one_per_processor(engine: &str) {
     let threads = |arguments: &[&str]| {
-        let server = start(engine, arguments);
+        let server = start!(engine, arguments);
         exchange(&connect(server.address), b"all threads have started");
         ResourceUsage::of(&server).threads
     };
@@ -334,7 +329,7 @@ fn the_number_of_event_loops_is_as_configured_or_one_per_processor(engine: &str)
 }
 
 fn many_connections_leak_no_descriptors(engine: &str) {
-    let server = start(engine, &["--quiet"]);
+    let server = start!(engine, &["--quiet"]);
     let descriptors = || ResourceUsage::of(&server).descriptors;
     exchange(&connect(server.address), b"warm");
     let before = descriptors();
@@ -349,7 +344,7 @@ fn many_connections_leak_no_descriptors(engine: &str) {
 }
 
 fn events_are_reported_as_text_and_json(engine: &str) {
-    let server = start(engine, &["-v"]);
+    let server = start!(engine, &["-v"]);
     exchange(&connect(server.address), b"Hello");
     let told = server.process.wait_for_stderr("5 bytes echoed: done\n").unwrap();
     assert!(told.starts_with(&format!("echo-server: engine: {engine}\n")), "{told}");
@@ -362,7 +357,7 @@ fn events_are_reported_as_text_and_json(engine: &str) {
         server.process.wait_for_stderr(counters).unwrap();
     }
 
-    let server = start(engine, &["-v", "--log-format", "json"]);
+    let server = start!(engine, &["-v", "--log-format", "json"]);
     exchange(&connect(server.address), b"Hello");
     let told = server.process.wait_for_stderr(r#""reason":"done"}"#).unwrap();
     assert!(told.contains(r#""bytes":5,"duration_ms":"#), "{told}");

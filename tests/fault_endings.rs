@@ -4,10 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use echo_proto::Pattern;
 use echo_test_support::{
-    DEADLINE, Server, connect, connect_with_little_room, exchange, is_silent, on_every_engine,
-    read_to_end, reset, skipped,
+    DEADLINE, connect, connect_with_little_room, exchange, is_silent, message, on_every_engine,
+    read_to_end, reset, skipped, start,
 };
 
 on_every_engine! {
@@ -22,20 +21,8 @@ on_every_engine! {
     the_drain_deadline_aborts_a_connection_that_waits_to_be_reset,
 }
 
-fn start(engine: &str, arguments: &[&str]) -> Server {
-    let arguments = [&["--engine", engine], arguments].concat();
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
-}
-
-/// A message without repetitions.
-fn message(length: usize) -> Vec<u8> {
-    let mut message = vec![0; length];
-    Pattern::new(9).fill(0, &mut message);
-    message
-}
-
 fn a_stalled_connection_echoes_up_to_the_offset_and_reads_no_more(engine: &str) {
-    let server = start(engine, &["--stall-after", "5"]);
+    let server = start!(engine, &["--stall-after", "5"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello, world").unwrap();
     let mut echo = [0; 5];
@@ -53,7 +40,7 @@ fn a_stalled_connection_echoes_up_to_the_offset_and_reads_no_more(engine: &str) 
 }
 
 fn a_stalled_connection_ends_by_a_reset_or_the_idle_timeout(engine: &str) {
-    let server = start(engine, &["--stall-after", "0", "-v"]);
+    let server = start!(engine, &["--stall-after", "0", "-v"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -62,7 +49,7 @@ fn a_stalled_connection_ends_by_a_reset_or_the_idle_timeout(engine: &str) {
     server.process.wait_for_stderr("0 bytes echoed: lost\n").unwrap();
     drop(server);
 
-    let server = start(engine, &["--stall-after", "0", "--idle-timeout", "300ms", "-v"]);
+    let server = start!(engine, &["--stall-after", "0", "--idle-timeout", "300ms", "-v"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello").unwrap();
     assert_eq!(read_to_end(&stream), b"", "FIN, not RST");
@@ -71,7 +58,7 @@ fn a_stalled_connection_ends_by_a_reset_or_the_idle_timeout(engine: &str) {
 }
 
 fn a_reset_comes_after_the_given_number_of_bytes(engine: &str) {
-    let server = start(engine, &["--reset-after", "5", "-v"]);
+    let server = start!(engine, &["--reset-after", "5", "-v"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello, world").unwrap();
     let mut echo = Vec::new();
@@ -84,7 +71,7 @@ fn a_reset_waits_for_a_peer_that_reads_late(engine: &str) {
     if !cfg!(target_os = "linux") {
         return skipped("a reset behind many bytes", "only Linux reports what is acknowledged");
     }
-    let server = start(engine, &["--reset-after", "300k"]);
+    let server = start!(engine, &["--reset-after", "300k"]);
     let stream = connect_with_little_room(server.address);
     let message = message(500 * 1024);
     let sender = stream.try_clone().unwrap();
@@ -106,7 +93,7 @@ fn is_broken(mut stream: &TcpStream) -> bool {
 }
 
 fn a_close_comes_after_the_given_number_of_bytes_and_is_clean(engine: &str) {
-    let server = start(engine, &["--close-after", "100k", "-v"]);
+    let server = start!(engine, &["--close-after", "100k", "-v"]);
     let stream = connect(server.address);
     let message = message(1_000_000);
     std::thread::scope(|scope| {
@@ -120,9 +107,9 @@ fn a_close_comes_after_the_given_number_of_bytes_and_is_clean(engine: &str) {
 }
 
 fn an_echo_of_no_bytes_ends_even_if_the_peer_is_silent(engine: &str) {
-    let closes = start(engine, &["--close-after", "0"]);
+    let closes = start!(engine, &["--close-after", "0"]);
     assert_eq!(read_to_end(&connect(closes.address)), b"");
-    let resets = start(engine, &["--reset-after", "0"]);
+    let resets = start!(engine, &["--reset-after", "0"]);
     // The reset may be reported as early as by connect.
     let error = TcpStream::connect(resets.address).and_then(|mut stream| {
         stream.set_read_timeout(Some(DEADLINE))?;
@@ -133,7 +120,7 @@ fn an_echo_of_no_bytes_ends_even_if_the_peer_is_silent(engine: &str) {
 
 /// Which of twenty connections are served.
 fn served(engine: &str, seed: &str) -> Vec<bool> {
-    let server = start(engine, &["--refuse", "50%", "--seed", seed]);
+    let server = start!(engine, &["--refuse", "50%", "--seed", seed]);
     let served = (0..20).map(|_| {
         // The reset may be reported as early as by connect.
         let exchanged = TcpStream::connect(server.address).and_then(|mut stream| {
@@ -162,7 +149,7 @@ fn a_stop_does_not_abort_stalled_connections(_: &str) {
 
 #[cfg(unix)]
 fn a_stop_does_not_abort_stalled_connections(engine: &str) {
-    let server = start(engine, &["--stall-after", "5"]);
+    let server = start!(engine, &["--stall-after", "5"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello, world").unwrap();
     (&stream).read_exact(&mut [0; 5]).unwrap();
@@ -184,7 +171,7 @@ fn the_drain_deadline_aborts_a_connection_that_waits_to_be_reset(engine: &str) {
     if !cfg!(target_os = "linux") {
         return skipped("a reset behind many bytes", "only Linux reports what is acknowledged");
     }
-    let server = start(engine, &["--reset-after", "12000", "--drain-timeout", "300ms"]);
+    let server = start!(engine, &["--reset-after", "12000", "--drain-timeout", "300ms"]);
     let stream = connect_with_little_room(server.address);
     (&stream).write_all(&message(12_000)).unwrap();
     // The peer's buffer is full, so the rest waits.

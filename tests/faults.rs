@@ -4,10 +4,9 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use echo_proto::Pattern;
 use echo_test_support::{
-    DEADLINE, ResourceUsage, Server, connect, echo_in_pieces, exchange, is_silent, on_every_engine,
-    read_to_end, skipped,
+    DEADLINE, ResourceUsage, Server, connect, echo_in_pieces, exchange, is_silent, message,
+    on_every_engine, read_to_end, skipped, start,
 };
 
 on_every_engine! {
@@ -22,20 +21,8 @@ on_every_engine! {
     a_stop_echoes_what_is_held_back_at_once,
 }
 
-fn start(engine: &str, arguments: &[&str]) -> Server {
-    let arguments = [&["--engine", engine], arguments].concat();
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
-}
-
-/// A message without repetitions.
-fn message(length: usize) -> Vec<u8> {
-    let mut message = vec![0; length];
-    Pattern::new(9).fill(0, &mut message);
-    message
-}
-
 fn a_delay_holds_back_each_echo_independently(engine: &str) {
-    let server = start(engine, &["--delay", "300ms", "--threads", "1"]);
+    let server = start!(engine, &["--delay", "300ms", "--threads", "1"]);
     let streams: Vec<_> = (0..20).map(|_| connect(server.address)).collect();
     let started = Instant::now();
     for stream in &streams {
@@ -53,14 +40,14 @@ fn a_delay_holds_back_each_echo_independently(engine: &str) {
 
 fn a_delay_does_not_count_against_the_peers_timeouts(engine: &str) {
     let timeouts = ["--idle-timeout", "1s", "--write-timeout", "1s"];
-    let server = start(engine, &[&timeouts[..], &["--delay", "3s"]].concat());
+    let server = start!(engine, &[&timeouts[..], &["--delay", "3s"]].concat());
     let stream = connect(server.address);
     exchange(&stream, b"still here after three times the timeouts");
     assert_eq!(read_to_end(&stream), b"", "then it is idle");
 }
 
 fn a_rate_limit_holds(engine: &str) {
-    let server = start(engine, &["--rate-limit", "100k"]);
+    let server = start!(engine, &["--rate-limit", "100k"]);
     let stream = connect(server.address);
     let started = Instant::now();
     let message = message(60 * 1024);
@@ -73,14 +60,14 @@ fn a_rate_limit_holds(engine: &str) {
 
 fn each_slice_is_sent_separately(engine: &str) {
     // Each of the ten slices is delayed.
-    let server = start(engine, &["--slice", "2", "--delay", "20ms"]);
+    let server = start!(engine, &["--slice", "2", "--delay", "20ms"]);
     let stream = connect(server.address);
     let started = Instant::now();
     exchange(&stream, b"ten slices, in turns");
     assert!(started.elapsed() >= Duration::from_millis(200), "{:?}", started.elapsed());
     drop(server);
 
-    let server = start(engine, &["--slice", "1..7", "--threads", "1"]);
+    let server = start!(engine, &["--slice", "1..7", "--threads", "1"]);
     let bystander = connect(server.address);
     let message = message(100_000);
     std::thread::scope(|scope| {
@@ -100,7 +87,7 @@ fn the_same_seed_means_the_same_faults_on_every_engine_for_any_split(engine: &st
     let faults = ["--corrupt", "1%", "--slice", "1..999", "--seed", "7"];
     let message = message(50_000);
     let echoes = |engine: &str, piece: usize| {
-        let server = start(engine, &faults);
+        let server = start!(engine, &faults);
         [(); 3].map(|()| echo_in_pieces(&connect(server.address), &message, piece))
     };
     let reference = echoes("threads", message.len());
@@ -121,7 +108,7 @@ fn faults_combine_with_each_other_and_with_framing(engine: &str) {
     // No line ends where a fault does.
     let lines: Vec<u8> = "seventeen letters\n".bytes().cycle().take(1800).collect();
     let echoes = |engine: &str, piece| {
-        let server = start(engine, &arguments);
+        let server = start!(engine, &arguments);
         let started = Instant::now();
         let echo = echo_in_pieces(&connect(server.address), &lines, piece);
         assert_eq!(echo.len(), 1000);
@@ -135,7 +122,7 @@ fn faults_combine_with_each_other_and_with_framing(engine: &str) {
 }
 
 fn half_close_still_echoes_what_is_held_back(engine: &str) {
-    let server = start(engine, &["--delay", "200ms", "--slice", "40..60", "--rate-limit", "100k"]);
+    let server = start!(engine, &["--delay", "200ms", "--slice", "40..60", "--rate-limit", "100k"]);
     let stream = connect(server.address);
     let message = message(100);
     (&stream).write_all(&message).unwrap();
@@ -148,7 +135,7 @@ fn peers_that_never_read_hold_little_while_they_are_held_back(engine: &str) {
     // A thread per connection also has a stack and buffers.
     let most = if engine == "threads" { 256 } else { 64 + 8 };
     for fault in [["--delay", "1h"], ["--rate-limit", "100"]] {
-        let server = start(engine, &[&fault[..], &["--quiet", "--threads", "1"]].concat());
+        let server = start!(engine, &[&fault[..], &["--quiet", "--threads", "1"]].concat());
         let before = ResourceUsage::of(&server).memory_kib;
         if before == 0 {
             return skipped("memory held for peers", "it needs /proc of Linux");
@@ -185,7 +172,7 @@ fn a_stop_echoes_what_is_held_back_at_once(_: &str) {
 
 #[cfg(unix)]
 fn a_stop_echoes_what_is_held_back_at_once(engine: &str) {
-    let server = start(engine, &["--delay", "1h", "--rate-limit", "1"]);
+    let server = start!(engine, &["--delay", "1h", "--rate-limit", "1"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello, ").unwrap();
     // The first is held back; the second waits in the socket's buffer.
@@ -202,13 +189,13 @@ fn a_stop_echoes_what_is_held_back_at_once(engine: &str) {
 #[test]
 fn the_server_prints_the_faults_and_how_to_repeat_them() {
     let faults = ["--quiet", "--corrupt", "1e-6", "--delay", "20ms~5ms", "--refuse", "5%"];
-    let server = start("auto", &faults);
+    let server = start!("auto", &faults);
     let said = server.process.wait_for_stderr("\n").unwrap();
     let options = said.strip_prefix("echo-server: INJECTED FAULTS: ").expect(&said);
     let seed = options.strip_prefix("--delay 20ms~5ms --corrupt 1e-6 --refuse 0.05 --seed ");
     let seed: u64 = seed.expect(&said).trim_end().parse().unwrap();
     let again: Vec<_> = options.split_whitespace().collect();
-    assert_eq!(start("auto", &again).process.wait_for_stderr("\n").unwrap(), said);
+    assert_eq!(start!("auto", &again).process.wait_for_stderr("\n").unwrap(), said);
     assert!(seed <= u32::MAX.into(), "32 bits, easy to type");
 
     let mut command = echo_test_support::command(env!("CARGO_BIN_EXE_echo-server"));
@@ -222,7 +209,7 @@ fn the_server_prints_the_faults_and_how_to_repeat_them() {
 
 #[test]
 fn without_a_fault_a_seed_changes_nothing() {
-    let server = start("auto", &["--seed", "42", "-v"]);
+    let server = start!("auto", &["--seed", "42", "-v"]);
     exchange(&connect(server.address), b"Hello");
     let said = server.process.wait_for_stderr("5 bytes echoed: done\n").unwrap();
     assert!(!said.contains("FAULTS"), "{said}");

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use echo_proto::{Framing, encode};
-use echo_test_support::{Server, connect, exchange, on_every_engine, read_to_end};
+use echo_test_support::{Server, connect, exchange, on_every_engine, read_to_end, start};
 
 on_every_engine! {
     only_whole_lines_are_echoed_and_a_truncated_one_is_reported,
@@ -16,11 +16,6 @@ on_every_engine! {
     an_endless_line_is_refused_at_the_limit,
     a_header_sent_byte_by_byte_does_not_affect_others,
     an_end_inside_a_count_is_reported,
-}
-
-fn start(engine: &str, arguments: &[&str]) -> Server {
-    let arguments = [&["--engine", engine], arguments].concat();
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
 }
 
 /// Sends `bytes`, half-closes, and returns the echo.
@@ -39,7 +34,7 @@ fn complaint(server: &Server, stream: &TcpStream) -> String {
 }
 
 fn only_whole_lines_are_echoed_and_a_truncated_one_is_reported(engine: &str) {
-    let server = start(engine, &["--framing", "line"]);
+    let server = start!(engine, &["--framing", "line"]);
     let stream = connect(server.address);
     assert_eq!(echo_of(&stream, b"one\r\n\ntwo\nthr"), b"one\r\n\ntwo\n");
     let expected = "the stream ended in the middle of a message: 3 of at least 4 bytes came; connection closed\n";
@@ -48,7 +43,7 @@ fn only_whole_lines_are_echoed_and_a_truncated_one_is_reported(engine: &str) {
 }
 
 fn an_incomplete_line_is_not_echoed_before_its_end(engine: &str) {
-    let server = start(engine, &["--framing", "line"]);
+    let server = start!(engine, &["--framing", "line"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello, ").unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -61,7 +56,7 @@ fn an_incomplete_line_is_not_echoed_before_its_end(engine: &str) {
 }
 
 fn messages_of_every_length_are_echoed_with_their_counts(engine: &str) {
-    let server = start(engine, &["--framing", "length"]);
+    let server = start!(engine, &["--framing", "length"]);
     let mut wire = Vec::new();
     for length in [0, 1, 5, 0, 65_535, 65_536, 1_000_000, 1_048_576, 3] {
         encode(Framing::Length, &vec![b'x'; length], &mut wire).unwrap();
@@ -80,7 +75,7 @@ fn messages_of_every_length_are_echoed_with_their_counts(engine: &str) {
 }
 
 fn a_message_over_the_limit_ends_the_connection_after_earlier_echoes(engine: &str) {
-    let server = start(engine, &["--framing", "length", "--max-frame", "1k"]);
+    let server = start!(engine, &["--framing", "length", "--max-frame", "1k"]);
     let stream = connect(server.address);
     // A message of the limit is allowed. One byte more is not, and is refused by its count alone.
     let mut wire = Vec::new();
@@ -96,7 +91,7 @@ fn a_message_over_the_limit_ends_the_connection_after_earlier_echoes(engine: &st
 }
 
 fn an_announced_length_over_the_limit_is_refused_at_once(engine: &str) {
-    let server = start(engine, &["--framing", "length"]);
+    let server = start!(engine, &["--framing", "length"]);
     let stream = connect(server.address);
     (&stream).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(read_to_end(&stream), b"");
@@ -107,7 +102,7 @@ fn an_announced_length_over_the_limit_is_refused_at_once(engine: &str) {
 }
 
 fn an_endless_line_is_refused_at_the_limit(engine: &str) {
-    let server = start(engine, &["--framing", "line", "--max-frame", "64"]);
+    let server = start!(engine, &["--framing", "line", "--max-frame", "64"]);
     let stream = connect(server.address);
     (&stream).write_all(&[b'x'; 64]).unwrap();
     (&stream).write_all(b"y").unwrap();
@@ -117,7 +112,7 @@ fn an_endless_line_is_refused_at_the_limit(engine: &str) {
 }
 
 fn a_header_sent_byte_by_byte_does_not_affect_others(engine: &str) {
-    let server = start(engine, &["--framing", "length", "--threads", "1"]);
+    let server = start!(engine, &["--framing", "length", "--threads", "1"]);
     let slow = connect(server.address);
     // Otherwise Nagle's algorithm would join the bytes.
     slow.set_nodelay(true).unwrap();
@@ -135,7 +130,7 @@ fn a_header_sent_byte_by_byte_does_not_affect_others(engine: &str) {
 }
 
 fn an_end_inside_a_count_is_reported(engine: &str) {
-    let server = start(engine, &["--framing", "length"]);
+    let server = start!(engine, &["--framing", "length"]);
     let stream = connect(server.address);
     assert_eq!(echo_of(&stream, b"\0\0"), b"");
     let said = complaint(&server, &stream);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use echo_test_support::{
     Server, connect, connect_and_never_read, eventually, exchange, on_every_engine, read_to_end,
+    start,
 };
 
 on_every_engine! {
@@ -18,13 +19,8 @@ on_every_engine! {
     running_out_of_descriptors_pauses_only_accepting,
 }
 
-fn start(engine: &str, arguments: &[&str]) -> Server {
-    let arguments = [&["--engine", engine], arguments].concat();
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
-}
-
 fn connections_beyond_the_limit_are_closed_at_once_without_a_byte(engine: &str) {
-    let server = start(engine, &["--max-connections", "2"]);
+    let server = start!(engine, &["--max-connections", "2"]);
     let first = connect(server.address);
     let second = connect(server.address);
     exchange(&first, b"first");
@@ -44,7 +40,7 @@ fn is_served(address: SocketAddr) -> bool {
 }
 
 fn connections_beyond_the_limit_of_one_address_are_closed(engine: &str) {
-    let server = start(engine, &["--max-per-peer", "1"]);
+    let server = start!(engine, &["--max-per-peer", "1"]);
     let first = connect(server.address);
     exchange(&first, b"first");
     assert!(!is_served(server.address));
@@ -63,7 +59,7 @@ fn connections_beyond_the_limit_of_one_address_are_closed(engine: &str) {
 }
 
 fn an_idle_connection_is_closed_and_a_busy_one_is_not(engine: &str) {
-    let server = start(engine, &["--idle-timeout", "2s", "-v"]);
+    let server = start!(engine, &["--idle-timeout", "2s", "-v"]);
     let silent = connect(server.address);
     exchange(&silent, b"once");
     let started = Instant::now();
@@ -84,7 +80,7 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_not(engine: &str) {
 }
 
 fn a_stalled_peer_is_closed_and_a_slow_one_is_not(engine: &str) {
-    let server = start(engine, &["--write-timeout", "2s", "-v"]);
+    let server = start!(engine, &["--write-timeout", "2s", "-v"]);
     let stuck = connect_and_never_read(server.address);
     let slow = connect_and_never_read(server.address);
     let started = Instant::now();
@@ -102,7 +98,7 @@ fn a_stalled_peer_is_closed_and_a_slow_one_is_not(engine: &str) {
 }
 
 fn without_a_write_timeout_a_stalled_peer_is_kept(engine: &str) {
-    let server = start(engine, &["--write-timeout", "0s", "-v"]);
+    let server = start!(engine, &["--write-timeout", "0s", "-v"]);
     let stuck = connect_and_never_read(server.address);
     // As a deadline, zero would have passed at once: the server checks at least once a second.
     std::thread::sleep(Duration::from_secs(1));

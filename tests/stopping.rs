@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use echo_proto::Pattern;
 use echo_test_support::{
     Process, Server, Signal, command, connect, connect_and_never_read, connect_with_little_room,
-    exchange, on_every_engine, read_to_end, skipped, wait_until_it_refuses,
+    exchange, on_every_engine, read_to_end, skipped, start, wait_until_it_refuses,
 };
 use predicates::Predicate;
 use predicates::str::is_match;
@@ -28,15 +28,10 @@ on_every_engine! {
     the_summary_counts_messages,
 }
 
-fn start(engine: &str, arguments: &[&str]) -> Server {
-    let arguments = [&["--engine", engine], arguments].concat();
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
-}
-
 fn a_signal_stops_it_with_exit_code_0_and_a_summary(engine: &str) {
     let hang_up: fn(&Process) = |process| process.signal(Signal::HUP);
     for stop in [Process::terminate, Process::interrupt, hang_up] {
-        let server = start(engine, &[]);
+        let server = start!(engine, &[]);
         exchange(&connect(server.address), b"Hello, world");
         stop(&server.process);
         let finished = server.process.wait().unwrap();
@@ -63,7 +58,7 @@ fn a_signal_that_nohup_ignores_does_not_stop_it(engine: &str) {
 /// A polling thread would block and be woken each time.
 #[cfg(target_os = "linux")]
 fn nothing_polls_while_connections_are_drained(engine: &str) {
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let stuck = connect_and_never_read(server.address);
     server.process.terminate();
     wait_until_it_refuses(server.address);
@@ -80,7 +75,7 @@ fn nothing_polls_while_connections_are_drained(_: &str) {
 }
 
 fn quiet_prints_no_summary(engine: &str) {
-    let server = start(engine, &["--quiet"]);
+    let server = start!(engine, &["--quiet"]);
     exchange(&connect(server.address), b"hush");
     server.process.terminate();
     let finished = server.process.wait().unwrap();
@@ -88,7 +83,7 @@ fn quiet_prints_no_summary(engine: &str) {
 }
 
 fn bytes_already_received_are_echoed_after_the_stop(engine: &str) {
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     // On loopback, send(2) delivers into the server's receive queue before it returns.
     let streams: Vec<_> = (0..100).map(|_| connect(server.address)).collect();
     for (number, stream) in streams.iter().enumerate() {
@@ -107,7 +102,7 @@ fn bytes_already_received_are_echoed_after_the_stop(engine: &str) {
 }
 
 fn the_drain_deadline_aborts_a_peer_that_does_not_read(engine: &str) {
-    let server = start(engine, &["--drain-timeout", "300ms"]);
+    let server = start!(engine, &["--drain-timeout", "300ms"]);
     let stuck = connect_and_never_read(server.address);
     server.process.terminate();
     let finished = server.process.wait().unwrap();
@@ -119,7 +114,7 @@ fn the_drain_deadline_aborts_a_peer_that_does_not_read(engine: &str) {
 }
 
 fn a_second_signal_does_not_wait_for_the_deadline(engine: &str) {
-    let server = start(engine, &["--drain-timeout", "1h"]);
+    let server = start!(engine, &["--drain-timeout", "1h"]);
     let stuck = connect_and_never_read(server.address);
     server.process.terminate();
     wait_until_it_refuses(server.address);
@@ -131,7 +126,7 @@ fn a_second_signal_does_not_wait_for_the_deadline(engine: &str) {
 }
 
 fn no_connection_is_accepted_while_it_drains(engine: &str) {
-    let server = start(engine, &["--drain-timeout", "1h"]);
+    let server = start!(engine, &["--drain-timeout", "1h"]);
     let idle = connect(server.address);
     exchange(&idle, b"hello");
     let stuck = connect_and_never_read(server.address);
@@ -145,7 +140,7 @@ fn no_connection_is_accepted_while_it_drains(engine: &str) {
 }
 
 fn queued_connections_are_served_before_it_stops(engine: &str) {
-    let server = start(engine, &["--backlog", "64"]);
+    let server = start!(engine, &["--backlog", "64"]);
     server.process.signal(Signal::STOP);
     // Linux queues one more than the backlog.
     let queued: Vec<_> = (0..65).map(|_| connect(server.address)).collect();
@@ -165,7 +160,7 @@ fn a_peer_that_reads_late_and_still_sends_gets_everything(engine: &str) {
     if !cfg!(target_os = "linux") {
         return skipped("a peer that reads late", "only Linux reports what is acknowledged");
     }
-    let server = start(engine, &[]);
+    let server = start!(engine, &[]);
     let late = connect_with_little_room(server.address);
     let message = vec![7; 100_000];
     (&late).write_all(&message).unwrap();
@@ -181,7 +176,7 @@ fn a_peer_that_reads_late_and_still_sends_gets_everything(engine: &str) {
 }
 
 fn a_flood_does_not_prevent_stopping(engine: &str) {
-    let server = start(engine, &["--drain-timeout", "1h"]);
+    let server = start!(engine, &["--drain-timeout", "1h"]);
     let stream = connect(server.address);
     std::thread::scope(|scope| {
         scope.spawn(|| while (&stream).write_all(&[1; 64 * 1024]).is_ok() {});
@@ -201,7 +196,7 @@ fn a_flood_does_not_prevent_stopping(engine: &str) {
 }
 
 fn the_summary_counts_messages(engine: &str) {
-    let server = start(engine, &["--framing", "line"]);
+    let server = start!(engine, &["--framing", "line"]);
     exchange(&connect(server.address), b"one\ntwo\n");
     exchange(&connect(server.address), b"\n");
     server.process.terminate();

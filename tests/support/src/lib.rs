@@ -60,6 +60,26 @@ macro_rules! on_every_engine {
     };
 }
 
+/// Starts the echo-server under test with an engine and further arguments, as [`Server::start`] does.
+///
+/// # Panics
+///
+/// It does not start.
+#[macro_export]
+macro_rules! start {
+    ($engine:expr, $arguments:expr) => {{
+        let arguments: &[&str] = $arguments;
+        let arguments = [&["--engine", $engine], arguments].concat();
+        $crate::Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
+    }};
+}
+
+/// A message of bytes that look random, so that bytes in the wrong place are detected.
+pub fn message(length: usize) -> Vec<u8> {
+    let mix = |index: u64| (index ^ index >> 9).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    (0..length as u64).map(|index| mix(index) as u8).collect()
+}
+
 /// A command for `program` that inherits neither `ECHO_…` variables nor stdin.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
