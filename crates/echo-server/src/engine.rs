@@ -2,30 +2,29 @@
 //!
 //! What every engine must do:
 //!
-//! 1. Echo byte-exact and in order, any size, any split. What is refused is refused as a whole: no part of a
-//!    broken message is echoed, and no byte behind one that was not.
-//! 2. Honour half-close: on EOF the rest is still echoed, then FIN. Never close with unread input: that sends
-//!    RST, and a reset destroys the echo in flight (RFC 1122, 4.2.2.13).
-//! 3. Hold no buffer for a connection that owes nothing. For one whose peer does not read, hold at most 64 KiB
-//!    (with framing, one message of up to `max_frame`), including what the engine itself has received ahead.
-//!    Beyond that the connection is not read: the peer's TCP window closes, and other connections are not
-//!    affected.
-//! 4. Be fair: take a bounded amount from each connection before the next one is run.
+//! 1. Echo byte-exact and in order, whatever the sizes and however the stream is split. Refused input is refused
+//!    as a whole: no part of a broken message is echoed, and nothing after a byte that was not echoed.
+//! 2. Honour half-close: on EOF, echo the rest, then send FIN. Never close with unread input: that sends RST,
+//!    and a reset destroys the echo in flight (RFC 1122, 4.2.2.13).
+//! 3. Hold no buffer for a connection that owes nothing. For a peer that does not read, hold at most 64 KiB (with
+//!    framing, one message of up to `max_frame`), including what the engine itself has received ahead. Then
+//!    apply backpressure: stop reading, so that the peer's TCP window closes. Other connections are not affected.
+//! 4. Be fair: read a bounded amount from each connection before running the next one.
 //! 5. Keep accepting: errors of single connections are skipped, a shortage of descriptors or memory pauses
 //!    accepting briefly, and only a broken listener is fatal. A poller that fails for good ends the server with
 //!    its error; a worker is never left half alive.
-//! 6. End a connection for its own errors only: RST, EPIPE and timeouts never affect another one.
-//! 7. Keep the deadlines (idle timeout, write timeout, maximum lifetime) by the monotonic clock, at no cost
-//!    while unset. A peer whose bytes are waiting in the socket was not idle, even if the process was suspended
-//!    meanwhile; and only real progress renews the write timeout ([`progress`](crate::progress)).
+//! 6. Confine errors to their connection: RST, EPIPE and timeouts never affect another one.
+//! 7. Enforce the deadlines (idle timeout, write timeout, maximum lifetime) by the monotonic clock, at no cost
+//!    while they are unset. A peer whose bytes are waiting in the socket was not idle, even if the process was
+//!    suspended meanwhile; and only real progress renews the write timeout ([`progress`](crate::progress)).
 //! 8. On [`stop`](crate::Handle::stop), echo what was received by then, send FIN, and linger until the peer has
-//!    acknowledged it; on [`abort`](crate::Handle::abort) or at the drain deadline, close, and count the
-//!    connections that were still owed something.
+//!    acknowledged it. On [`abort`](crate::Handle::abort), or at the drain deadline, close, and count the
+//!    connections that were still owed data.
 //!
-//! What an engine gets: an [`Acceptor`], whose connections are admitted, non-blocking and have their
-//! [socket options](crate::listen::socket_options) set; a [`ShutdownListener`] that is woken when the server is
-//! to stop; and a [`Service`] to report to. What a connection owes its peer is kept by a
-//! [`Session`](crate::session::Session).
+//! An engine is given an [`Acceptor`], whose connections are admitted, non-blocking and have their
+//! [socket options](crate::listen::socket_options) set; a [`ShutdownListener`], which is woken when the server is
+//! to stop; and a [`Service`] to report to. A [`Session`](crate::session::Session) keeps what a connection owes
+//! its peer.
 
 mod event_loop;
 mod threads;
@@ -38,11 +37,11 @@ use crate::listen::accept::Acceptor;
 use crate::service::Service;
 use crate::shutdown::ShutdownListener;
 
-/// The engine that will run.
+/// The engine that was chosen.
 #[derive(Debug)]
 pub(crate) struct Choice {
     pub(crate) engine: Engine,
-    /// Why [`Engine::Auto`] did not choose another one.
+    /// Why [`Engine::Auto`] did not choose io_uring.
     pub(crate) reason: Option<String>,
 }
 
@@ -50,8 +49,8 @@ pub(crate) struct Choice {
 ///
 /// # Errors
 ///
-/// The system lacks what the engine needs, or forbids it. An engine that is asked for by name is never
-/// replaced by another.
+/// The system lacks what the engine needs, or forbids it. An engine that was requested by name is never replaced
+/// by another.
 pub(crate) fn choose(engine: Engine) -> Result<Choice, BindError> {
     match engine {
         // io_uring is the fastest where the system has it (docs/performance.md). A thread per connection
@@ -68,7 +67,7 @@ pub(crate) fn choose(engine: Engine) -> Result<Choice, BindError> {
     }
 }
 
-/// Tries to set up io_uring: neither the version nor the configuration of a kernel says whether it works.
+/// Sets up io_uring once: neither the version nor the configuration of a kernel tells whether it works.
 fn probe_uring() -> Result<(), BindError> {
     #[cfg(target_os = "linux")]
     let result = event_loop::uring::probe();

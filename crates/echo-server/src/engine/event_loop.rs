@@ -1,8 +1,7 @@
-//! What both event-loop engines share: everything but how a loop learns what has happened.
+//! The event loop that the `readiness` and `uring` engines share. They differ only in their [`Poller`].
 //!
-//! A [`worker`] waits for events from its [`Poller`], runs each [`connection`] that has something to do, and
-//! checks deadlines. The first worker accepts as well, and dispatches each connection to the worker with the
-//! fewest ([`pool`]). The engines differ in their poller.
+//! A [`worker`] waits for events from its poller, runs each [`connection`] that is ready, and checks deadlines.
+//! The first worker also accepts, and dispatches each connection to the worker with the fewest ([`pool`]).
 
 mod compact_addr;
 mod connection;
@@ -22,98 +21,102 @@ use mio::net::{TcpListener, TcpStream};
 
 pub(super) use self::pool::{Waker, serve};
 
-/// Where a worker learns what happens to its connections. Each has a key, its place in the worker's table.
+/// The source of a worker's events. A connection's key is its index in the worker's table.
 pub(super) trait Poller {
-    /// Bytes that it has received for a connection.
+    /// A buffer of bytes that the poller has received for a connection.
     type Buf;
 
-    /// Begins to report connections that arrive at these listeners, also those already queued.
+    /// Registers listeners. Connections that are already queued are reported too.
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()>;
 
     /// Closes the listeners. [`Event::AcceptReady`] may still be reported.
     fn stop_listening(&mut self, listeners: Vec<TcpListener>);
 
-    /// Begins to report what happens to the connection at `key`, and what has happened already.
+    /// Registers the connection at `key`. Events that have already occurred are reported too.
     fn register(&mut self, key: usize, stream: &mut TcpStream) -> io::Result<()>;
 
-    /// Stops reporting it and closes it, as soon as no operation in flight prevents that. The key may be
-    /// another connection's next.
+    /// Deregisters the connection at `key`, and closes it as soon as no operation in flight prevents that. The
+    /// key may be reused at once.
     fn deregister(&mut self, key: usize, stream: TcpStream);
 
-    /// Waits for events, but no longer than `timeout`. Returns whether there are any.
+    /// Waits for events for up to `timeout`. Returns whether there are any.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool>;
 
-    /// The next event.
+    /// Returns the next event.
     fn next(&mut self) -> Option<Event<Self::Buf>>;
 
-    /// Whether it receives, or has received, bytes for the connection at `key`, so that nothing else may
-    /// read from it.
+    /// Whether the poller receives, or holds received bytes, for the connection at `key`. The connection must
+    /// not read from its socket then: the bytes would be out of order.
     fn receives(&self, _key: usize) -> bool {
         false
     }
 
-    /// Whether it has bytes that are still to go back to the connection at `key`.
+    /// Whether the poller holds bytes that are still to be sent on the connection at `key`.
     fn sends(&self, _key: usize) -> bool {
         false
     }
 
-    /// The most that it can have received for a connection and not reported yet, in bytes.
+    /// The maximum number of bytes received for a connection and not reported yet.
     fn received_ahead(&self) -> usize {
         0
     }
 
-    /// Sets what the connection at `key` waits for, after a run in which it has echoed so many bytes.
+    /// Sets what the connection at `key` waits for, after a run that echoed `echoed` bytes.
     fn set_interest(&mut self, _key: usize, _interest: Interest, _echoed: u64) {}
 
-    /// What was received.
+    /// The contents of a buffer.
     fn bytes<'a>(&'a self, buf: &'a Self::Buf) -> &'a [u8];
 
-    /// Takes back the memory of a buffer.
+    /// Releases a buffer.
     fn recycle(&mut self, buf: Self::Buf);
 
-    /// Sends a buffer back to the connection it came from, before anything else is reported of that connection.
+    /// Sends a buffer on the connection at `key`, from which it was received. No further event is reported for
+    /// the connection until the send has completed.
     fn send(&mut self, key: usize, buf: Self::Buf);
 
-    /// Keeps a buffer for which the connection has no room, and reports it again, in order, when the
-    /// connection wants to read.
+    /// Keeps a buffer for which the connection has no room, and reports it again, in order, once the connection's
+    /// interest is reading.
     fn defer(&mut self, key: usize, buf: Self::Buf);
 }
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interest {
-    /// Bytes from the peer, to be echoed: the poller may receive them itself.
+    /// Input to echo. The poller may receive it itself.
     Receive,
-    /// What the peer still sends while the connection is being ended: the connection reads it.
+    /// Input while the connection is being closed. The connection reads it from its socket.
     Readable,
-    /// Room for what it owes, or a time of its own: nothing is to be read before that.
+    /// Room to send, or a timer. Nothing is read until then.
     Writable,
-    /// Nothing: it is run again in any case.
+    /// The interest does not change: the connection is on the run queue.
     Unchanged,
 }
 
 /// What a poller reports.
 #[derive(Debug)]
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "some only a ring reports"))]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "some are reported only by io_uring")
+)]
 pub(super) enum Event<B> {
-    /// Another thread has woken this one: check the inbox and the phase.
+    /// Woken by another thread: check the inbox and the phase.
     Wake,
-    /// Connections have arrived at a listener.
+    /// A listener has connections to accept.
     AcceptReady,
-    /// The state of a connection's socket has changed.
+    /// A connection's socket is readable or writable.
     Ready {
         key: usize,
-        /// There may be something to read; otherwise there is room to write.
+        /// Readable if true, otherwise writable.
         readable: bool,
-        /// There is an end of the stream, an error or an urgent byte, so that a `recv` that leaves room
-        /// says nothing about whether there is more.
+        /// End of stream, an error or urgent data is pending, so a short read does not mean that the socket is
+        /// empty.
         ended: bool,
     },
-    /// Bytes were received for a connection. The buffer has to be [recycled](Poller::recycle),
+    /// Bytes were received for a connection. The buffer must be [recycled](Poller::recycle),
     /// [sent](Poller::send) or [deferred](Poller::defer).
     Received { key: usize, buf: B },
-    /// There was room for only `sent` bytes of a buffer that was to be sent back.
+    /// Only `sent` bytes of a buffer were sent: the socket had no room for the rest.
     ShortWrite { key: usize, buf: B, sent: usize },
-    /// A connection is broken, or can no longer be reported on.
+    /// A connection is broken, or the poller can no longer report its events.
     Lost { key: usize },
 }

@@ -1,8 +1,8 @@
-//! The address of a connection's peer, in half the space.
+//! A peer address in half the space of [`SocketAddr`].
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// A [`SocketAddr`] of 16 bytes instead of 32; that of an IPv6 peer is kept elsewhere.
+/// A [`SocketAddr`] in 16 bytes instead of 32. An IPv6 address is boxed.
 pub(super) enum CompactAddr {
     V4(SocketAddrV4),
     V6(Box<SocketAddrV6>),
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_keeps_its_address() {
+    fn an_address_survives_the_conversion() {
         for address in ["127.0.0.1:7", "[::1]:65432"] {
             let address: SocketAddr = address.parse().unwrap();
             assert_eq!(CompactAddr::from(address).address(), address);

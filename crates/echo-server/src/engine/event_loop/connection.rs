@@ -1,4 +1,4 @@
-//! One connection of an event loop: what it does when it is run, and when its time is up.
+//! One connection of an event loop: its I/O and its deadlines.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -17,34 +17,34 @@ use crate::service::Service;
 use crate::session::{Session, State};
 use crate::system::{received, unacknowledged};
 
-/// Pieces of a held-back echo that may be sent in one run, so that other connections are not delayed.
+/// Limit of held-back pieces sent in one run, so that other connections are not delayed.
 const PIECES_PER_RUN: usize = 64;
 
-/// The most that a connection may owe before what is received for it is left with the poller.
+/// The most bytes a connection may owe. Beyond that, received buffers stay with the poller.
 pub(super) const MAX_OWED: usize = 64 * 1024;
 
-/// A connection. There may be ten thousand of them, and most owe nothing: it is kept small. All times are
-/// counted from the worker's epoch.
+/// A connection. Kept small, because there may be ten thousand of them and most owe nothing. All times are
+/// relative to the worker's epoch.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) peer: CompactAddr,
     pub(super) session: Session,
     pub(super) echoed: u64,
     pub(super) accepted: Millis,
-    /// When bytes last moved, either way.
+    /// When bytes were last received or sent.
     pub(super) active: Millis,
-    /// While something is owed, or sent and not acknowledged: whether the peer takes it.
+    /// The peer's progress in taking bytes that are owed, or sent and not acknowledged.
     pub(super) progress: SendProgress,
-    /// The system has reported an end of the stream, an error or an urgent byte, so that a `recv` that
-    /// leaves room says nothing: there is more until there is an error or the end.
+    /// The poller has reported end of stream, an error or urgent data. A short read then does not mean that the
+    /// socket is empty: read until `EAGAIN`, an error or the end.
     pub(super) ended: bool,
-    /// It has a timer that has not expired.
+    /// A timer is set and has not expired.
     pub(super) timer_set: bool,
     /// In the run queue.
     pub(super) queued: bool,
-    /// Counted among those that have a deadline whatever the settings.
+    /// Counted in the worker's `backpressured`: the connection has a deadline even if no timeout is configured.
     pub(super) backpressured: bool,
-    /// Why it will be closed, if that is not the peer's doing.
+    /// Why the server is closing the connection, if it is.
     pub(super) reason: Option<CloseReason>,
 }
 
@@ -66,8 +66,8 @@ impl Connection {
         }
     }
 
-    /// Does what can be done without waiting, with one `recv` at most. Returns whether there may be more to do
-    /// although no event will say so.
+    /// Does what is possible without blocking, with at most one `recv`. Returns whether the connection must be
+    /// requeued: there may be more to do, and no event will report it.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Connection {
         let more = match self.session.state() {
             State::Write | State::Hold => {
                 self.flush(now)?;
-                // While something was owed nothing was read.
+                // Nothing was read while bytes were owed.
                 true
             }
             State::Read if readable => self.echo(buffer, now)?,
@@ -92,8 +92,8 @@ impl Connection {
         self.after_run(service, more, now)
     }
 
-    /// The same with bytes that the poller has received for it.
-    pub(super) fn take(
+    /// Like [`run`](Self::run), with bytes that the poller has received.
+    pub(super) fn run_received(
         &mut self,
         service: &Service<'_>,
         bytes: &[u8],
@@ -103,18 +103,18 @@ impl Connection {
         self.after_run(service, false, now)
     }
 
-    /// Bytes that were [passed through](Session::is_passthrough) were not sent: there was no room for them.
+    /// Takes back bytes that were [passed through](Session::is_passthrough) and could not be sent.
     pub(super) fn unsent(&mut self, bytes: &[u8]) {
         self.echoed -= bytes.len() as u64;
         self.session.unsent(bytes);
     }
 
-    /// Whether it owes so much that it can take no more than what one `recv` brings.
+    /// Whether `received` more bytes would exceed what the connection may owe.
     pub(super) fn is_full(&self, received: usize) -> bool {
         self.session.owed() + received > MAX_OWED
     }
 
-    /// When it wants to be run although nothing happens to it.
+    /// When to run the connection without an event, if ever.
     pub(super) fn timer(&self) -> Option<Instant> {
         match self.session.state() {
             State::Hold => self.session.due(),
@@ -127,7 +127,7 @@ impl Connection {
         if self.session.state() == State::Finish {
             service.finishing(self.peer.address(), &self.session);
             self.session.fin_sent();
-            // If the peer has ended too, the close that comes next sends the FIN.
+            // If the peer has sent FIN too, the close that follows sends ours.
             if self.session.state() != State::Close {
                 self.stream.shutdown(Shutdown::Write)?;
             }
@@ -141,9 +141,9 @@ impl Connection {
         }
     }
 
-    /// Moves an injected fault on, as far as it depends on more than the echo.
+    /// Advances an injected fault that waits for something other than the socket: a timer or the peer's ACK.
     fn run_fault(&mut self) -> io::Result<bool> {
-        // It is not read, which is how other connections find out that they are broken.
+        // Other connections learn of errors by reading; this one is not read.
         if self.ended
             && let Some(error) = self.stream.take_error()?
         {
@@ -160,7 +160,7 @@ impl Connection {
         }
     }
 
-    /// Sends what is owed until there is no more room, or the rest is held back.
+    /// Sends owed bytes until the socket is full or the rest is held back.
     fn flush(&mut self, now: Millis) -> io::Result<()> {
         let mut pieces = 0;
         loop {
@@ -169,7 +169,7 @@ impl Connection {
                 && self.session.release(Instant::now())
             {
                 pieces += 1;
-                // Until now it was not the peer that had to take something.
+                // The delay was ours: the peer's deadline starts now.
                 self.active = now;
                 self.progress = SendProgress::start(self.session.owed(), now);
             }
@@ -179,7 +179,7 @@ impl Connection {
             let stream = &self.stream;
             let sent = self.session.flush(|bytes| send(stream, bytes))?;
             self.echoed += sent as u64;
-            self.moved(sent, now);
+            self.record_activity(sent, now);
             self.progress.observe(self.session.owed(), now);
             if sent == 0 {
                 return Ok(());
@@ -187,14 +187,14 @@ impl Connection {
         }
     }
 
-    /// One `recv` and its echo.
+    /// Receives once and echoes.
     fn echo(&mut self, buffer: &mut [u8], now: Millis) -> io::Result<bool> {
         let limit = self.session.drain_limit();
         let room = limit.unwrap_or(buffer.len()).min(buffer.len());
         let Some(count) = receive(&self.stream, &mut buffer[..room])? else {
             self.ended = false;
             if limit.is_some() {
-                // All that had been received is echoed.
+                // Everything received before the drain began has been echoed.
                 self.session.refuse_input();
             }
             return Ok(false);
@@ -210,10 +210,10 @@ impl Connection {
         Ok(limit.is_some() || !recv_emptied_socket(count, room))
     }
 
-    /// Sends back what was received, as far as there is room.
+    /// Echoes `bytes`. Buffers what the socket does not accept.
     fn echo_back(&mut self, bytes: &[u8], now: Millis) -> io::Result<()> {
         let (stream, echoed) = (&self.stream, &mut self.echoed);
-        // Counted at once: a later send of these bytes may fail, but those before it have been made.
+        // Counted after each send: earlier sends count even if a later one fails.
         let count_sent = |bytes: &[u8]| send(stream, bytes).inspect(|sent| *echoed += *sent as u64);
         self.session.received(bytes, count_sent)?;
         self.active = now;
@@ -223,19 +223,19 @@ impl Connection {
         Ok(())
     }
 
-    /// Bytes that were [passed through](Session::is_passthrough) are on their way back.
+    /// Counts bytes that were [passed through](Session::is_passthrough) as echoed.
     pub(super) fn passed_through(&mut self, count: usize, now: Millis) {
         self.echoed += count as u64;
-        self.moved(count, now);
+        self.record_activity(count, now);
     }
 
-    fn moved(&mut self, count: usize, now: Millis) {
+    fn record_activity(&mut self, count: usize, now: Millis) {
         if count > 0 {
             self.active = now;
         }
     }
 
-    /// Reads what a peer sends that has our FIN, and drops it.
+    /// Reads and discards input after our FIN.
     fn discard(&mut self, buffer: &mut [u8], now: Millis) -> io::Result<bool> {
         match receive(&self.stream, buffer)? {
             None => {
@@ -253,21 +253,20 @@ impl Connection {
         }
     }
 
-    /// Ends the connection in order: what may have been received by now is still echoed, then FIN. The poller
-    /// has received up to `ahead` bytes that it has not reported yet.
+    /// Begins to close the connection gracefully: what was received by now is still echoed, then FIN is sent. The
+    /// poller may hold up to `ahead` received bytes that it has not reported yet.
     pub(super) fn start_draining(&mut self, reason: CloseReason, ahead: usize) {
         if !matches!(self.session.state(), State::Read | State::Hold | State::Write | State::Stall)
         {
-            return; // it is being ended already, for another reason
+            return; // it is already being closed, for another reason
         }
         self.reason.get_or_insert(reason);
-        // What comes later need not be echoed, and a peer that never pauses must not keep the server from
-        // stopping.
+        // Later input is not echoed: a peer that never pauses must not keep the server from stopping.
         let limit = received(&self.stream) + ahead;
         self.session.start_draining(u32::try_from(limit).unwrap_or(u32::MAX));
     }
 
-    /// Whether its time is up, and for what reason.
+    /// The reason to close the connection, if one of its deadlines has passed.
     pub(super) fn overdue(&mut self, service: &Service<'_>, now: Millis) -> Option<CloseReason> {
         let config = service.config;
         let has_passed = |deadline: Option<Duration>, elapsed: Millis| {
@@ -301,12 +300,12 @@ impl Connection {
     }
 }
 
-/// One `recv`: a count of bytes, 0 at the end of the stream, `None` if there are none now.
+/// Calls `recv` once. Returns the number of bytes, 0 at the end of the stream, or `None` if none are available.
 fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     unless_blocked(|| stream.read(buffer))
 }
 
-/// One `send`: how many bytes there was room for.
+/// Calls `send` once. Returns the number of bytes that the socket accepted.
 fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     unless_blocked(|| stream.write(bytes)).map(Option::unwrap_or_default)
 }
@@ -327,7 +326,7 @@ mod tests {
     use super::*;
     use crate::Config;
 
-    /// A flood that always has more to read before the connection is run again.
+    /// The peer refills the receive queue before every run of the connection.
     #[test]
     fn a_drained_flood_is_echoed_only_up_to_its_limit() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -343,7 +342,6 @@ mod tests {
             let most = connection.session.drain_limit().unwrap() as u64;
             let mut buffer = vec![0; 4096];
             for _ in 0..10_000 {
-                // Fill the buffers, and take the echo.
                 let _ = (&flood).write(&[1; 64 * 1024]);
                 let _ = (&flood).read(&mut [0; 64 * 1024]);
                 connection.run(service, &mut buffer, true, 0).unwrap();

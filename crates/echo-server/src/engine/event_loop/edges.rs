@@ -1,12 +1,12 @@
-//! When an edge-triggered poller reports a socket again: one answer per system.
+//! When an edge-triggered poller is re-armed, per system.
 //!
-//! A connection that stops earlier is not reported again and has to requeue itself.
+//! A connection that stops reading or writing before that is not reported again, and must requeue itself.
 
-/// Whether a `recv` that returned `count` bytes, of at most `room`, has emptied the socket, so that further bytes
-/// are reported.
+/// Whether a `recv` of up to `room` bytes that returned `count` has emptied the socket, so that further bytes are
+/// reported.
 ///
-/// A short read has (epoll(7), question 9; kqueue(2), `EV_CLEAR`, resets its state in the same way). The end of
-/// the stream, an error and urgent bytes are exceptions: see `Connection::ended`.
+/// A short read has (epoll(7), question 9; kqueue(2), `EV_CLEAR`, resets its state in the same way). End of
+/// stream, errors and urgent data are exceptions: see `Connection::ended`.
 #[cfg(not(windows))]
 pub(super) fn recv_emptied_socket(count: usize, room: usize) -> bool {
     count < room
@@ -19,7 +19,8 @@ pub(super) fn recv_emptied_socket(_: usize, _: usize) -> bool {
     false
 }
 
-/// Whether a short `send` has filled the socket, so that room is reported (epoll(7), question 9).
+/// Whether a short `send` has filled the socket, so that the socket is reported when it is writable again
+/// (epoll(7), question 9).
 #[cfg(not(windows))]
 pub(super) fn short_send_fills_socket() -> bool {
     true

@@ -1,4 +1,4 @@
-//! The workers, how connections get to them, and the thread that supervises shutdown.
+//! The worker threads, dispatching connections to them, and the thread that supervises shutdown.
 
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -12,7 +12,7 @@ use crate::listen::accept::{Acceptor, Incoming};
 use crate::service::Service;
 use crate::shutdown::{Phase, ShutdownListener};
 
-/// How often to check what is waited for, if waiting itself fails.
+/// How often to poll instead if blocking fails.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Makes a poller report [`Event::Wake`](super::Event::Wake), from any thread.
@@ -21,8 +21,8 @@ pub(in crate::engine) type Waker = Box<dyn Fn() + Send + Sync>;
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
 /// every connection has ended.
 ///
-/// There is a worker for each of the `loops`: what its poller is made from, and the waker of that.
-/// `work` makes the poller on the worker's thread and passes it to [`WorkerContext::work`].
+/// Starts one worker for each of `loops`, which holds what its poller is made from and the waker of that poller.
+/// `work` creates the poller on the worker's thread and passes it to [`WorkerContext::work`].
 ///
 /// # Errors
 ///
@@ -38,9 +38,9 @@ pub(in crate::engine) fn serve<L: Send>(
     let pool = WorkerPool::new(service, wakers);
     let mut acceptor = Some(acceptor);
     thread::scope(|scope| {
-        // The scope waits for the workers: whatever happens here, they must end.
+        // The scope joins the workers, so they must end even if this thread fails.
         let _guard = AbortOnExit(&pool);
-        // The first one comes last: when it accepts, all of them are there.
+        // The first worker, which accepts, is started last, so that all others are running by then.
         for (index, (own, handle)) in loops.into_iter().zip(&pool.workers).enumerate().rev() {
             let worker = thread::Builder::new().name("worker".to_owned());
             let acceptor = if index == 0 { acceptor.take() } else { None };
@@ -65,8 +65,8 @@ pub(in crate::engine) struct WorkerContext<'a> {
 }
 
 impl WorkerContext<'_> {
-    /// The worker cannot go on: stops the server, which reports `error`. The other workers still echo what they
-    /// have received. Connections that are dispatched to this one until accepting has ended are closed.
+    /// Stops the server because this worker has failed; the server reports `error`. The other workers still echo
+    /// what they have received. Connections dispatched to this worker until accepting has ended are closed.
     pub(in crate::engine) fn fail(mut self, error: io::Error) {
         let error = io::Error::new(error.kind(), format!("cannot wait for events: {error}"));
         if self.acceptor.take().is_some() {
@@ -75,7 +75,7 @@ impl WorkerContext<'_> {
             self.pool.stop_with(error);
         }
         loop {
-            // Read before the inbox: past `Running`, everything was dispatched already.
+            // Read before the inbox: past `Running`, nothing more is dispatched.
             let phase = self.pool.phase();
             for Incoming { stream, peer, .. } in self.handle.take_inbox() {
                 drop(stream);
@@ -85,19 +85,19 @@ impl WorkerContext<'_> {
             if phase > Phase::Running {
                 return;
             }
-            // Its poller cannot wake it any more.
+            // The poller has failed, so this thread cannot be woken.
             thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
-/// The workers, as they see each other.
+/// What the workers share.
 pub(in crate::engine) struct WorkerPool<'a> {
     pub(super) service: &'a Service<'a>,
     workers: Vec<WorkerHandle>,
-    /// Connections may still be dispatched, so no worker may end.
+    /// Connections may still be dispatched, so no worker may exit.
     accepting: AtomicBool,
-    /// What ended the server, if it was not told to stop.
+    /// The error that stopped the server, if any.
     failure: OnceLock<io::Error>,
 }
 
@@ -107,8 +107,8 @@ impl<'a> WorkerPool<'a> {
         Self { service, workers, accepting: AtomicBool::new(true), failure: OnceLock::new() }
     }
 
-    /// Dispatches a connection to the worker with the fewest. If that is the one with the handle `own`, the
-    /// connection is returned instead.
+    /// Dispatches a connection to the worker with the fewest connections. Returns it if that is the caller's
+    /// worker, whose handle is `own`.
     pub(super) fn dispatch(&self, incoming: Incoming, own: &WorkerHandle) -> Option<Incoming> {
         let handle =
             self.workers.iter().min_by_key(|handle| handle.open.load(Relaxed)).unwrap_or(own);
@@ -120,7 +120,7 @@ impl<'a> WorkerPool<'a> {
         None
     }
 
-    /// No more connections will be dispatched, as intended or because of an `error`.
+    /// Called when no more connections will be dispatched. `error` is the reason if accepting failed.
     pub(super) fn accept_finished(&self, error: Option<io::Error>) {
         if let Some(error) = error {
             self.stop_with(error);
@@ -132,14 +132,14 @@ impl<'a> WorkerPool<'a> {
     /// Stops the server because of an error. If there are several, the first is reported.
     fn stop_with(&self, error: io::Error) {
         let _ = self.failure.set(error);
-        // Those who are connected still get what is owed to them.
+        // Open connections are still drained.
         self.service.handle.stop();
     }
 
-    /// Counts a connection of the worker with this handle as ended, and wakes the thread that waits for the last.
+    /// Counts a connection of this worker as ended, and wakes the supervising thread after the last one.
     pub(super) fn ended(&self, handle: &WorkerHandle) {
-        // That thread clears `accepting` and then reads `open`, this one the other way round: with a single
-        // order of all four (SeqCst), at least one of them sees what the other has written.
+        // That thread clears `accepting` and then reads `open`; this one writes `open` and then reads `accepting`.
+        // SeqCst puts all four in a single order, so at least one thread sees the other's write.
         if handle.open.fetch_sub(1, SeqCst) == 1 && !self.accepting.load(SeqCst) {
             self.service.handle.wake();
         }
@@ -150,7 +150,7 @@ impl<'a> WorkerPool<'a> {
         self.workers.iter().map(|handle| handle.open.load(SeqCst)).sum()
     }
 
-    /// How far the workers may have come: while connections may be dispatched, they have to stay.
+    /// The phase as the workers see it: `Running` as long as connections may still be dispatched to them.
     pub(super) fn phase(&self) -> Phase {
         if self.accepting.load(SeqCst) { Phase::Running } else { self.service.phase() }
     }
@@ -164,10 +164,10 @@ impl<'a> WorkerPool<'a> {
         };
         while self.accepting.load(SeqCst) {
             sleep(None);
-            // If that was a stop, the worker that accepts has to see it.
+            // The server may have been stopped: the accepting worker has to check the phase.
             self.workers.iter().for_each(WorkerHandle::wake);
         }
-        // With `once` it is not stopping yet: the connection takes the time it takes.
+        // With `once`, the connection has no time limit until the server is stopped.
         while self.service.phase() == Phase::Running && self.open() > 0 {
             sleep(None);
         }
@@ -183,14 +183,14 @@ impl<'a> WorkerPool<'a> {
         }
     }
 
-    /// Lets the workers see the phase.
+    /// Makes the workers see the actual phase.
     fn release(&self) {
         self.accepting.store(false, SeqCst);
         self.workers.iter().for_each(WorkerHandle::wake);
     }
 }
 
-/// Aborts what is left when the supervising thread is through, or panics.
+/// Aborts the remaining connections when the supervising thread returns or panics.
 struct AbortOnExit<'a>(&'a WorkerPool<'a>);
 
 impl Drop for AbortOnExit<'_> {
@@ -200,24 +200,24 @@ impl Drop for AbortOnExit<'_> {
     }
 }
 
-/// A worker that panics would leave its connections unserved: the server ends.
+/// Aborts the server when a worker panics, because its connections would no longer be served.
 struct AbortOnPanic<'a>(&'a WorkerPool<'a>);
 
 impl Drop for AbortOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.service.handle.abort();
-            // It may have been the worker that accepts.
+            // The accepting worker may be the one that panicked.
             self.0.accept_finished(None);
         }
     }
 }
 
-/// Where connections are dispatched to a worker.
+/// A worker's inbox and waker.
 pub(in crate::engine) struct WorkerHandle {
     waker: Waker,
     inbox: Mutex<Vec<Incoming>>,
-    /// Connections dispatched that have not ended.
+    /// Dispatched connections that have not ended.
     open: AtomicUsize,
 }
 
@@ -230,7 +230,7 @@ impl WorkerHandle {
         let mut inbox = self.inbox();
         inbox.push(incoming);
         if inbox.len() == 1 {
-            // For those before, the worker has been woken and has not come yet.
+            // A longer inbox means that the worker has already been woken.
             drop(inbox);
             self.wake();
         }
@@ -241,7 +241,7 @@ impl WorkerHandle {
         (self.waker)();
     }
 
-    /// Takes the connections that were dispatched to the worker.
+    /// Takes the dispatched connections.
     pub(super) fn take_inbox(&self) -> Vec<Incoming> {
         std::mem::take(&mut *self.inbox())
     }

@@ -1,7 +1,7 @@
 //! The readiness poller: epoll, kqueue or IOCP, through mio.
 //!
-//! A connection is registered once, for reading and writing, and events are edge-triggered. The rest of this
-//! engine is shared: see [`event_loop`](super).
+//! Each connection is registered once, edge-triggered, for reading and writing. The rest of this engine is shared:
+//! see [`event_loop`](super).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,9 +19,9 @@ use crate::shutdown::ShutdownListener;
 
 /// The token of the waker; a connection's token is its key.
 const WAKER: Token = Token(usize::MAX);
-/// The token of every listener: an event on one is a reason to check them all.
+/// The token of all listeners: an event on one checks them all.
 const LISTENER: Token = Token(usize::MAX - 1);
-/// Events taken from the system at once.
+/// Events fetched per system call.
 const EVENTS: usize = 1024;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
@@ -36,7 +36,7 @@ pub(crate) fn run(
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
         let wake: Waker = Box::new(move || {
-            // Fails only if the waker is full of wake-ups, and then the worker wakes up anyway.
+            // Fails only if the waker's counter or pipe is full; a wake-up is pending then.
             let _ = waker.wake();
         });
         loops.push((poll, wake));
@@ -47,7 +47,7 @@ pub(crate) fn run(
     })
 }
 
-/// The poller of a worker.
+/// A poller on readiness events.
 struct Readiness {
     poll: Poll,
     events: Events,
@@ -65,7 +65,7 @@ impl Poller for Readiness {
 
     fn stop_listening(&mut self, listeners: Vec<TcpListener>) {
         for mut listener in listeners {
-            // As for a connection, below.
+            // See `deregister`.
             let _ = self.poll.registry().deregister(&mut listener);
         }
     }
@@ -75,7 +75,7 @@ impl Poller for Readiness {
     }
 
     fn deregister(&mut self, _: usize, mut stream: TcpStream) {
-        // Closing deregisters from epoll, but not from the selector of every system.
+        // Closing a socket deregisters it from epoll, but not on every system.
         let _ = self.poll.registry().deregister(&mut stream);
     }
 
@@ -113,8 +113,7 @@ impl Poller for Readiness {
     }
 }
 
-/// All events of a connection. Urgent bytes are data like any other (SO_OOBINLINE), but a `recv` stops at
-/// them.
+/// The interest of every connection. Urgent data is received in-line (SO_OOBINLINE), but a `recv` stops before it.
 fn interest() -> Interest {
     let both = Interest::READABLE | Interest::WRITABLE;
     #[cfg(target_os = "linux")]

@@ -1,37 +1,38 @@
-//! Spinning briefly before sleeping.
+//! Spinning briefly before blocking.
 //!
-//! Sleeping and being woken costs CPU time, on a virtual machine some 20 µs, and adds that to the latency. Spinning
-//! saves it, but pays only if the next event arrives soon. So a worker spins only if its recent waits were short,
-//! and never longer than it worked before: spinning cannot more than double the cost.
+//! Blocking and being woken costs CPU time, about 20 µs on a virtual machine, and adds as much to the latency.
+//! Spinning avoids both, but pays only if the next event arrives soon. A worker therefore spins only if its recent
+//! waits were short, and never longer than it has just worked, so spinning at most doubles the CPU time.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-/// The longest time to spin. Longer ones give large messages slightly more throughput for more CPU time per echo.
-const LONGEST: Duration = Duration::from_micros(10);
-/// The score from which a worker spins.
+/// The longest time to spin. Spinning longer gives large messages slightly more throughput, for more CPU time per
+/// echo.
+const MAX_SPIN: Duration = Duration::from_micros(10);
+/// The lowest score at which a worker spins.
 const SPIN_FROM: u8 = 8;
 /// The highest score.
 const MAX_SCORE: u8 = 16;
-/// What a long wait subtracts from the score.
-const LONG_WAIT: u8 = 4;
+/// Subtracted from the score for each long wait.
+const LONG_WAIT_PENALTY: u8 = 4;
 
 /// Decides whether to spin, from the lengths of recent waits.
 #[derive(Debug)]
 pub(super) struct AdaptiveSpin {
-    /// One point for each short wait, minus [`LONG_WAIT`] for each long one.
+    /// One point for each short wait, minus [`LONG_WAIT_PENALTY`] for each long one.
     score: u8,
     /// When the last wait ended.
-    awake_since: Instant,
+    last_wait_end: Instant,
 }
 
 impl AdaptiveSpin {
     pub(super) fn new() -> Self {
-        Self { score: 0, awake_since: Instant::now() }
+        Self { score: 0, last_wait_end: Instant::now() }
     }
 
-    /// Waits for events, but no longer than `timeout`, and returns whether there are any. `wait` polls the
-    /// system once, and sleeps unless its timeout is [`Duration::ZERO`].
+    /// Waits for events for up to `timeout`, and returns whether there are any. `wait` is the system call: it
+    /// blocks unless its timeout is [`Duration::ZERO`].
     pub(super) fn wait(
         &mut self,
         timeout: Option<Duration>,
@@ -50,7 +51,7 @@ impl AdaptiveSpin {
             return wait(timeout);
         }
         let since = clock();
-        let spin_budget = since.duration_since(self.awake_since).min(LONGEST);
+        let spin_budget = since.duration_since(self.last_wait_end).min(MAX_SPIN);
         let mut any = false;
         while self.score >= SPIN_FROM && !any {
             any = wait(Some(Duration::ZERO))?;
@@ -59,8 +60,8 @@ impl AdaptiveSpin {
             }
         }
         let any = any || wait(timeout)?;
-        self.awake_since = clock();
-        self.record(self.awake_since - since < spin_budget);
+        self.last_wait_end = clock();
+        self.record(self.last_wait_end - since < spin_budget);
         Ok(any)
     }
 
@@ -68,7 +69,7 @@ impl AdaptiveSpin {
         self.score = if was_short {
             MAX_SCORE.min(self.score + 1)
         } else {
-            self.score.saturating_sub(LONG_WAIT)
+            self.score.saturating_sub(LONG_WAIT_PENALTY)
         };
     }
 }
@@ -80,7 +81,7 @@ mod tests {
 
     const US: Duration = Duration::from_micros(1);
 
-    /// A spin with a simulated clock, which advances while the worker works, polls or sleeps.
+    /// Runs [`AdaptiveSpin`] with a simulated clock, which advances while the worker works, polls or sleeps.
     struct Simulation {
         spin: AdaptiveSpin,
         now: Cell<Instant>,
@@ -89,12 +90,12 @@ mod tests {
     impl Simulation {
         fn new() -> Self {
             let spin = AdaptiveSpin::new();
-            let now = Cell::new(spin.awake_since);
+            let now = Cell::new(spin.last_wait_end);
             Self { spin, now }
         }
 
-        /// Works for some time, then waits for an event that arrives `after` some more time. Returns how often
-        /// it polled, which takes 1 us, and whether it slept.
+        /// Works for `work`, then waits for an event that arrives `after` that. Returns how often it polled,
+        /// 1 µs each, and whether it slept.
         fn iterate(&mut self, work: Duration, after: Duration) -> (u32, bool) {
             let pass = |time| self.now.set(self.now.get() + time);
             pass(work);
@@ -117,7 +118,7 @@ mod tests {
             (polls, slept)
         }
 
-        /// One that had enough short waits to spin.
+        /// A simulation with enough short waits to spin.
         fn spinning() -> Self {
             let mut simulation = Self::new();
             for _ in 0..SPIN_FROM {

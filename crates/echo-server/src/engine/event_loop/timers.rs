@@ -1,11 +1,10 @@
-//! When connections want to be run although nothing happens to them. Nothing is kept here, and no clock is
-//! read for it, unless one of them does.
+//! Timers of connections, for injected faults. While none is set, the clock is not read for them.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// The keys of connections by the time at which they want to be run. A connection has one timer at most: it
-/// knows whether it has one.
+/// The keys of connections, ordered by the time at which to run them. A connection has at most one timer; the
+/// caller keeps track of whether it is set.
 #[derive(Default)]
 pub(super) struct Timers {
     set: BTreeSet<(Instant, usize)>,
@@ -20,12 +19,12 @@ impl Timers {
         self.set.remove(&(time, key));
     }
 
-    /// The time of the next one.
+    /// When the next timer expires.
     pub(super) fn next(&self) -> Option<Instant> {
         self.set.first().map(|(time, _)| *time)
     }
 
-    /// Takes out the key of a connection whose time has come.
+    /// Removes a timer that has expired by `now`, and returns its key.
     pub(super) fn expired(&mut self, now: Instant) -> Option<usize> {
         self.next().filter(|time| *time <= now)?;
         self.set.pop_first().map(|(_, key)| key)

@@ -1,11 +1,12 @@
-//! Event loops on io_uring (Linux): one ring per worker, and one system call per iteration, which submits
-//! operations and collects what has completed.
+//! Event loops on io_uring (Linux): one io_uring per worker, and one system call per iteration, which submits
+//! operations and waits for completions.
 //!
-//! Small messages are received and sent by the kernel, many per call. For large ones, whose cost is the
-//! copying, the ring only reports that they are there. [`poller`] has both, and when a connection changes from one
-//! to the other; [`echo_ring`] has the ring itself. All the rest of this engine is in [`event_loop`](super).
+//! Small messages are received and sent by the kernel, many per system call. Large ones, whose cost is copying, are
+//! only polled for. [`poller`] implements both, and decides when a connection changes from one to the other;
+//! [`echo_ring`] wraps the ring itself. The rest of this engine is shared: see [`event_loop`](super).
 //!
-//! With `--busy-poll`, asking for events takes no system call either: there is a flag in the shared memory.
+//! With `--busy-poll`, checking for completions takes no system call: a flag in shared memory says whether there
+//! are any.
 
 mod operation;
 mod poller;
@@ -35,15 +36,15 @@ struct Sizes {
     completions: u32,
     /// Buffers to receive into; a power of two.
     buffers: u16,
-    /// With fewer connections than this, the kernel receives for none: there is too little to do per call.
+    /// With fewer connections than this, none uses multishot receives: too few complete per system call.
     multishot_threshold: usize,
 }
 
-/// With [`BUF_SIZE`], 2.2 MiB for each worker.
+/// With [`BUF_SIZE`], 2.2 MiB per worker.
 const SIZES: Sizes =
     Sizes { submissions: 512, completions: 4096, buffers: 512, multishot_threshold: 4 };
-/// Bytes of a buffer; messages that are larger are cheaper to receive with a call. A cache line more than
-/// 4 KiB, so that a message of 4 KiB leaves room, by which it is known to be whole.
+/// Bytes per buffer; larger messages are cheaper to receive with `recv`. One cache line more than 4 KiB, so that a
+/// message of 4 KiB does not fill it: a full buffer means that more may follow.
 const BUF_SIZE: usize = 4096 + 64;
 
 impl Sizes {
@@ -88,21 +89,21 @@ fn run_with(
     })
 }
 
-/// Tries what the engine will do: nothing else tells whether the system allows it.
+/// Tries the operations that the engine uses: nothing else tells whether the system allows them.
 ///
 /// # Errors
 ///
-/// The system has no io_uring with these features, or does not let this process use it.
+/// The system has no io_uring with these features, or does not allow this process to use it.
 pub(crate) fn probe() -> io::Result<()> {
     SIZES.setup().probe()
 }
 
-/// What a worker is woken with: a counter that is never read, because the poll reports each increment.
+/// Creates the eventfd that wakes a worker. It is never read, because a multishot poll reports each increment.
 fn wake_fd() -> io::Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
 fn wake(wake_fd: &impl AsFd) {
-    // It fails when the counter is full, after 2⁶⁴ wake-ups.
+    // Fails only if the counter is full, after 2⁶⁴ wake-ups.
     let _ = rustix::io::write(wake_fd, &1_u64.to_ne_bytes());
 }

@@ -1,7 +1,7 @@
 //! The event loop of one worker thread.
 //!
-//! A worker owns a poller and a set of connections. Each iteration waits for events, runs every connection
-//! that has something to do, fires expired timers and checks deadlines.
+//! A worker owns a poller and a set of connections. Each iteration waits for events, runs every connection that is
+//! ready, fires expired timers and checks deadlines.
 //!
 //! Pollers report edges, not levels: a connection that stops reading before `EAGAIN` is not reported again for
 //! data that is already queued. Such a connection puts itself on the run queue and is resumed after all others
@@ -31,13 +31,13 @@ use crate::session::State;
 use crate::shutdown::Phase;
 use crate::system::unacknowledged;
 
-/// What one `recv` takes at most, and so what a connection can owe of raw bytes. There is one buffer per
-/// worker: it stays in the cache, and no connection has one of its own.
-const BUFFER: usize = MAX_OWED;
-/// How often a connection may fill the buffer before the others are run: asking the system for events after
-/// each time would cost large messages more than it gives small ones.
+/// Size of the receive buffer, and so the most raw bytes that a connection can owe. All connections of a worker
+/// share one buffer, which stays in the CPU cache.
+const BUFFER_SIZE: usize = MAX_OWED;
+/// How often a connection may fill the buffer before the others are run. Polling after each `recv` would cost large
+/// messages more than it would gain for small ones.
 const RECVS_PER_RUN: usize = 4;
-/// How often in a row a wait may fail for lack of memory or the like, and how long to pause after each time.
+/// Consecutive transient failures of a wait that are tolerated, and how long to pause after each.
 const MAX_FAILED_WAITS: u32 = 100;
 const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -46,32 +46,33 @@ struct Worker<'a, P> {
     context: WorkerContext<'a>,
     service: &'a Service<'a>,
     poller: P,
-    /// Waits that have failed in a row.
+    /// Consecutive failed waits.
     failed_waits: u32,
-    /// When to accept again: after a pause, or where more connections are queued.
+    /// When to accept again without an event: after a backoff, or because more connections may be queued.
     accept_at: Option<Instant>,
     connections: Slab<Connection>,
-    /// The run queue: connections whose socket may still have something to read.
-    more: VecDeque<usize>,
+    /// Connections whose socket may still have input.
+    run_queue: VecDeque<usize>,
     timers: Timers,
     buffer: Vec<u8>,
-    /// Connections that owe something or are being ended: those with a deadline whatever the settings.
+    /// Number of connections that owe bytes or are being closed. They have a deadline even if no timeout is
+    /// configured.
     backpressured: usize,
-    /// Some were backpressured since memory was last given back.
+    /// A connection has been backpressured since memory was last returned to the system.
     trim_pending: bool,
-    /// All times of connections are counted from here.
+    /// The times of connections are relative to this.
     epoch: Instant,
     now: Millis,
     last_event: Instant,
     spin: AdaptiveSpin,
     last_sweep: Instant,
-    /// Bytes echoed in this iteration, added to the counters at its end. Those that turn out not to have been
-    /// sent may make it negative, modulo 2⁶⁴, as which it is added.
+    /// Bytes echoed in this iteration, added to the counters at its end. A short write subtracts from it, so it may
+    /// be negative, modulo 2⁶⁴; the addition wraps in the same way.
     echoed: u64,
 }
 
 impl WorkerContext<'_> {
-    /// Drives connections on what `poller` reports, until the server has stopped.
+    /// Runs an event loop on `poller` until the server has stopped.
     pub(in crate::engine) fn work(self, poller: impl Poller) {
         Worker::new(self, poller).run();
     }
@@ -87,9 +88,9 @@ impl<'a, P: Poller> Worker<'a, P> {
             failed_waits: 0,
             accept_at: None,
             connections: Slab::new(),
-            more: VecDeque::new(),
+            run_queue: VecDeque::new(),
             timers: Timers::default(),
-            buffer: vec![0; BUFFER],
+            buffer: vec![0; BUFFER_SIZE],
             backpressured: 0,
             trim_pending: false,
             epoch,
@@ -103,7 +104,7 @@ impl<'a, P: Poller> Worker<'a, P> {
 
     fn run(mut self) {
         if let Err(error) = self.serve() {
-            // What happens to its connections cannot be known any more.
+            // No more events are reported for its connections.
             self.abort_all();
             self.context.fail(error);
         }
@@ -176,12 +177,12 @@ impl<'a, P: Poller> Worker<'a, P> {
         Ok(())
     }
 
-    /// Runs each connection on the run queue once; those that still have more come after the ones that are
-    /// ready.
+    /// Runs each connection on the run queue once. Those that requeue themselves are run in the next iteration,
+    /// after connections with new events.
     fn run_ready(&mut self) {
-        for _ in 0..self.more.len() {
-            let Some(key) = self.more.pop_front() else { break };
-            // Another connection may have got the key of one that was queued.
+        for _ in 0..self.run_queue.len() {
+            let Some(key) = self.run_queue.pop_front() else { break };
+            // The key may have been reused since it was queued.
             if let Some(connection) = self.connections.get_mut(key)
                 && std::mem::take(&mut connection.queued)
             {
@@ -190,14 +191,14 @@ impl<'a, P: Poller> Worker<'a, P> {
         }
     }
 
-    /// Registers new connections and notices a change of phase.
+    /// Registers dispatched connections and acts on a change of phase.
     fn on_wake(&mut self, before: Phase) -> Phase {
         if self.service.phase() > Phase::Running {
-            // Connections that are queued at the stop are still served.
+            // Connections queued before the stop are still served.
             self.accept();
         }
         self.update_now();
-        // Read before the inbox: past `Running`, everything was dispatched already.
+        // Read before the inbox: past `Running`, nothing more is dispatched.
         let phase = self.context.pool.phase();
         for incoming in self.context.handle.take_inbox() {
             self.register(incoming);
@@ -214,11 +215,11 @@ impl<'a, P: Poller> Worker<'a, P> {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let connection = entry.insert(Connection::new(self.service, incoming, self.now));
-        // An injected fault may end it before its first byte.
-        let begins = connection.session.state() == State::Read;
+        // An injected fault may end the connection before its first byte.
+        let is_open = connection.session.state() == State::Read;
         if self.poller.register(key, &mut connection.stream).is_err() {
             self.close(key, CloseReason::Lost);
-        } else if !begins {
+        } else if !is_open {
             self.ready(key, false);
         }
     }
@@ -233,10 +234,10 @@ impl<'a, P: Poller> Worker<'a, P> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let before = connection.echoed;
         let receives = self.poller.receives(key);
-        // What is received next goes behind what is still being sent.
+        // A read now could echo its bytes before those that the poller is still sending.
         let postponed = readable && !receives && self.poller.sends(key);
         if receives {
-            // The poller reads whatever there is.
+            // The poller reads until the end.
             connection.ended = false;
         }
         let readable = readable && !receives && !postponed;
@@ -250,7 +251,7 @@ impl<'a, P: Poller> Worker<'a, P> {
         self.after_run(key, before, result.map(|more| more || postponed));
     }
 
-    /// Passes a connection what was received for it.
+    /// Echoes bytes that the poller has received for a connection.
     fn received(&mut self, key: usize, buf: P::Buf) {
         let Some(connection) = self.connections.get_mut(key) else {
             return self.poller.recycle(buf);
@@ -264,12 +265,12 @@ impl<'a, P: Poller> Worker<'a, P> {
         if connection.is_full(bytes.len()) {
             return self.poller.defer(key, buf);
         }
-        let result = connection.take(self.service, bytes, self.now);
+        let result = connection.run_received(self.service, bytes, self.now);
         self.poller.recycle(buf);
         self.after_run(key, before, result);
     }
 
-    /// Has a connection owe what there was no room for.
+    /// Adds the unsent rest of a buffer to what a connection owes.
     fn short_write(&mut self, key: usize, buf: P::Buf, sent: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
             let before = connection.echoed;
@@ -279,7 +280,8 @@ impl<'a, P: Poller> Worker<'a, P> {
         self.poller.recycle(buf);
     }
 
-    /// Draws the conclusions from running a connection, before which it had echoed `before` bytes.
+    /// Closes or requeues a connection that was run, or sets its timer and interest. `before` is the number of
+    /// bytes it had echoed before that run.
     fn after_run(&mut self, key: usize, before: u64, result: io::Result<bool>) {
         let connection = &mut self.connections[key];
         let echoed = connection.echoed.wrapping_sub(before);
@@ -292,7 +294,7 @@ impl<'a, P: Poller> Worker<'a, P> {
         }
         if more && !connection.queued {
             connection.queued = true;
-            self.more.push_back(key);
+            self.run_queue.push_back(key);
         }
         if !connection.timer_set
             && let Some(time) = connection.timer()
@@ -305,7 +307,7 @@ impl<'a, P: Poller> Worker<'a, P> {
         if backpressured != connection.backpressured {
             connection.backpressured = backpressured;
             self.trim_pending |= backpressured;
-            // The clock may not have been read for a while.
+            // The clock is not read while no connection has a deadline.
             self.now = self.epoch.elapsed().as_millis() as Millis;
             connection.active = self.now;
             connection.progress = SendProgress::start(connection.session.owed(), self.now);
@@ -330,21 +332,21 @@ impl<'a, P: Poller> Worker<'a, P> {
         let age = self.epoch.elapsed().as_millis() as Millis;
         let duration = Duration::from_millis(age.saturating_sub(connection.accepted));
         let Connection { peer, session, echoed, stream, .. } = connection;
-        // Closed before it is counted as closed.
+        // Before it is reported as closed.
         self.poller.deregister(key, stream);
         self.service.closed(peer.address(), session.messages(), echoed, duration, reason);
         self.context.pool.ended(self.context.handle);
         if self.connections.is_empty() {
-            // Ten thousand connections leave a large table behind.
+            // The table may have grown to ten thousand connections.
             self.connections.shrink_to_fit();
-            self.more.shrink_to_fit();
+            self.run_queue.shrink_to_fit();
         }
     }
 
     fn abort_all(&mut self) {
         for key in self.keys() {
             let connection = &self.connections[key];
-            // Our FIN counts as a byte, but it is not owed.
+            // An unacknowledged FIN counts as one byte (tcp(7), SIOCOUTQ), but is not owed.
             let fin = usize::from(connection.session.state() == State::Discard);
             let owing = connection.session.owed() > 0
                 || self.poller.sends(key)
@@ -362,8 +364,8 @@ impl<'a, P: Poller> Worker<'a, P> {
     }
 }
 
-/// Whether waiting may succeed again by itself: the kernel is short of memory or of another resource
-/// (epoll_wait(2), io_uring_enter(2)).
+/// Whether a failed wait may succeed later: the kernel lacks memory or another resource (epoll_wait(2),
+/// io_uring_enter(2)).
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::OutOfMemory | ErrorKind::ResourceBusy)
 }

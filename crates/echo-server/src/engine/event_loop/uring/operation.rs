@@ -1,24 +1,24 @@
-//! The operations of a worker's ring, as the `user_data` of their completions tells them apart.
+//! The operations of a worker's ring, as encoded in the `user_data` of their completions.
 
 use echo_ring::UserData;
 
-/// What an operation is for. All but the first two and the last are a connection's.
+/// An operation. All but `Wake`, `Accept` and `Cancel` belong to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Operation {
-    /// Reports that another thread has woken this one.
+    /// Polls the eventfd with which other threads wake this one.
     Wake,
-    /// Reports that there are connections to accept; the slot is the index of the listener.
+    /// Polls a listener; the slot is its index.
     Accept,
-    /// Reports that there is something to read.
+    /// Polls once for input.
     PollIn,
-    /// Reports that there is room to write.
+    /// Polls for room to write.
     PollOut,
-    /// Receives.
+    /// Receives into provided buffers.
     RecvMultishot,
-    /// Sends back what was received. Completes only if there was not enough room.
+    /// Sends a received buffer. Completes only if not all of it was sent.
     Send,
-    /// Ends one of these. Completes only if there was none.
+    /// Cancels another operation. Completes only if there was none to cancel.
     Cancel,
 }
 
@@ -33,13 +33,13 @@ impl Operation {
         Self::Cancel,
     ];
 
-    /// What it is submitted with for the connection of this generation in this slot.
-    pub(super) fn of(self, generation: u32, slot: usize) -> UserData {
+    /// The `user_data` of this operation for the connection of `generation` in `slot`.
+    pub(super) fn user_data(self, generation: u32, slot: usize) -> UserData {
         UserData::new(self as u8, generation, slot)
     }
 
-    /// Which operation was submitted with this.
-    pub(super) fn with(user_data: UserData) -> Self {
+    /// The operation that was submitted with `user_data`.
+    pub(super) fn from_user_data(user_data: UserData) -> Self {
         Self::ALL[usize::from(user_data.op())]
     }
 }
@@ -49,10 +49,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_operation_is_known_by_what_it_was_submitted_with() {
+    fn an_operation_is_decoded_from_its_user_data() {
         for operation in Operation::ALL {
-            let user_data = operation.of(u32::MAX, UserData::SLOTS - 1);
-            assert_eq!(Operation::with(user_data), operation);
+            let user_data = operation.user_data(u32::MAX, UserData::SLOTS - 1);
+            assert_eq!(Operation::from_user_data(user_data), operation);
         }
     }
 }

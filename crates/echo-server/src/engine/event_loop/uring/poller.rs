@@ -1,30 +1,30 @@
-//! The ring's poller: how a worker's sockets are waited for and received from.
+//! The io_uring poller.
 //!
-//! A connection that wants to read is waited for in one of two ways:
+//! It waits for input of a connection in one of two ways:
 //!
-//! - **PollIn**: a one-shot poll reports that there is something to read, and the connection receives by itself,
-//!   into one large buffer that stays in the cache. The next poll is submitted with the call that waits. It
-//!   takes no memory meanwhile, and is best for large messages and for few connections. Every connection begins
-//!   with it, and one that is being ended, or for which the pool had no buffer, comes back to it.
-//! - **RecvMultishot**: the kernel receives what arrives into small buffers of a pool, and they are sent back by
-//!   further operations, without a system call per message. That is best for small messages on many
-//!   connections; see [`PROMOTE_AFTER`], [`DEMOTE_AFTER`] and
+//! - **PollIn**: a one-shot poll reports input, and the connection calls `recv` itself, into the worker's one large
+//!   buffer, which stays in the CPU cache. The next poll is submitted with the call that waits. An idle
+//!   connection holds no memory. This is best for large messages and for few connections. Every connection
+//!   starts this way, and returns to it when it is being closed or when no provided buffer was free.
+//! - **RecvMultishot**: the kernel receives into small provided buffers, which are sent back by further
+//!   operations, without a system call per message. This is best for small messages on many connections; see
+//!   [`PROMOTE_AFTER`], [`DEMOTE_AFTER`] and
 //!   [`Sizes::multishot_threshold`](super::Sizes::multishot_threshold).
 //!
-//! A connection that owes something is not received from, but waits for room with **PollOut**. That poll is
-//! multishot, which reports *changes*: a one-shot poll would find the end of the peer's stream again and again,
-//! because every poll of a ring asks for that too.
+//! A connection that owes bytes is not read, but waits for room with **PollOut**. That poll is multishot, which
+//! reports *changes*: a one-shot poll would report the end of the peer's stream again and again, because every
+//! io_uring poll includes it.
 //!
-//! What keeps the bytes in order:
+//! These rules keep the bytes in order:
 //!
-//! 1. A connection has one of these operations in flight. To change it, it is cancelled, and only its last
-//!    completion starts the other.
-//! 2. It has one send in flight at most. That does not wait for room, so it is over when it is submitted;
-//!    completions for the connection are deferred until it is certain that it succeeded.
-//! 3. What was received and cannot be taken waits in [`unread`](super::unread), and what is received after it
-//!    waits behind it.
-//! 4. A descriptor is closed only when no entry that names it is still to be submitted: its number may be
-//!    another connection's at once.
+//! 1. A connection has one of these operations in flight. To change it, the old one is cancelled, and the new one is
+//!    submitted after the last completion of the old one.
+//! 2. A connection has at most one send in flight. A send does not wait for room, so it has completed when it has
+//!    been submitted; the connection's completions are deferred until the send is known to have succeeded.
+//! 3. Received buffers for which the connection has no room are queued in [`unread`](super::unread), and later ones
+//!    behind them.
+//! 4. A descriptor is closed only when every entry that refers to it has been submitted: the kernel may reuse its
+//!    number at once.
 
 mod completions;
 
@@ -43,45 +43,46 @@ use super::slot::{Op, Slot, Unread};
 use super::unread::UnreadQueue;
 use crate::engine::event_loop::{Event, Interest, Poller};
 
-/// There is something to read, if only the end of the stream.
+/// Input, or the end of the stream.
 const READABLE: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
-/// There is room to write.
+/// Room to write.
 const WRITABLE: u32 = libc::POLLOUT as u32;
-/// The connection is broken.
+/// A broken connection.
 const BROKEN: i32 = (libc::POLLERR | libc::POLLHUP) as i32;
-/// After so many runs with little to echo, a connection among many changes to RecvMultishot.
+/// Consecutive runs with little to echo after which a connection changes to RecvMultishot.
 const PROMOTE_AFTER: u8 = 8;
-/// After so many full buffers in a row, it changes back.
+/// Consecutive full buffers after which it changes back.
 const DEMOTE_AFTER: u8 = 2;
 
-/// The sockets of a worker.
+/// A poller on an io_uring.
 pub(super) struct UringPoller {
     ring: Ring,
     wake_fd: Arc<OwnedFd>,
-    /// By their index.
+    /// Indexed by the slot of [`Operation::Accept`].
     listeners: Vec<RawFd>,
     /// See [`Sizes::multishot_threshold`](super::Sizes::multishot_threshold).
     multishot_threshold: usize,
-    /// By the key of the connection.
+    /// Indexed by the key of the connection.
     slots: Vec<Slot>,
-    /// How many of them are in use.
+    /// The number of slots in use.
     registered: usize,
-    /// The generation of the connection that was registered last.
+    /// The generation of the last connection registered.
     generation: u32,
-    /// Buffers on their way back, and to which connection: its key and its generation.
+    /// Buffers being sent, with the key and generation of their connection.
     sending: Vec<(usize, u32, RecvBuf)>,
-    /// Events that follow from completions.
+    /// Events to be reported before `completed` is processed.
     events: VecDeque<Event<RecvBuf>>,
-    /// Completions from which the events are still to be derived.
+    /// Completions not processed yet.
     completed: VecDeque<Completion>,
-    /// Completions that have to wait for a send.
+    /// Completions deferred until a send of their connection has completed.
     deferred: Vec<Completion>,
     unread: UnreadQueue,
-    /// A send is in flight after which the next unread buffer is due. It completes without an event.
+    /// A send is in flight after which the next unread buffer is to be reported. Success is silent, so the
+    /// poller must submit before it blocks.
     unread_due: bool,
-    /// Counts how often everything was submitted, modulo 2¹⁶.
+    /// Counts complete submissions, modulo 2¹⁶.
     submission: u16,
-    /// To be closed when all is submitted.
+    /// Descriptors to close when everything is submitted.
     closing: Vec<OwnedFd>,
 }
 
@@ -109,16 +110,16 @@ impl UringPoller {
     }
 
     fn poll_wake_fd(&mut self) {
-        let wake = Operation::Wake.of(0, 0);
+        let wake = Operation::Wake.user_data(0, 0);
         self.ring.poll_multishot(self.wake_fd.as_raw_fd(), libc::POLLIN as u32, wake);
     }
 
     fn poll_listener(&mut self, index: usize) {
-        let accept = Operation::Accept.of(0, index);
+        let accept = Operation::Accept.user_data(0, index);
         self.ring.poll_multishot(self.listeners[index], libc::POLLIN as u32, accept);
     }
 
-    /// Waits for a connection with this operation and no other, as soon as the one that is armed has ended.
+    /// Waits for a connection with `op` from now on. Another operation that is armed is cancelled first.
     fn want(&mut self, key: usize, op: Op) {
         let slot = &mut self.slots[key];
         let cancelled = slot.armed != slot.wanted;
@@ -127,7 +128,7 @@ impl UringPoller {
             None => self.arm(key, op),
             Some(armed) if armed != op && !cancelled => {
                 let armed = slot.user_data(armed, key);
-                self.ring.cancel(armed, Operation::Cancel.of(0, 0));
+                self.ring.cancel(armed, Operation::Cancel.user_data(0, 0));
             }
             Some(_) => {}
         }
@@ -145,14 +146,14 @@ impl UringPoller {
         }
     }
 
-    /// How to wait for a connection that wants to read, after it has echoed so many bytes.
+    /// Chooses how to wait for input of a connection that has just echoed `echoed` bytes.
     fn choose_op(&mut self, key: usize, echoed: u64) -> Op {
         let slot = &mut self.slots[key];
         if slot.wanted == Some(Op::RecvMultishot) {
             return Op::RecvMultishot;
         }
         if self.unread.len() >= self.ring.buffers() / 2 {
-            // Peers that do not read hold most of the pool.
+            // Peers that do not read hold at least half of the buffers.
             slot.votes = 0;
             return Op::PollIn;
         }
@@ -180,10 +181,11 @@ impl Poller for UringPoller {
     fn stop_listening(&mut self, listeners: Vec<TcpListener>) {
         self.listeners.clear();
         for index in 0..listeners.len() {
-            self.ring.cancel(Operation::Accept.of(0, index), Operation::Cancel.of(0, 0));
+            self.ring
+                .cancel(Operation::Accept.user_data(0, index), Operation::Cancel.user_data(0, 0));
         }
-        // A poll keeps its socket open, and so listening, until the kernel has completed it, so that has to
-        // happen before they are closed. If it fails, so does the next wait.
+        // A poll keeps its socket open, and so listening, until the kernel has completed it. Submit the
+        // cancellations before the listeners are closed. If this fails, so does the next wait.
         let _ = self.ring.wait(Some(Duration::ZERO));
         if !self.ring.has_submitted_all() {
             let descriptors = listeners.into_iter().map(std::net::TcpListener::from);
@@ -219,12 +221,12 @@ impl Poller for UringPoller {
         if let Some(armed) = slot.armed
             && slot.wanted == slot.armed
         {
-            // What is in flight would keep the socket open.
-            self.ring.cancel(slot.user_data(armed, key), Operation::Cancel.of(0, 0));
+            // An operation in flight would keep the socket open.
+            self.ring.cancel(slot.user_data(armed, key), Operation::Cancel.user_data(0, 0));
         }
         self.registered -= 1;
         if self.registered == 0 {
-            // Ten thousand connections leave a large table behind.
+            // The table may have grown to ten thousand connections.
             self.slots = Vec::new();
         }
     }
@@ -233,8 +235,9 @@ impl Poller for UringPoller {
         self.completed.extend(self.deferred.drain(..));
         let pool_low = self.sending.len() >= self.ring.buffers() / 2;
         if pool_low || self.unread_due || !self.closing.is_empty() {
-            // Otherwise peers that go on sending would find the pool empty, unread buffers would wait and closed
-            // connections would stay open until the next event. If it fails, so does the wait.
+            // Otherwise, until the next event, buffers in flight would not be free for other peers, unread
+            // buffers would not be reported, and closed connections would stay open. If this fails, so does
+            // the wait below.
             let _ = self.ring.submit();
             self.collect();
         }
@@ -301,13 +304,13 @@ impl Poller for UringPoller {
         self.unread_due |= slot.unread != Unread::None;
         slot.sending = true;
         slot.pushed_in = self.submission;
-        self.ring.send(slot.descriptor, &buf, Operation::Send.of(slot.generation, key));
+        self.ring.send(slot.descriptor, &buf, Operation::Send.user_data(slot.generation, key));
         self.sending.push((key, slot.generation, buf));
     }
 
     fn defer(&mut self, key: usize, buf: RecvBuf) {
         let slot = &mut self.slots[key];
-        // What was reported again and could not be taken is still the first of its connection.
+        // A buffer that was reported again and deferred again is still the first of its connection.
         match std::mem::replace(&mut slot.unread, Unread::Waiting) {
             Unread::Taken => self.unread.push_front(key, buf),
             Unread::None | Unread::Waiting | Unread::Reported => self.unread.push_back(key, buf),

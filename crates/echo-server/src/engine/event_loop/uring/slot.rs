@@ -1,4 +1,4 @@
-//! What is in flight for one connection.
+//! The operations in flight of one connection.
 
 use std::os::fd::RawFd;
 
@@ -6,7 +6,7 @@ use echo_ring::UserData;
 
 use super::operation::Operation;
 
-/// What is in flight for a connection. There may be ten thousand of them, so it is kept small.
+/// A connection's operations in flight. Kept small, because there may be ten thousand of them.
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
     /// -1 when the slot is vacant.
@@ -14,37 +14,37 @@ pub(super) struct Slot {
     pub(super) generation: u32,
     /// The submission in which an entry with the descriptor was last pushed, modulo 2¹⁶.
     pub(super) pushed_in: u16,
-    /// What is in flight, until its last completion.
+    /// The poll or receive in flight, until its last completion.
     pub(super) armed: Option<Op>,
-    /// What is to be in flight. If something else is armed, that has been cancelled.
+    /// The operation that should be in flight. If another one is armed, that has been cancelled.
     pub(super) wanted: Option<Op>,
-    /// A buffer is on its way back. Nothing else happens to the connection until that is over.
+    /// A send is in flight. Events of the connection are deferred until it has completed.
     pub(super) sending: bool,
-    /// Runs, or buffers, in a row that speak for the other way to receive.
+    /// Consecutive runs or buffers that favour changing between PollIn and RecvMultishot.
     pub(super) votes: u8,
     pub(super) unread: Unread,
 }
 
-/// How the ring waits for a connection.
+/// The operation with which the ring waits for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
-    /// Reports, once, that there is something to read.
+    /// Polls once for input.
     PollIn,
-    /// Reports when there is room to write.
+    /// Polls for room to write.
     PollOut,
-    /// Receives what arrives.
+    /// Receives into provided buffers.
     RecvMultishot,
 }
 
-/// Whether something was received for a connection that it had no room for.
+/// Buffers that were received for a connection and that it had no room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
     None,
-    /// It waits until the connection wants to read. What is received meanwhile waits behind it.
+    /// They are queued until the connection wants to read. Buffers received meanwhile are queued behind them.
     Waiting,
-    /// The first buffer is reported again by an event that is still queued; others may wait.
+    /// An event that reports the first buffer again is pending; others may be queued.
     Reported,
-    /// The connection was given the first buffer; others may wait.
+    /// The first buffer was passed to the connection; others may be queued.
     Taken,
 }
 
@@ -60,13 +60,13 @@ impl Slot {
         unread: Unread::None,
     };
 
-    /// What an operation of the connection is submitted with.
+    /// The `user_data` of an operation of this connection.
     pub(super) fn user_data(&self, op: Op, key: usize) -> UserData {
         let operation = match op {
             Op::PollIn => Operation::PollIn,
             Op::PollOut => Operation::PollOut,
             Op::RecvMultishot => Operation::RecvMultishot,
         };
-        operation.of(self.generation, key)
+        operation.user_data(self.generation, key)
     }
 }

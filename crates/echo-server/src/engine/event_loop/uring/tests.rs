@@ -1,5 +1,5 @@
-//! What the suite of all engines cannot bring about: queues and a pool that are too small, short writes, slots
-//! that are reused at once.
+//! Cases that the tests of all engines cannot provoke: queues and buffer rings that are too small, short writes,
+//! slots that are reused at once.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,8 +16,8 @@ use crate::{CloseReason, Config};
 
 const TINY: Sizes = Sizes { submissions: 4, completions: 8, buffers: 2, multishot_threshold: 1 };
 
-/// Whether this machine has no rings; if so, says that `check` was skipped.
-fn lacks_rings(check: &str) -> bool {
+/// Whether io_uring is not available here; if so, reports `check` as skipped.
+fn lacks_uring(check: &str) -> bool {
     let error = probe().err();
     if let Some(error) = &error {
         skipped(check, &error.to_string());
@@ -25,7 +25,7 @@ fn lacks_rings(check: &str) -> bool {
     error.is_some()
 }
 
-/// Runs a server on a ring of these sizes while `test` does, and returns what it has counted.
+/// Runs `test` against a server on a ring of these sizes, and returns the server's counters.
 fn serve(sizes: Sizes, test: impl FnOnce(SocketAddr)) -> crate::Summary {
     let config = Config { threads: 1, ..Config::default() };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -45,7 +45,7 @@ fn serve(sizes: Sizes, test: impl FnOnce(SocketAddr)) -> crate::Summary {
 
 #[test]
 fn five_hundred_connections_share_four_entries_and_two_buffers() {
-    if lacks_rings("a tiny ring") {
+    if lacks_uring("a tiny ring") {
         return;
     }
     const CONNECTIONS: usize = 500;
@@ -53,7 +53,7 @@ fn five_hundred_connections_share_four_entries_and_two_buffers() {
         let streams: Vec<_> = (0..CONNECTIONS).map(|_| connect(address)).collect();
         let mut times = Vec::new();
         for round in 0..30 {
-            // Enough small ones for being received for, then some that do not fit into a buffer.
+            // Enough small messages to change to multishot receives, then some that do not fit into a buffer.
             let size = if round % 10 == 9 { 3 * BUF_SIZE } else { 64 };
             let message = |stream: usize| {
                 let mut message = vec![0; size];
@@ -72,7 +72,7 @@ fn five_hundred_connections_share_four_entries_and_two_buffers() {
             times.push(started.elapsed());
         }
         times.sort_unstable();
-        // The machine may have something else to do, but not in most rounds.
+        // The machine may be busy, but not in most rounds.
         assert!(times[15] < Duration::from_secs(1), "{times:?}");
         assert!(times[29] < Duration::from_secs(10), "{times:?}");
     });
@@ -81,8 +81,8 @@ fn five_hundred_connections_share_four_entries_and_two_buffers() {
 }
 
 #[test]
-fn connections_that_break_off_take_nothing_from_those_that_follow() {
-    if lacks_rings("connections that break off") {
+fn a_reset_connection_does_not_affect_the_next_one() {
+    if lacks_uring("reset connections") {
         return;
     }
     let counted = serve(TINY, |address| {
@@ -93,7 +93,7 @@ fn connections_that_break_off_take_nothing_from_those_that_follow() {
                 broken.read_exact(&mut [0; 5]).unwrap();
             }
             SockRef::from(&broken).set_linger(Some(Duration::ZERO)).unwrap();
-            broken.write_all(b"this echo meets a reset").unwrap();
+            broken.write_all(b"not echoed: reset").unwrap();
             drop(broken);
             let mut next = connect(address);
             next.write_all(b"next").unwrap();
@@ -105,8 +105,8 @@ fn connections_that_break_off_take_nothing_from_those_that_follow() {
     assert_eq!((counted.closed_as(lost), counted.closed_as(done)), (300, 300));
 }
 
-/// Both ends of a connection, ours as an engine gets it. They are Unix sockets, whose buffers hold what
-/// they are said to; TCP would drop and repeat segments where they are small.
+/// A connected pair of sockets, the first as an engine gets it. Unix sockets, because their buffers hold exactly
+/// what they are set to; TCP drops and retransmits segments when its buffers are small.
 fn pair() -> (mio::net::TcpStream, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
@@ -114,15 +114,15 @@ fn pair() -> (mio::net::TcpStream, UnixStream) {
     (mio::net::TcpStream::from_std(ours), theirs)
 }
 
-/// A ring poller without a worker.
+/// Runs `test` with a poller, without a worker.
 fn with_poller(sizes: Sizes, test: impl FnOnce(UringPoller)) {
     let mut ring = sizes.setup().build().unwrap();
     ring.enable().unwrap();
     test(UringPoller::new(ring, Arc::new(wake_fd().unwrap()), sizes.multishot_threshold));
 }
 
-/// Waits until the kernel receives for the connection at 0, or no longer does.
-fn wait_until_it_receives(poller: &mut UringPoller, receives: bool) {
+/// Waits until the connection at key 0 uses multishot receives, or no longer does.
+fn wait_for_multishot(poller: &mut UringPoller, receives: bool) {
     while poller.receives(0) != receives {
         poller.set_interest(0, if receives { Interest::Receive } else { Interest::Readable }, 1);
         poller.wait(Some(Duration::from_millis(1))).unwrap();
@@ -133,15 +133,15 @@ fn wait_until_it_receives(poller: &mut UringPoller, receives: bool) {
 }
 
 #[test]
-fn a_send_that_stops_half_way_says_where() {
-    if lacks_rings("a send that stops half-way") {
+fn a_short_send_reports_how_much_was_sent() {
+    if lacks_uring("a short send") {
         return;
     }
     with_poller(TINY, |mut poller| {
         let (mut ours, mut theirs) = pair();
         SockRef::from(&ours).set_send_buffer_size(4096).unwrap();
         poller.register(0, &mut ours).unwrap();
-        wait_until_it_receives(&mut poller, true);
+        wait_for_multishot(&mut poller, true);
         let (pattern, mut received, mut unsent) = (Pattern::new(1), 0, 0);
         while unsent == 0 {
             let mut message = [0; BUF_SIZE - 1];
@@ -150,58 +150,58 @@ fn a_send_that_stops_half_way_says_where() {
             poller.wait(Some(Duration::from_secs(1))).unwrap();
             while let Some(event) = poller.next() {
                 match event {
-                    Event::Received { key: 0, buf: piece } if unsent == 0 => {
-                        received += piece.len();
-                        poller.send(0, piece);
+                    Event::Received { key: 0, buf } if unsent == 0 => {
+                        received += buf.len();
+                        poller.send(0, buf);
                     }
-                    Event::Received { key: 0, buf: piece } => poller.recycle(piece),
-                    Event::ShortWrite { key: 0, buf: piece, sent } => {
-                        unsent = piece.len() - sent;
-                        poller.recycle(piece);
+                    Event::Received { key: 0, buf } => poller.recycle(buf),
+                    Event::ShortWrite { key: 0, buf, sent } => {
+                        unsent = buf.len() - sent;
+                        poller.recycle(buf);
                     }
                     event => assert!(matches!(event, Event::Ready { key: 0, .. }), "{event:?}"),
                 }
             }
         }
-        let went_back = received - unsent;
+        let echoed = received - unsent;
         theirs.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut echo = Vec::new();
         let end = theirs.read_to_end(&mut echo).unwrap_err();
-        assert_eq!((end.kind(), echo.len()), (ErrorKind::WouldBlock, went_back));
+        assert_eq!((end.kind(), echo.len()), (ErrorKind::WouldBlock, echoed));
         pattern.check(0, &echo).unwrap();
         poller.deregister(0, ours);
     });
 }
 
 #[test]
-fn what_comes_for_a_connection_that_has_left_is_not_its_successors() {
-    if lacks_rings("a place that is another's at once") {
+fn completions_of_a_closed_connection_are_not_reported_for_the_next_in_its_slot() {
+    if lacks_uring("a reused slot") {
         return;
     }
     with_poller(TINY, |mut poller| {
         for _ in 0..100 {
             let ((mut first, mut old_peer), (mut second, mut new_peer)) = (pair(), pair());
             poller.register(0, &mut first).unwrap();
-            wait_until_it_receives(&mut poller, true);
+            wait_for_multishot(&mut poller, true);
             old_peer.write_all(b"old").unwrap();
             poller.deregister(0, first);
             poller.register(0, &mut second).unwrap();
-            wait_until_it_receives(&mut poller, true);
+            wait_for_multishot(&mut poller, true);
             new_peer.write_all(b"new").unwrap();
             poller.wait(Some(Duration::from_secs(1))).unwrap();
-            let Some(Event::Received { key: 0, buf: piece }) = poller.next() else {
+            let Some(Event::Received { key: 0, buf }) = poller.next() else {
                 panic!("nothing was received")
             };
-            assert_eq!(poller.bytes(&piece), b"new");
-            poller.recycle(piece);
+            assert_eq!(poller.bytes(&buf), b"new");
+            poller.recycle(buf);
             poller.deregister(0, second);
         }
     });
 }
 
 #[test]
-fn only_a_crowd_is_received_for() {
-    if lacks_rings("a multishot_threshold") {
+fn multishot_receives_start_at_the_threshold() {
+    if lacks_uring("the multishot threshold") {
         return;
     }
     with_poller(Sizes { multishot_threshold: 2, ..TINY }, |mut poller| {
@@ -210,16 +210,19 @@ fn only_a_crowd_is_received_for() {
         for _ in 0..100 {
             poller.set_interest(0, Interest::Receive, 1);
         }
-        assert!(!poller.receives(0), "one is no multishot_threshold");
+        assert!(!poller.receives(0), "one connection is below the threshold");
         poller.register(1, &mut second).unwrap();
-        wait_until_it_receives(&mut poller, true);
+        wait_for_multishot(&mut poller, true);
         poller.deregister(1, second);
         peer.write_all(b"?").unwrap();
         while poller.receives(0) {
-            assert!(poller.wait(Some(Duration::from_secs(1))).unwrap(), "it is received for alone");
+            assert!(
+                poller.wait(Some(Duration::from_secs(1))).unwrap(),
+                "a single connection still uses multishot receives"
+            );
             while let Some(event) = poller.next() {
-                if let Event::Received { buf: piece, .. } = event {
-                    poller.recycle(piece);
+                if let Event::Received { buf, .. } = event {
+                    poller.recycle(buf);
                 }
             }
         }
@@ -228,8 +231,8 @@ fn only_a_crowd_is_received_for() {
 }
 
 #[test]
-fn a_debt_to_a_peer_that_has_ended_waits_for_room_and_nothing_else() {
-    if lacks_rings("a debt to a peer that has ended") {
+fn owed_bytes_wait_only_for_room_after_the_peers_fin() {
+    if lacks_uring("owed bytes after FIN") {
         return;
     }
     with_poller(TINY, |mut poller| {
@@ -241,7 +244,7 @@ fn a_debt_to_a_peer_that_has_ended_waits_for_room_and_nothing_else() {
         let mut waits = 0;
         while poller.wait(Some(Duration::from_millis(50))).unwrap() {
             waits += 1;
-            assert!(waits < 10, "it is woken again and again");
+            assert!(waits < 10, "it is woken repeatedly");
             while let Some(event) = poller.next() {
                 assert!(matches!(event, Event::Ready { key: 0, .. }), "{event:?}");
                 poller.set_interest(0, Interest::Writable, 0);
@@ -253,7 +256,7 @@ fn a_debt_to_a_peer_that_has_ended_waits_for_room_and_nothing_else() {
     });
 }
 
-/// Receives everything that is there, as `reads` says: buffers that are deferred instead are reported again.
+/// Receives `wanted` bytes. If `reads`, returns them; otherwise defers the buffers.
 fn receive_all(poller: &mut UringPoller, reads: bool, wanted: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut deferred = 0;
@@ -279,8 +282,8 @@ fn receive_all(poller: &mut UringPoller, reads: bool, wanted: usize) -> Vec<u8> 
 }
 
 #[test]
-fn buffers_that_a_connection_has_no_room_for_come_again_in_order() {
-    if lacks_rings("buffers that come again") {
+fn deferred_buffers_are_reported_again_in_order() {
+    if lacks_uring("deferred buffers") {
         return;
     }
     const BUFFERS: usize = 16;
@@ -288,27 +291,27 @@ fn buffers_that_a_connection_has_no_room_for_come_again_in_order() {
     with_poller(sizes, |mut poller| {
         let ((mut ours, mut theirs), pattern) = (pair(), Pattern::new(1));
         poller.register(0, &mut ours).unwrap();
-        wait_until_it_receives(&mut poller, true);
+        wait_for_multishot(&mut poller, true);
         let mut message = vec![0; 6 * BUF_SIZE];
         pattern.fill(0, &mut message);
         theirs.write_all(&message).unwrap();
-        // The first is refused while others are on their way, which the kernel has received already.
+        // The first is deferred when the kernel has already received others.
         poller.wait(Some(Duration::from_secs(1))).unwrap();
         let Some(Event::Received { key: 0, buf }) = poller.next() else {
             panic!("nothing was received");
         };
         poller.defer(0, buf);
         poller.set_interest(0, Interest::Writable, 0);
-        assert!(poller.receives(0) && poller.sends(0), "only the poller knows what comes first");
+        assert!(poller.receives(0) && poller.sends(0), "the poller has unread buffers");
         while poller.wait(Some(Duration::from_millis(20))).unwrap() {
             while let Some(event) = poller.next() {
                 assert!(matches!(event, Event::Ready { key: 0, .. }), "out of order: {event:?}");
             }
         }
-        // One is taken and the next refused: it is still the first.
+        // Deferred a second time: it is still the first.
         poller.set_interest(0, Interest::Receive, 0);
         let Some(Event::Received { key: 0, buf }) = poller.next() else {
-            panic!("it does not come again");
+            panic!("it is not reported again");
         };
         poller.defer(0, buf);
         poller.set_interest(0, Interest::Receive, 0);
@@ -320,23 +323,23 @@ fn buffers_that_a_connection_has_no_room_for_come_again_in_order() {
 }
 
 #[test]
-fn buffers_of_a_connection_that_has_left_go_back_to_the_pool() {
-    if lacks_rings("buffers of a connection that has left") {
+fn unread_buffers_of_a_closed_connection_are_recycled() {
+    if lacks_uring("buffers of a closed connection") {
         return;
     }
     with_poller(TINY, |mut poller| {
         for _ in 0..20 {
             let (mut ours, mut theirs) = pair();
             poller.register(0, &mut ours).unwrap();
-            wait_until_it_receives(&mut poller, true);
+            wait_for_multishot(&mut poller, true);
             theirs.write_all(b"unread").unwrap();
             receive_all(&mut poller, false, 6);
             poller.deregister(0, ours);
         }
-        // Two buffers are all there are.
+        // The ring has only two buffers.
         let (mut ours, mut theirs) = pair();
         poller.register(0, &mut ours).unwrap();
-        wait_until_it_receives(&mut poller, true);
+        wait_for_multishot(&mut poller, true);
         theirs.write_all(b"read").unwrap();
         assert_eq!(receive_all(&mut poller, true, 4), b"read");
         poller.deregister(0, ours);
@@ -344,19 +347,19 @@ fn buffers_of_a_connection_that_has_left_go_back_to_the_pool() {
 }
 
 #[test]
-fn an_unread_buffer_follows_the_one_before_without_another_event() {
-    if lacks_rings("unread buffers that follow each other") {
+fn the_next_unread_buffer_is_reported_without_another_event() {
+    if lacks_uring("consecutive unread buffers") {
         return;
     }
     with_poller(Sizes { buffers: 16, completions: 64, ..TINY }, |mut poller| {
         let (mut ours, mut theirs) = pair();
         poller.register(0, &mut ours).unwrap();
-        wait_until_it_receives(&mut poller, true);
-        // Two buffers, which are received before the first is deferred.
+        wait_for_multishot(&mut poller, true);
+        // Two buffers, both received before the first is deferred.
         let message = [7; BUF_SIZE + 5];
         theirs.write_all(&message).unwrap();
         receive_all(&mut poller, false, BUF_SIZE);
-        // The peer has room again: both go back, and a successful send completes silently.
+        // The connection reads again: both are sent, and a successful send has no completion.
         let started = Instant::now();
         poller.set_interest(0, Interest::Receive, 0);
         let mut echoes = 0;

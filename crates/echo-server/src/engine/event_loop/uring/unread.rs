@@ -1,15 +1,15 @@
-//! What was received for connections that have no room for it.
+//! Received buffers of connections that have no room for them.
 //!
-//! The kernel receives for a connection until that is cancelled, also when its peer has stopped reading. What the
-//! connection may not owe stays in the buffers of the pool, in order, until the connection wants to read again. So
-//! peers that do not read hold no more than the pool, however many they are, and the pool belongs to the worker;
-//! while it has no free buffers, other connections receive by themselves.
+//! A multishot receive continues until it is cancelled, even if the peer has stopped reading. Bytes beyond what the
+//! connection may owe stay in the worker's provided buffers, in order, until the connection wants to read again.
+//! Peers that do not read, however many, therefore hold no more than these buffers; while none is free, other
+//! connections read from their sockets.
 
 use std::collections::VecDeque;
 
 use echo_ring::RecvBuf;
 
-/// Buffers and the keys of their connections, in the order in which they were received.
+/// Buffers and the keys of their connections, in the order received.
 #[derive(Default)]
 pub(super) struct UnreadQueue {
     buffers: VecDeque<(usize, RecvBuf)>,
@@ -28,7 +28,7 @@ impl UnreadQueue {
         self.buffers.push_front((key, buf));
     }
 
-    /// Takes the first buffer of the connection at `key`.
+    /// Removes and returns the first buffer of the connection at `key`.
     pub(super) fn pop(&mut self, key: usize) -> Option<RecvBuf> {
         let first = self.buffers.iter().position(|(receiver, _)| *receiver == key)?;
         self.buffers.remove(first).map(|(_, buf)| buf)

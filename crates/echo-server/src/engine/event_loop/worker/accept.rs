@@ -1,5 +1,5 @@
-//! Accepting, which the first worker does for all. A separate accepting thread would cost two wake-ups per
-//! connection: its own, and that of the worker.
+//! Accepting connections on the first worker. A separate accepting thread would cost two wake-ups per connection:
+//! its own and the worker's.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -18,13 +18,13 @@ impl<P: Poller> Worker<'_, P> {
         }
     }
 
-    /// Accepts the connections that have arrived, if this is the worker that does.
+    /// Accepts queued connections, if this is the accepting worker.
     pub(super) fn accept(&mut self) {
         let Some(mut acceptor) = self.context.acceptor.take() else { return };
         self.update_now();
         let service = self.service;
         let state = acceptor.accept_ready(service, |incoming| {
-            // Reported before it is dispatched, because it may end before `dispatch` returns.
+            // Reported before `dispatch`, because the connection may have ended when that returns.
             service.connected(incoming.peer);
             if let Some(incoming) = self.context.pool.dispatch(incoming, self.context.handle) {
                 self.register(incoming);
@@ -42,11 +42,11 @@ impl<P: Poller> Worker<'_, P> {
         }
     }
 
-    fn stop_accepting(&mut self, broke: Option<io::Error>) {
+    fn stop_accepting(&mut self, error: Option<io::Error>) {
         self.accept_at = None;
         if let Some(acceptor) = self.context.acceptor.take() {
             self.poller.stop_listening(acceptor.into_listeners());
-            self.context.pool.accept_finished(broke);
+            self.context.pool.accept_finished(error);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! When a worker has to do something by itself: deadlines and timers.
+//! Deadlines and timers.
 //!
-//! There is no timer for each deadline. Going through all connections now and then is cheaper than keeping
-//! timers in order with every echo, and it costs nothing while no deadline can pass.
+//! Deadlines have no timers of their own. A periodic sweep over all connections is cheaper than reordering timers
+//! with every echo, and it costs nothing while no connection has a deadline.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,18 @@ use crate::linger;
 use crate::session::State;
 use crate::system::release_memory;
 
-/// Deadlines are not checked more often than this.
+/// The shortest time between two sweeps.
 const MIN_SWEEP_PERIOD: Duration = Duration::from_millis(10);
-/// They are checked at least this often while a connection owes something, or has a limited lifetime.
+/// The longest time between two sweeps while a connection owes bytes or has a limited lifetime.
 const MAX_SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
 impl<P: Poller> Worker<'_, P> {
     /// How long to wait for events.
     pub(super) fn timeout(&self) -> Option<Duration> {
         let busy_poll = self.service.config.busy_poll;
-        if !self.more.is_empty() || !busy_poll.is_zero() && self.last_event.elapsed() < busy_poll {
+        if !self.run_queue.is_empty()
+            || !busy_poll.is_zero() && self.last_event.elapsed() < busy_poll
+        {
             return Some(Duration::ZERO);
         }
         let sweep = || self.sweep_period().saturating_sub(self.last_sweep.elapsed());
@@ -30,7 +32,7 @@ impl<P: Poller> Worker<'_, P> {
         self.keeps_time().then(sweep).into_iter().chain(times).min()
     }
 
-    /// Whether any connection has a deadline. If not, the clock is not read for one.
+    /// Whether any connection has a deadline. If none has, the clock is not read.
     pub(super) fn keeps_time(&self) -> bool {
         let config = self.service.config;
         self.backpressured > 0
@@ -39,7 +41,7 @@ impl<P: Poller> Worker<'_, P> {
                 && (config.idle_timeout.is_some() || config.max_lifetime.is_some())
     }
 
-    /// A quarter of the shortest deadline that any connection can have now, so that none is late by more.
+    /// A quarter of the shortest deadline that any connection can have now: no deadline is noticed later than that.
     fn sweep_period(&self) -> Duration {
         let config = self.service.config;
         let mut period = config.idle_timeout.map_or(MAX_SWEEP_PERIOD, |idle| idle / 4);
@@ -55,7 +57,7 @@ impl<P: Poller> Worker<'_, P> {
         quarters.fold(period, Duration::min).max(MIN_SWEEP_PERIOD)
     }
 
-    /// Runs the connections whose time has come.
+    /// Runs connections whose timer has expired.
     pub(super) fn fire_expired(&mut self) {
         if self.timers.next().is_some() {
             let now = Instant::now();
@@ -68,7 +70,7 @@ impl<P: Poller> Worker<'_, P> {
         }
     }
 
-    /// Checks every deadline, if it is time to.
+    /// Checks every deadline, if a sweep is due.
     pub(super) fn sweep(&mut self) {
         if !self.keeps_time() || self.last_sweep.elapsed() < self.sweep_period() {
             return;
@@ -79,9 +81,10 @@ impl<P: Poller> Worker<'_, P> {
             self.check_deadlines(key);
         }
         if self.trim_pending && self.backpressured == 0 {
-            // Here and not at once: where it comes and goes, giving back would cost more than keeping.
+            // Only in a sweep: if backpressure comes and goes, returning memory each time would cost more than
+            // keeping it.
             self.trim_pending = false;
-            self.more.shrink_to_fit();
+            self.run_queue.shrink_to_fit();
             self.connections.shrink_to_fit();
             release_memory();
         }
@@ -89,13 +92,13 @@ impl<P: Poller> Worker<'_, P> {
 
     fn check_deadlines(&mut self, key: usize) {
         if self.connections[key].session.state() == State::Write {
-            // The system reports room when a third of the send buffer is free; a slow peer may
-            // have taken less in all this time, but it has taken some.
+            // The system reports a socket as writable when a third of its send buffer is free. A slow peer may
+            // have taken less than that, so try to send.
             self.ready(key, false);
         }
         let Some(reason) = self.overdue(key) else { return };
-        // The silence may be ours: when the process was suspended, what arrived meanwhile has not been read.
-        // What the poller has received it reports before it lets the connection read by itself.
+        // The peer may not have been idle: while the process was suspended, its bytes were not read. If the poller
+        // receives for the connection, it reports what it has before the connection reads from its socket.
         if reason != CloseReason::Stalled {
             if self.poller.receives(key) {
                 return self.poller.set_interest(key, Interest::Readable, 0);

@@ -1,4 +1,4 @@
-//! What follows from completions: events for the worker, and what the poller itself does next.
+//! Processing completions: which events they become, and what the poller submits next.
 
 use echo_ring::{Completion, RecvBuf};
 
@@ -9,25 +9,25 @@ use crate::engine::event_loop::uring::operation::Operation;
 use crate::engine::event_loop::uring::slot::{Op, Unread};
 
 impl UringPoller {
-    /// Takes completions off the ring, and concludes what follows if everything is submitted.
+    /// Takes completions off the ring. If everything is submitted, also finishes sends and closes descriptors.
     pub(super) fn collect(&mut self) {
         while let Some(completion) = self.ring.next_completion() {
-            let of = completion.user_data;
-            match Operation::with(of) {
-                Operation::Send => self.send_failed(of.slot(), of.generation(), completion.result),
+            let id = completion.user_data;
+            match Operation::from_user_data(id) {
+                Operation::Send => self.send_failed(id.slot(), id.generation(), completion.result),
                 _ => self.completed.push_back(completion),
             }
         }
         if self.ring.has_submitted_all() {
-            // Before anything is pushed below: that belongs to the next submission.
+            // Before anything is pushed below, which belongs to the next submission.
             self.closing.clear();
             self.submission = self.submission.wrapping_add(1);
             self.unread_due = false;
-            // What has not failed by now has been sent.
+            // A send without a completion has succeeded.
             let mut sending = std::mem::take(&mut self.sending);
             for (key, generation, buf) in sending.drain(..) {
                 self.ring.recycle(buf);
-                if self.is_there(key, generation) {
+                if self.is_registered(key, generation) {
                     self.slots[key].sending = false;
                     if self.slots[key].unread != Unread::None && !self.redeliver(key) {
                         self.want(key, Op::PollIn);
@@ -38,9 +38,9 @@ impl UringPoller {
         }
     }
 
-    /// A buffer was not sent, or not all of it.
+    /// Handles a send that failed or was short.
     fn send_failed(&mut self, key: usize, generation: u32, result: i32) {
-        if !self.is_there(key, generation) {
+        if !self.is_registered(key, generation) {
             return;
         }
         let sent = match result {
@@ -48,20 +48,19 @@ impl UringPoller {
             error if error == -libc::EAGAIN => 0,
             _ => return self.events.push_back(Event::Lost { key }),
         };
-        let place =
-            self.sending.iter().position(|(to, whose, _)| (*to, *whose) == (key, generation));
-        let Some(place) = place else {
-            // A send that completes twice: what became of its bytes cannot be known.
+        let index = self.sending.iter().position(|(to, of, _)| (*to, *of) == (key, generation));
+        let Some(index) = index else {
+            // The send has completed twice: how much of it was sent is unknown.
             return self.events.push_back(Event::Lost { key });
         };
-        let (_, _, buf) = self.sending.swap_remove(place);
+        let (_, _, buf) = self.sending.swap_remove(index);
         self.slots[key].sending = false;
         self.events.push_back(Event::ShortWrite { key, buf, sent });
     }
 
-    /// The event that follows from a completion, if any does.
+    /// Processes a completion. Returns the event to report, if any.
     pub(super) fn event(&mut self, completion: Completion) -> Option<Event<RecvBuf>> {
-        let operation = Operation::with(completion.user_data);
+        let operation = Operation::from_user_data(completion.user_data);
         let (generation, slot) = (completion.user_data.generation(), completion.user_data.slot());
         match operation {
             Operation::Wake => {
@@ -77,7 +76,7 @@ impl UringPoller {
                 Some(Event::AcceptReady)
             }
             Operation::PollIn | Operation::PollOut | Operation::RecvMultishot
-                if self.is_there(slot, generation) =>
+                if self.is_registered(slot, generation) =>
             {
                 if self.slots[slot].sending {
                     self.deferred.push(completion);
@@ -99,16 +98,16 @@ impl UringPoller {
         }
     }
 
-    /// Whether a completion is about the connection that is at `key` now.
-    fn is_there(&self, key: usize, generation: u32) -> bool {
+    /// Whether the connection at `key` is still the one of this generation.
+    fn is_registered(&self, key: usize, generation: u32) -> bool {
         let slot = self.slots.get(key);
         slot.is_some_and(|slot| slot.generation == generation && slot.descriptor >= 0)
     }
 
     fn polled(&mut self, key: usize, readable: bool, result: i32) -> Option<Event<RecvBuf>> {
         match result {
-            // What is waited for next is set after the connection has run. One that reads finds an error
-            // itself; one that does not read has to be told.
+            // The interest is set after the connection has run. A connection that reads finds errors by reading;
+            // one that does not must be told.
             events @ 0.. => {
                 Some(Event::Ready { key, readable, ended: !readable && events & BROKEN != 0 })
             }
@@ -126,7 +125,7 @@ impl UringPoller {
         let slot = &mut self.slots[key];
         let readable = Event::Ready { key, readable: true, ended: false };
         let Some(buf) = buf else {
-            // The end of the stream, an empty pool, or a cancellation: the connection reads by itself.
+            // End of stream, no free buffer, or cancelled: the connection reads from its socket.
             slot.wanted = None;
             let ended = [0, -libc::ENOBUFS, -libc::ECANCELED].contains(&result);
             return Some(if ended { readable } else { Event::Lost { key } });
@@ -146,12 +145,12 @@ impl UringPoller {
         Some(Event::Received { key, buf })
     }
 
-    /// Reports the next of the buffers again that the connection at `key` had no room for, unless it still has
-    /// to take the one before. Returns whether there are any.
+    /// Reports the next unread buffer of the connection at `key` again, unless the one before it is still being
+    /// processed. Returns whether there are any.
     pub(super) fn redeliver(&mut self, key: usize) -> bool {
         let slot = &self.slots[key];
         if slot.unread == Unread::Reported || slot.sending {
-            // One at a time: the next follows when this one is taken, or sent.
+            // The next one follows when this one has been processed or sent.
             return true;
         }
         let Some(buf) = self.unread.pop(key) else {
@@ -163,7 +162,7 @@ impl UringPoller {
         true
     }
 
-    /// Drops what a connection had no room for.
+    /// Recycles the unread buffers of a connection.
     pub(super) fn drop_unread(&mut self, key: usize) {
         while let Some(buf) = self.unread.pop(key) {
             self.ring.recycle(buf);
