@@ -1,15 +1,15 @@
-//! What one connection owes its peer, without any I/O: bytes in, the echo out, and what it waits for.
+//! The protocol state of one connection, without I/O: takes input, produces the echo, and says what to wait for.
 //!
 //! ```text
-//!            received            input is over,         peer's FIN
-//!   Read ───────────────> Write  all was echoed
+//!            received            end of input,          peer's FIN
+//!   Read ───────────────> Write  all is echoed
 //!     ^ <───────────────    │ ─────────────────> Finish ──────────> Close
 //!            flushed                              │  ^ FIN sent      ^
 //!                                                 └> Discard ────────┘
 //! ```
 //!
-//! With injected faults there is a `Hold` before each `Write`, until the bytes may go; and after a last `Write`
-//! there can be a `Stall` or a `Reset`.
+//! With injected faults, `Hold` precedes each `Write` until the bytes may be sent, and `Stall` or `Reset` can
+//! follow the last `Write`.
 
 mod fault_injector;
 mod framed;
@@ -29,52 +29,52 @@ use crate::{CloseReason, Config};
 
 /// The state of one connection, driven by an engine.
 ///
-/// An engine passes in what it receives, and a way to send that takes as much as there is room for;
-/// [`state`](Self::state) then says what the connection waits for. An engine may also pass in what was
-/// received too late to be echoed: on a ring, bytes arrive that the kernel took before it was told to stop.
-/// The session drops them, so no engine has to.
+/// An engine passes in the bytes it receives and a function that sends as much as the socket accepts;
+/// [`state`](Self::state) then says what the connection waits for. Bytes received too late to be echoed may be
+/// passed in too, and are dropped: on a ring, the kernel may have received them before the cancellation took
+/// effect.
 ///
-/// It is small, because a server holds one for each connection, and one that owes nothing holds no buffer.
+/// A server holds one session per connection, so it is kept small; one that owes nothing holds no buffer.
 pub(crate) struct Session {
-    /// Raw bytes without injected faults have none.
+    /// `None` for raw bytes without injected faults.
     pipeline: Option<Box<Pipeline>>,
     owed: Option<Box<SendBuffer>>,
     input: Input,
     fin_sent: bool,
-    /// While [draining](Input::Draining), how many more bytes are taken from the peer.
+    /// While [draining](Input::Draining), how many more bytes are accepted from the peer.
     drain_limit: u32,
 }
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Bytes from the peer.
+    /// Input.
     Read,
-    /// The time at which owed bytes may go: [`Session::release`]. Until then nothing is read.
+    /// The time at which owed bytes may be sent: call [`Session::release`]. Nothing is read until then.
     Hold,
-    /// Room for bytes that are owed. Until then nothing is read.
+    /// Room to send owed bytes. Nothing is read until then.
     Write,
-    /// Nothing, because of an injected fault: it is neither read from nor written to any more.
+    /// Nothing: an injected fault has stopped all reading and writing.
     Stall,
-    /// All of its echo is sent: reset the connection, because of an injected fault.
+    /// The peer's ACK of the echo, then reset the connection: an injected fault.
     Reset,
-    /// All is echoed and nothing more will be: send FIN, then call [`Session::fin_sent`].
+    /// Nothing: the echo is complete. Send FIN, then call [`Session::fin_sent`].
     Finish,
-    /// The peer has our FIN but may still be sending: drop what comes, until its own.
+    /// The peer's FIN. Our FIN is sent; discard input until then.
     Discard,
-    /// Both sides have sent FIN.
+    /// Nothing: both sides have sent FIN, or the connection is to be reset. Close it.
     Close,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
     Open,
-    /// The connection is being ended: bytes up to the drain limit are still echoed.
+    /// The connection is being closed: bytes up to the drain limit are still echoed.
     Draining,
-    /// What the peer still sends is not echoed: the connection was drained, the framing is broken, or
-    /// an injected fault ends the echo here.
+    /// Further input is not echoed: the connection was drained, the framing is broken, or an injected fault ends
+    /// the echo here.
     Refused,
-    /// What the peer still sends is not even read, because of an injected fault.
+    /// Further input is not even read, because of an injected fault.
     Stalled,
     /// The connection is to be reset, because of an injected fault.
     Reset,
@@ -82,15 +82,14 @@ enum Input {
     Ended,
 }
 
-/// What bytes pass through between receiving and sending.
+/// What input passes through before it is echoed.
 struct Pipeline {
-    /// With framing, what finds the messages.
     framed: Option<Framed>,
     injector: Option<Box<FaultInjector>>,
 }
 
 impl Session {
-    /// `number` tells the connection apart from all others: its faults depend on it.
+    /// `number` identifies the connection; its injected faults depend on it.
     pub(crate) fn new(config: &Config, number: u64) -> Self {
         let framed = config.framing.is_framed().then(|| Framed::new(config));
         let injector =
@@ -118,15 +117,14 @@ impl Session {
         }
     }
 
-    /// Takes what the peer has sent and passes the echo of it to `send`, which returns how many bytes
-    /// it took; the rest is owed. With framing the echo consists of the messages that are complete now.
-    /// Returns how many bytes were sent.
+    /// Echoes input with `send`, which returns how many bytes it accepted; the rest is owed. With framing, the
+    /// echo consists of the messages that are complete now. Returns how many bytes were sent.
     ///
     /// Nothing is echoed once input has been refused, and nothing beyond the drain limit.
     ///
     /// # Errors
     ///
-    /// Those of `send`: the connection is broken.
+    /// Returns the error of `send`; the connection is then unusable.
     pub(crate) fn received(
         &mut self,
         bytes: &[u8],
@@ -165,7 +163,7 @@ impl Session {
             }
         }
         if self.input == Input::Draining {
-            // It is no more than the limit, which has 32 bits.
+            // At most the limit, which is a u32.
             self.drain_limit -= taken as u32;
             if self.drain_limit == 0 {
                 self.refuse_input();
@@ -174,30 +172,30 @@ impl Session {
         Ok(sent)
     }
 
-    /// Takes bytes back that were [passed through](Self::is_passthrough) and that there was no room for.
-    /// They are owed whatever has become of the input meanwhile: they were accepted before.
+    /// Adds bytes that were [passed through](Self::is_passthrough) but not sent to what is owed, even if input has
+    /// been refused meanwhile: they were accepted before.
     pub(crate) fn unsent(&mut self, bytes: &[u8]) {
-        debug_assert!(self.pipeline.is_none(), "nothing passes it by");
+        debug_assert!(self.pipeline.is_none(), "a session with a pipeline passes nothing through");
         self.owed.get_or_insert_default().push(bytes);
     }
 
-    /// Decides whether the next bytes that are [held back](State::Hold) may be sent now. Returns whether they may;
-    /// if not, [`due`](Self::due) says when.
+    /// Releases the next [held-back](State::Hold) bytes if they are due. Returns whether any may be sent now; if
+    /// not, [`due`](Self::due) says when.
     pub(crate) fn release(&mut self, now: Instant) -> bool {
         let owed = self.owed();
         self.injector_mut().is_none_or(|injector| injector.release(owed, now))
     }
 
-    /// When the next held-back bytes may be sent, if that is decided.
+    /// When the next held-back bytes may be sent, if known.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.injector()?.due()
     }
 
-    /// Sends what is owed, as far as there is room. Returns how many bytes were sent.
+    /// Sends owed bytes with `send`. Returns how many were sent.
     ///
     /// # Errors
     ///
-    /// Those of `send`: the connection is broken.
+    /// Returns the error of `send`; the connection is then unusable.
     pub(crate) fn flush(
         &mut self,
         send: impl FnOnce(&[u8]) -> io::Result<usize>,
@@ -217,7 +215,7 @@ impl Session {
         Ok(sent)
     }
 
-    /// The peer has sent FIN. A fault that holds the connection open, or is about to reset it, comes first.
+    /// Records the peer's FIN. A fault that holds the connection open or is about to reset it takes precedence.
     pub(crate) fn peer_ended(&mut self) {
         if matches!(self.input, Input::Open | Input::Draining)
             && let Some(framed) =
@@ -230,14 +228,14 @@ impl Session {
         }
     }
 
-    /// The connection is to be ended: no more than `limit` bytes from the peer are still echoed, and nothing
-    /// is held back any longer. A connection that is being ended already is not affected.
+    /// Begins a graceful close: at most `limit` more bytes are echoed, and nothing is held back any longer. A
+    /// connection that is already being closed is not affected.
     pub(crate) fn start_draining(&mut self, limit: u32) {
         if let Some(injector) = self.injector_mut() {
             injector.release_all();
         }
         match self.input {
-            // Its receive queue would not have been read either.
+            // A stalled connection does not read its receive queue.
             Input::Stalled => self.refuse_input(),
             Input::Open => {
                 (self.input, self.drain_limit) = (Input::Draining, limit);
@@ -254,53 +252,54 @@ impl Session {
         (self.input == Input::Draining).then_some(self.drain_limit as usize)
     }
 
-    /// Echo nothing more than what was received by now.
+    /// Refuses further input: only what was received by now is echoed.
     pub(crate) fn refuse_input(&mut self) {
         if matches!(self.input, Input::Open | Input::Draining | Input::Stalled) {
             self.input = Input::Refused;
         }
     }
 
-    /// Ends the echo where an injected fault ends it.
+    /// Ends the echo if an injected fault ends it at the current offset.
     fn inject_termination(&mut self) {
         let termination = self.injector().and_then(FaultInjector::termination);
         if let (Input::Open | Input::Draining, Some(termination)) = (self.input, termination) {
             self.input = match termination {
                 Termination::Reset => Input::Reset,
                 Termination::Close => Input::Refused,
-                // There is nothing to wait for in a connection that is being ended.
+                // A connection that is being closed is not held open.
                 Termination::Stall if self.input == Input::Draining => Input::Refused,
                 Termination::Stall => Input::Stalled,
             };
         }
     }
 
-    /// Our FIN is on its way, or the RST of an injected fault.
+    /// Records that our FIN was sent, or that an injected fault resets the connection.
     pub(crate) fn fin_sent(&mut self) {
         self.fin_sent = true;
     }
 
-    /// Whether what the peer sends next goes back byte for byte, and nothing is owed before it.
+    /// Whether the next input is echoed unchanged and nothing is owed before it. An engine may then send it
+    /// without passing it to the session.
     pub(crate) fn is_passthrough(&self) -> bool {
         self.pipeline.is_none() && self.owed.is_none() && self.input == Input::Open
     }
 
-    /// Bytes that were taken from the peer and have not been sent back yet.
+    /// The number of bytes that are owed.
     pub(crate) fn owed(&self) -> usize {
         self.owed.as_ref().map_or(0, |owed| owed.rest().len())
     }
 
-    /// How the peer broke the framing, if it did: nothing it sends from there on can be echoed.
+    /// How the peer broke the framing, if it did. Nothing after that point can be echoed.
     pub(crate) fn broken(&self) -> Option<FrameError> {
         self.framed()?.broken
     }
 
-    /// Complete messages taken so far; none without framing.
+    /// The number of complete messages received; 0 without framing.
     pub(crate) fn messages(&self) -> u64 {
         self.framed().map_or(0, |framed| framed.messages)
     }
 
-    /// Why it has ended, if nothing else has ended it.
+    /// The reason for closing, unless the engine has another one.
     pub(crate) fn reason(&self) -> CloseReason {
         match self.injector().and_then(FaultInjector::termination) {
             Some(Termination::Reset | Termination::Close) => CloseReason::Fault,

@@ -1,7 +1,7 @@
-//! The tutorial's loop, with a thread for each connection: `recv`, `sendall`, until the peer has no more.
+//! The tutorial's loop, with one thread per connection: `recv` and `sendall` until the end of the stream.
 //!
 //! Blocking calls make this the engine to read first. Their drawback is stopping: a thread that is blocked in
-//! `recv` cannot check a flag. Each call therefore blocks for [`TICK`] at most. That costs a busy connection
+//! `recv` cannot check a flag. Each call therefore blocks for at most [`TICK`], which costs a busy connection
 //! nothing and an idle one five wake-ups per second. [`abort`](crate::Handle::abort) shuts down the sockets, which
 //! wakes blocked threads at once.
 
@@ -25,9 +25,9 @@ use crate::service::Service;
 use crate::session::Session;
 use crate::shutdown::{Phase, ShutdownListener};
 
-/// The longest time that an idle connection takes to notice a stop.
+/// The longest delay before an idle connection notices a stop.
 const TICK: Duration = Duration::from_millis(200);
-/// Stack of a connection's thread: its call chain is short, and large buffers are on the heap.
+/// Stack size of a connection's thread. Its call chain is short, and large buffers are on the heap.
 const STACK: usize = 128 * 1024;
 
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once).
@@ -75,7 +75,7 @@ impl Engine<'_> {
         incoming: Incoming,
     ) -> io::Result<()> {
         let Incoming { stream, peer, number } = incoming;
-        // The acceptor's sockets are non-blocking, as an event loop wants them.
+        // The acceptor's sockets are non-blocking, for the event loops.
         stream.set_nonblocking(false)?;
         let stream = Arc::new(stream);
         self.open().streams.insert(number, Arc::clone(&stream));

@@ -1,7 +1,7 @@
 //! The injected faults of one connection.
 //!
-//! Which bytes are changed, where the echo is split into slices and where it ends depends on the offset in the
-//! echo only, not on how the bytes arrive. When a piece may be sent is decided when it is first in line.
+//! Which bytes are changed, where the echo is split into slices and where it ends depends only on the offset in the
+//! echo, not on how the bytes arrive. When a piece may be sent is decided when it is the next to be sent.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use fastrand::Rng;
 use super::send_buffer::SendBuffer;
 use crate::faults::{Delay, Faults, RngStream, mix};
 
-/// How an echo ends before the peer has ended.
+/// How a fault ends the echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Termination {
     Reset,
@@ -27,9 +27,9 @@ pub(super) struct FaultInjector {
     sent: u64,
     /// How many of the owed bytes may be sent now.
     released: usize,
-    /// When the next bytes may be sent, if that is decided.
+    /// When the next bytes may be sent, once decided.
     due: Option<Instant>,
-    /// Nothing is held back any more.
+    /// Set when the connection is drained: nothing is held back any more.
     released_all: bool,
     termination: Option<(u64, Termination)>,
     corruption: Option<Corruption>,
@@ -54,7 +54,7 @@ impl FaultInjector {
             released: 0,
             due: None,
             released_all: false,
-            // Of several at the same offset, the first in this list.
+            // At the same offset, the first in this list wins.
             termination: terminations.min_by_key(|(at, _)| *at),
             corruption: Corruption::new(faults.corrupt.get(), generator(RngStream::Corrupt)),
             slices: faults
@@ -66,7 +66,7 @@ impl FaultInjector {
         }
     }
 
-    /// Adds the echo of `bytes` to what is owed: no more than up to the end of the echo, with its corruption.
+    /// Adds the echo of `bytes` to `owed`, corrupted and cut off where a termination ends it.
     pub(super) fn take(&mut self, bytes: &[u8], owed: &mut Option<Box<SendBuffer>>) {
         let room = self.termination.map_or(u64::MAX, |(at, _)| at - self.taken);
         let bytes = &bytes[..usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len())];
@@ -80,7 +80,7 @@ impl FaultInjector {
         self.taken += bytes.len() as u64;
     }
 
-    /// How the echo ends at the present offset, if it does.
+    /// How the echo ends at the current offset, if it does.
     pub(super) fn termination(&self) -> Option<Termination> {
         self.termination.filter(|(at, _)| *at == self.taken).map(|(_, termination)| termination)
     }
@@ -90,12 +90,12 @@ impl FaultInjector {
         self.released
     }
 
-    /// When the next bytes may be sent, if that is decided.
+    /// When the next bytes may be sent, once decided.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Releases the next piece if it is due; `owed` bytes have not been sent. Returns whether any may be sent.
+    /// Releases the next piece if it is due. `owed` is the number of unsent bytes. Returns whether any may be sent.
     pub(super) fn release(&mut self, owed: usize, now: Instant) -> bool {
         if self.released > 0 || self.hold(now) > now && !self.released_all {
             return self.released > 0;
@@ -112,7 +112,7 @@ impl FaultInjector {
         true
     }
 
-    /// Decides when the next bytes may be sent, unless that is decided already.
+    /// Decides when the next bytes may be sent, unless already decided.
     fn hold(&mut self, now: Instant) -> Instant {
         let (slices, sent, taken) = (&mut self.slices, self.sent, self.taken);
         *self.due.get_or_insert_with(|| {
@@ -132,7 +132,7 @@ impl FaultInjector {
         self.sent += count as u64;
     }
 
-    /// Holds nothing back from now on: the connection is being drained.
+    /// Stops holding bytes back, because the connection is being drained.
     pub(super) fn release_all(&mut self) {
         self.released_all = true;
     }
@@ -238,8 +238,8 @@ impl TokenBucket {
 
     /// Takes tokens for up to `count` bytes. Returns how many may be sent.
     fn spend(&mut self, count: usize, now: Instant) -> usize {
-        let most = self.rate / (1000 / Self::QUANTUM.as_millis() as u64);
-        let count = usize::try_from(most.max(1)).unwrap_or(usize::MAX).min(count);
+        let burst = self.rate / (1000 / Self::QUANTUM.as_millis() as u64);
+        let count = usize::try_from(burst.max(1)).unwrap_or(usize::MAX).min(count);
         let from = self.free_at.filter(|free_at| *free_at + Self::QUANTUM >= now).unwrap_or(now);
         self.free_at = Some(from + Duration::from_secs_f64(count as f64 / self.rate as f64));
         count

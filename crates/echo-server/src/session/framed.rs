@@ -1,10 +1,10 @@
-//! Finding the messages of a connection with framing.
+//! Splitting the input of a connection into messages.
 
 use echo_proto::{Decoder, Frame, FrameError};
 
 use crate::Config;
 
-/// Finds the messages in what the peer sends.
+/// Splits input into messages.
 pub(super) struct Framed {
     decoder: Decoder,
     /// Whole messages so far.
@@ -22,12 +22,12 @@ impl Framed {
     /// Consumes bytes from the front of `piece` and returns the next bytes to be echoed.
     pub(super) fn next_echo<'m, 'i: 'm>(&'m mut self, piece: &mut &'i [u8]) -> Option<&'m [u8]> {
         if self.decoder.buffered() > 0 {
-            // Its beginning came with an earlier piece, so it is echoed from the decoder's buffer.
+            // The message began in an earlier piece, so it is echoed from the decoder's buffer.
             let frame = record_error(self.decoder.decode(piece), &mut self.broken)?;
             self.messages += 1;
             return Some(frame.wire());
         }
-        // The following messages are contiguous in the piece and are echoed together.
+        // Whole messages are contiguous in the piece and are echoed together.
         let whole = *piece;
         let mut length = 0;
         while self.broken.is_none()
@@ -39,13 +39,13 @@ impl Framed {
         (length > 0).then(|| &whole[..length])
     }
 
-    /// The peer has sent FIN: the last message may be incomplete.
+    /// Records the peer's FIN. The last message may be incomplete.
     pub(super) fn finish(&mut self) {
         self.broken = self.decoder.finish().err();
     }
 }
 
-/// Keeps the error of a broken stream. It is reported once, when all complete messages have been echoed.
+/// Stores the error of a broken stream. It is reported once all complete messages have been echoed.
 fn record_error<'a>(
     decoded: Result<Option<Frame<'a>>, FrameError>,
     broken: &mut Option<FrameError>,

@@ -1,8 +1,8 @@
-//! Bytes that are owed to a peer and could not be sent yet.
+//! The bytes owed to a peer.
 
 use std::io;
 
-/// Bytes for which the socket has no room yet, or that an injected fault holds back.
+/// Bytes that the socket has not accepted yet, or that an injected fault holds back.
 #[derive(Default)]
 pub(super) struct SendBuffer {
     bytes: Vec<u8>,
@@ -11,7 +11,7 @@ pub(super) struct SendBuffer {
 }
 
 impl SendBuffer {
-    /// Sends `bytes` behind what is already owed, and keeps what there is no room for.
+    /// Sends `bytes` if nothing is owed before them, and keeps what could not be sent.
     pub(super) fn send_or_keep(
         owed: &mut Option<Box<Self>>,
         bytes: &[u8],
@@ -28,7 +28,7 @@ impl SendBuffer {
         Ok(sent)
     }
 
-    /// Appends `bytes`. Returns them as they are stored.
+    /// Appends `bytes`. Returns the stored copy.
     pub(super) fn push(&mut self, bytes: &[u8]) -> &mut [u8] {
         let before = self.bytes.len();
         self.bytes.extend_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! `recv` and `sendall` as blocking calls that end after the socket's timeouts.
+//! `recv` and `sendall` as blocking calls with the socket's timeouts.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::system::release_memory;
 
-/// Most bytes of one `recv`.
+/// The most bytes received by one `recv`.
 const LARGE: usize = 64 * 1024;
-/// Most bytes of one `recv` until one has filled the buffer.
+/// The most bytes received by one `recv` until a message has filled the small buffer.
 const SMALL: usize = 4 * 1024;
 
 /// A small buffer on the thread's stack, and a large one on the heap while large messages arrive. An idle

@@ -28,7 +28,7 @@ pub(super) struct Connection<'a> {
     started: Instant,
     /// Bytes sent back.
     pub(super) echoed: u64,
-    /// Bytes were received from the peer and not all sent back and acknowledged.
+    /// Bytes were received that have not all been echoed and acknowledged.
     pub(super) owing: bool,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Connection<'a> {
         self.service.closed(self.peer, messages, self.echoed, duration, reason);
     }
 
-    /// Echoes until the peer has ended its stream or the server ends the connection.
+    /// Echoes until the end of the stream or until the server closes the connection.
     fn serve(&mut self) -> io::Result<CloseReason> {
         let config = self.service.config;
         // Shorter than the deadline, so that `send_all` can observe slow progress.
@@ -91,7 +91,7 @@ impl<'a> Connection<'a> {
         self.linger(&mut buffer, CloseReason::Done)
     }
 
-    /// Echoes what had been received when the end of the connection was decided, and ends it.
+    /// Closes the connection gracefully: echoes what was received by now, then sends FIN.
     fn drain(&mut self, buffer: &mut Buffer, reason: CloseReason) -> io::Result<CloseReason> {
         self.stream.set_read_timeout(Some(DRAIN_TICK))?;
         self.start_draining();
@@ -118,15 +118,15 @@ impl<'a> Connection<'a> {
     ) -> io::Result<Option<usize>> {
         buffer.grow();
         let room = buffer.room();
-        let most = limit.unwrap_or(room.len()).min(room.len());
-        let count = receive(self.stream, &mut room[..most])?;
+        let max = limit.unwrap_or(room.len()).min(room.len());
+        let count = receive(self.stream, &mut room[..max])?;
         match count {
             Some(0) => self.session.peer_ended(),
             Some(count) => {
                 self.owing = true;
                 let Self { service, stream, echoed, .. } = self;
-                let all = |bytes: &[u8]| send_all(stream, bytes, service, echoed);
-                self.session.received(&room[..count], all)?;
+                let send = |bytes: &[u8]| send_all(stream, bytes, service, echoed);
+                self.session.received(&room[..count], send)?;
                 buffer.received = count;
                 self.send_held_back()?;
                 self.owing = false;
@@ -171,7 +171,8 @@ impl<'a> Connection<'a> {
         Ok(reason)
     }
 
-    /// The number of bytes that the peer's kernel has not acknowledged, and for how long that has not changed.
+    /// Returns the number of bytes that the peer's kernel has not acknowledged, and the time since it last made
+    /// progress.
     pub(super) fn observe(&mut self, progress: &mut SendProgress) -> (usize, Duration) {
         let (unacked, now) = (unacknowledged(self.stream), self.now());
         progress.observe(unacked, now);

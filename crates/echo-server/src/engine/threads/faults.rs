@@ -1,5 +1,5 @@
-//! Injected faults in a connection's thread. It sleeps for short times only, so that it notices a stop and a
-//! lost peer.
+//! Injected faults in a connection's thread. It never sleeps for long, so that it notices a stop and a lost
+//! peer.
 
 use std::io;
 use std::thread;
@@ -18,7 +18,7 @@ use crate::shutdown::Phase;
 use crate::system::unacknowledged;
 
 impl Connection<'_> {
-    /// Sends what is held back, each piece when it is due.
+    /// Sends held-back bytes, each piece when it is due.
     pub(super) fn send_held_back(&mut self) -> io::Result<()> {
         while self.session.state() == State::Hold {
             if self.session.release(Instant::now()) {
@@ -35,13 +35,13 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// Sleeps for this long or a little less.
+    /// Sleeps for `time`, but at most [`TICK`]. Fails if the connection is broken.
     pub(super) fn pause(&mut self, time: Duration) -> io::Result<()> {
         thread::sleep(time.min(TICK));
         self.stream.take_error()?.map_or(Ok(()), Err)
     }
 
-    /// Resets the connection when the peer's system has all of the echo.
+    /// Resets the connection once the peer has acknowledged all of the echo.
     pub(super) fn reset(&mut self) -> io::Result<CloseReason> {
         let mut progress = SendProgress::start(unacknowledged(self.stream), self.now());
         loop {
