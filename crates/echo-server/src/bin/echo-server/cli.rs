@@ -29,7 +29,7 @@ pub(crate) struct Cli {
 
     /// TCP port, 0 to 65535; 0 picks a free port, which is printed at startup
     ///
-    /// Ports below 1024 need a privilege on most systems.
+    /// Ports below 1024 need privileges on most systems.
     #[arg(long, env = "ECHO_PORT", default_value_t = 65432)]
     #[arg(allow_negative_numbers = true)]
     port: u16,
@@ -80,15 +80,15 @@ pub(crate) struct Cli {
     #[arg(value_parser = humantime::parse_duration)]
     busy_poll: Duration,
 
-    /// Connections at the same time; further ones are closed at once [default: as many as
-    /// descriptors allow]
+    /// Maximum number of concurrent connections; further ones are closed at once [default: as
+    /// many as descriptors allow]
     ///
     /// The soft limit on descriptors (ulimit -n) is raised to the hard limit at startup.
     #[arg(long, env = "ECHO_MAX_CONNECTIONS", value_name = "N")]
     #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     max_connections: Option<u32>,
 
-    /// Connections at the same time from one IPv4 address or IPv6 network [default: no limit]
+    /// Maximum number of connections from one IPv4 address or IPv6 network [default: no limit]
     #[arg(long, env = "ECHO_MAX_PER_PEER", value_name = "N")]
     #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     max_per_peer: Option<u32>,
@@ -105,30 +105,30 @@ pub(crate) struct Cli {
     #[arg(value_parser = humantime::parse_duration)]
     idle_timeout: Duration,
 
-    /// Close a connection whose peer takes less than 1 KiB of its echo in this long; 0s is never
+    /// Close a connection whose peer reads less than 1 KiB of its echo in this time; 0s is never
     ///
-    /// Taking all that is left of the echo also counts as progress, however little it is.
+    /// Reading the rest of the echo also counts as progress, however short it is.
     #[arg(long, env = "ECHO_WRITE_TIMEOUT", value_name = "DURATION", default_value = "60s")]
     #[arg(value_parser = humantime::parse_duration)]
     write_timeout: Duration,
 
     /// Close a connection gracefully when it is this old; 0s is never
     ///
-    /// What it has sent by then is echoed. Clients that reconnect are balanced anew, for example after servers
-    /// were added behind a load balancer.
+    /// Bytes received by then are echoed. A client that reconnects is balanced anew, for example after servers were
+    /// added behind a load balancer.
     #[arg(long, env = "ECHO_MAX_LIFETIME", value_name = "DURATION", default_value = "0s")]
     #[arg(value_parser = humantime::parse_duration)]
     max_lifetime: Duration,
 
     /// Probe a silent peer after this long, then every 10s up to 6 times; 0s is never
     ///
-    /// Detects peers that are gone without a FIN: a power failure, an unplugged cable, a firewall that dropped
+    /// Detects peers that disappeared without a FIN: a power failure, an unplugged cable, a firewall that dropped
     /// its state. A peer that is only idle answers the probes and is not closed.
     #[arg(long, env = "ECHO_KEEPALIVE", value_name = "DURATION", default_value = "60s")]
     #[arg(value_parser = keepalive)]
     keepalive: Duration,
 
-    /// After Ctrl-C or SIGTERM, wait this long for peers to take what is owed to them
+    /// Wait this long for peers to read what they are owed, after Ctrl-C or SIGTERM
     #[arg(long, env = "ECHO_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = humantime::parse_duration)]
     drain_timeout: Duration,
@@ -139,7 +139,7 @@ pub(crate) struct Cli {
 
     /// Also print which engine runs, and a line when a connection ends
     ///
-    /// The line has the peer, the duration, the bytes echoed and the reason.
+    /// The line contains the peer, the duration, the bytes echoed and the reason.
     #[arg(short, long, env = "ECHO_VERBOSE", value_parser = BoolishValueParser::new())]
     #[arg(conflicts_with = "quiet")]
     pub(crate) verbose: bool,
@@ -161,10 +161,10 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   echo-server                          listen on 127.0.0.1:65432
-  echo-server --host ''                on every IPv4 interface: reachable from other machines
-  echo-server --host :: --port 7777    on every interface, IPv6 and IPv4
-  echo-server --port 0 --once          on a free port, for one connection
-  echo-server --framing line           whole lines only, each up to 1 MiB
+  echo-server --host ''                listen on every IPv4 interface: reachable from other machines
+  echo-server --host :: --port 7777    listen on every interface, IPv6 and IPv4
+  echo-server --port 0 --once          serve one connection on a free port
+  echo-server --framing line           echo whole lines only, each up to 1 MiB
   echo-server --idle-timeout 5m --max-per-peer 100 --host ''
                                        settings for a server that is left running
   echo-server --delay 200ms~50ms --corrupt 1e-6
@@ -176,8 +176,7 @@ Try it from another terminal with:  echo-client  or  nc -N 127.0.0.1 65432
 
 Sizes: 64, 4k (4096), 1MiB. Durations: 50us, 200ms, 10s.
 
-Exit code: 0 served and stopped as asked, 1 could not listen or aborted connections,
-2 wrong usage.";
+Exit code: 0 stopped as requested, 1 could not listen or aborted connections, 2 usage error.";
 
 /// A number of bytes; `k` is 1024.
 fn size(text: &str) -> Result<u64, String> {
@@ -199,7 +198,7 @@ impl Cli {
         self.threads.map_or(Config::default().threads, usize::from)
     }
 
-    /// The library's settings; `max_connections` is what the system allows.
+    /// The library's settings. `max_connections` is the default for that option.
     pub(crate) fn config(&self, max_connections: Option<usize>) -> Config {
         let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
         Config {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::print::{Lines, peer_name};
 
-/// Refusals are reported at most this often.
+/// The shortest time between two reports of refusals.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The format of diagnostics.
@@ -74,7 +74,7 @@ impl Diagnostics {
         self.report(event, json!({ "message": text }), || text.to_owned());
     }
 
-    /// Reports why the program ends, and a hint on what to do.
+    /// Reports the error that ends the program, and a hint on the remedy.
     pub(crate) fn error(&self, error: &anyhow::Error, hint: Option<String>) {
         let text = format!("{error:#}");
         self.report("error", json!({ "message": text, "hint": hint }), || text.clone());
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// What is printed in each format.
+    /// The output of `report` in each format.
     fn printed(report: impl Fn(&Diagnostics)) -> [String; 2] {
         [LogFormat::Text, LogFormat::Json].map(|format| {
             let written = Written::default();

@@ -1,4 +1,4 @@
-//! The echo-server program: parse, build, run.
+//! The echo-server program.
 
 mod cli;
 mod diagnostics;
@@ -67,7 +67,7 @@ fn run(
     if let Some(faults) = &faults {
         diagnostics.note("faults", &cli::notice(faults));
     }
-    // Before the first line is printed: a program that reads it may send a signal at once.
+    // Before the first line is printed: a program that waits for that line may send a signal at once.
     let signalled = signals::watch(&server, Arc::clone(diagnostics));
     let signalled = signalled.context("cannot wait for signals")?;
     for address in server.local_addrs() {

@@ -1,4 +1,4 @@
-//! Printing lines without ever blocking the service.
+//! Printing lines without blocking the service.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 /// Lines that may be queued for a slow terminal or pipe. Further lines are lost, and counted.
 const QUEUE: usize = 4096;
-/// Bytes after which a batch of lines is written.
+/// The size in bytes at which a batch of lines is written.
 const BATCH: usize = 16 * 1024;
-/// How long to wait at the end of the program for queued lines.
+/// How long the program waits at exit for queued lines to be written.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Tells the thread that no line follows. No line is empty, because each ends with a line break.
+/// Ends the thread. Not a possible line, because each line ends with a line break.
 const END: &str = "";
 
 /// An output stream with its own thread, so that a full, slow or closed stream loses lines but does not block
@@ -59,8 +59,7 @@ impl Lines {
         let _ = self.queue.try_send(line);
     }
 
-    /// Waits until queued lines are written, but no longer than [`FINISH_TIMEOUT`]. Returns how many were
-    /// lost.
+    /// Waits until queued lines are written, for at most [`FINISH_TIMEOUT`]. Returns how many were lost.
     pub(crate) fn finish(&self) -> u64 {
         let started = Instant::now();
         // Queued behind the last line, as soon as there is room.
@@ -80,7 +79,7 @@ impl Lines {
     }
 }
 
-/// Writes lines as they come. Lines that are queued together are written together.
+/// Writes lines as they are queued, in batches.
 fn write_lines(mut stream: impl Write, lines: &Receiver<String>, written: &AtomicU64) {
     let mut ended = false;
     while !ended && let Ok(mut batch) = lines.recv() {
@@ -128,7 +127,7 @@ mod tests {
         assert_eq!(peer_name(mapped), "('::ffff:127.0.0.1', 64623, 0, 0)");
     }
 
-    /// A reader that does not read: it blocks until the gate opens.
+    /// A stream that blocks until the lock is released.
     struct Blocked(Arc<Mutex<()>>);
 
     impl Write for Blocked {
@@ -144,13 +143,13 @@ mod tests {
 
     #[test]
     fn a_blocked_output_loses_lines_and_does_not_block() {
-        let gate = Arc::new(Mutex::new(()));
-        let closed = gate.lock().unwrap();
-        let lines = Lines::to(Blocked(Arc::clone(&gate)));
+        let lock = Arc::new(Mutex::new(()));
+        let blocked = lock.lock().unwrap();
+        let lines = Lines::to(Blocked(Arc::clone(&lock)));
         for _ in 0..3 * QUEUE {
             lines.print("Connected by …".to_owned());
         }
-        drop(closed);
+        drop(blocked);
         let lost = lines.finish();
         assert!(lost > 0 && lost <= 2 * QUEUE as u64, "{lost}");
     }

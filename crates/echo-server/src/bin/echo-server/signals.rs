@@ -75,7 +75,7 @@ fn is_ignored(signal: i32) -> bool {
     action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Signals cannot be waited for here, so they are polled ten times a second.
+/// signal-hook can block for signals only on Unix; elsewhere a flag is polled ten times per second.
 #[cfg(not(unix))]
 fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     let pending = Arc::new(AtomicBool::new(false));

@@ -4,8 +4,8 @@ use std::net::TcpListener;
 
 use anyhow::Context;
 
-/// The listening sockets passed by socket activation (`LISTEN_FDS`, sd_listen_fds(3)); none if they are meant
-/// for another process. They are bound already, so a port below 1024 needs no privilege here.
+/// The listening sockets passed by socket activation (`LISTEN_FDS`, sd_listen_fds(3)); none if they are meant for
+/// another process. They are already bound, so a port below 1024 needs no privilege here.
 ///
 /// # Errors
 ///
@@ -30,7 +30,7 @@ pub(crate) fn sockets() -> anyhow::Result<Vec<TcpListener>> {
     Ok(Vec::new())
 }
 
-/// Reports that connections are accepted (`READY=1`, sd_notify(3)).
+/// Reports that the server is accepting connections (`READY=1`, sd_notify(3)).
 pub(crate) fn ready() {
     notify(true);
 }
@@ -44,7 +44,7 @@ pub(crate) fn stopping() {
 fn notify(is_ready: bool) {
     use sd_notify::NotifyState::{Ready, Stopping};
 
-    // Fails if the service manager has closed its socket; there is no one else to tell.
+    // Fails if the service manager has closed its socket. The server runs without it.
     let _ = sd_notify::notify(&[if is_ready { Ready } else { Stopping }]);
 }
 

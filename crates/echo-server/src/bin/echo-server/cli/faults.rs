@@ -56,7 +56,7 @@ pub(super) struct FaultOptions {
 }
 
 impl FaultOptions {
-    /// The faults that were asked for, if any.
+    /// The requested faults, if any.
     pub(super) fn faults(&self) -> Option<Faults> {
         let faults = Faults {
             delay: self.delay,
@@ -69,7 +69,7 @@ impl FaultOptions {
             refuse: self.refuse.unwrap_or_default(),
             seed: 0,
         };
-        // 32 bits, so that it is easy to type.
+        // 32 bits, so that the seed is easy to type.
         let seed = self.seed.unwrap_or_else(|| fastrand::u32(..).into());
         (faults != Faults::default()).then_some(Faults { seed, ..faults })
     }
@@ -156,8 +156,8 @@ mod tests {
             let parsed = delay(typed).unwrap();
             let ms = Duration::from_millis;
             assert_eq!(parsed, Delay { mean: ms(mean_ms), jitter: ms(jitter_ms) });
-            let said = notice(&Faults { delay: Some(parsed), ..Faults::default() });
-            assert_eq!(said, format!("INJECTED FAULTS: --delay {} --seed 0", quoted(typed)));
+            let printed = notice(&Faults { delay: Some(parsed), ..Faults::default() });
+            assert_eq!(printed, format!("INJECTED FAULTS: --delay {} --seed 0", quoted(typed)));
         }
         assert_eq!(slice("1..4k"), Ok(1..=4096));
         assert_eq!(slice("7"), Ok(7..=7));
