@@ -26,34 +26,32 @@ pub struct Config {
     /// Number of event loops, for the engines that have them; at least one.
     pub threads: usize,
     /// How long an event loop polls after the last event before it sleeps, which trades CPU time for latency.
-    /// With zero it polls for a few microseconds, and only where that costs no more than sleeping and waking up.
+    /// With zero it polls for a few microseconds, and only if that costs no more than sleeping and waking up.
     pub busy_poll: Duration,
-    /// Connections served at the same time; further ones are closed at once. `None` for as many as the
-    /// system allows.
+    /// Concurrent connections; further ones are closed at once. `None` for as many as the system allows.
     pub max_connections: Option<usize>,
-    /// Connections served at the same time from one peer: an IPv4 address, or an IPv6 prefix of
+    /// Concurrent connections from one peer: an IPv4 address, or an IPv6 prefix of
     /// [`peer_prefix_v6`](Self::peer_prefix_v6) bits.
     pub max_per_peer: Option<usize>,
     /// Leading bits of an IPv6 address that identify a peer, 1 to 128. A site is given at least a /64
     /// (RFC 6177), so any host can use 2⁶⁴ addresses.
     pub peer_prefix_v6: u8,
-    /// Closes a connection that is silent for this long and owes nothing. More than zero.
+    /// Closes a connection that is silent for this long and is owed nothing. More than zero.
     pub idle_timeout: Option<Duration>,
     /// Closes a connection whose peer takes less than 1 KiB in this long although more is owed to it. More
     /// than zero.
     pub write_timeout: Option<Duration>,
     /// Closes a connection gracefully when it is this old. More than zero.
     pub max_lifetime: Option<Duration>,
-    /// Probes a peer that has been silent for this long, so that dead peers are detected (RFC 9293, 3.8.4);
-    /// then every 10 s, 6 times, where the system lets a program choose. In whole seconds.
+    /// Sends a keepalive probe to a peer that has been silent for this long (RFC 9293, 3.8.4), then every 10 s, up
+    /// to 6 times where the system lets a program choose. In whole seconds.
     pub keepalive: Option<Duration>,
     /// The unit of echo: bytes as they arrive, or whole messages only.
     pub framing: Framing,
-    /// The longest message, in bytes, without what the framing adds. A connection that sends a longer one
-    /// is closed. It also bounds the memory held for an unfinished message.
+    /// The longest message, in bytes, without what the framing adds. A connection that sends a longer one is
+    /// closed. This also bounds the memory held for an unfinished message.
     pub max_frame: u64,
-    /// After [`Handle::stop`](crate::Handle::stop), how long to wait for peers to take the bytes that are
-    /// owed to them.
+    /// After [`Handle::stop`](crate::Handle::stop), how long to wait for peers to receive the bytes owed to them.
     pub drain_timeout: Duration,
     /// Injected faults, to test clients with.
     pub faults: Option<Faults>,
@@ -101,7 +99,7 @@ pub struct UnknownEngine(String);
 
 impl fmt::Display for UnknownEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no engine is called {:?}: there are {}", self.0, Engine::NAMES.join(", "))
+        write!(f, "unknown engine {:?}: expected one of {}", self.0, Engine::NAMES.join(", "))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Why a server cannot start, with a hint on what to do about it.
+//! Errors that keep a server from starting, with hints on the remedy.
 
 use std::error::Error;
 use std::fmt;
@@ -15,23 +15,23 @@ pub enum BindError {
     Resolve {
         /// The host as given.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         source: io::Error,
     },
     /// An address could not be listened on.
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The system refused the descriptors or the memory that waiting for connections needs.
+    /// The system refused descriptors or memory needed to wait for connections.
     Setup(io::Error),
     /// The engine does not work on this machine.
     Engine {
         /// The engine.
         engine: Engine,
-        /// What the system said when it was tried.
+        /// The system's error when the engine was tried.
         source: io::Error,
     },
 }

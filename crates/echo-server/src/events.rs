@@ -8,11 +8,11 @@ use echo_proto::FrameError;
 
 /// Something that happened while the server ran.
 ///
-/// Events are delivered by the thread they happen on: an observer that blocks, blocks the service.
+/// Events are delivered on the thread that serves the connection, so the observer must not block.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A connection was accepted. Its first bytes may have been echoed by now.
+    /// A connection was accepted. Its first bytes may already have been echoed.
     Connected {
         /// The other end.
         peer: SocketAddr,
@@ -37,7 +37,7 @@ pub enum Event {
         peer: SocketAddr,
         /// Bytes received and sent back.
         bytes: u64,
-        /// From accepting it to closing it.
+        /// The time from accepting to closing.
         duration: Duration,
         /// Why.
         reason: CloseReason,
@@ -45,7 +45,7 @@ pub enum Event {
     /// The system has no more descriptors, memory or threads for new connections. Accepting pauses
     /// briefly; open connections are not affected. Reported at most once a second.
     AcceptPaused {
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -81,14 +81,14 @@ pub enum CloseReason {
     Expired,
     /// The server stopped; everything received by then was echoed.
     Stopped,
-    /// The server stopped and reached its drain timeout, or was aborted, while something was owed.
+    /// The server reached its drain timeout, or was aborted, while bytes were owed.
     Aborted,
-    /// An injected fault reset or closed it; see [`Faults`](crate::Faults).
+    /// An injected fault reset or closed the connection; see [`Faults`](crate::Faults).
     Fault,
 }
 
 impl CloseReason {
-    /// All of them, in the order of [`Summary::closed`](crate::Summary::closed).
+    /// All reasons, in the order of [`Summary::closed`](crate::Summary::closed).
     pub const ALL: [Self; 9] = [
         Self::Done,
         Self::Lost,
@@ -101,7 +101,7 @@ impl CloseReason {
         Self::Fault,
     ];
 
-    /// Its name in messages.
+    /// The name of the reason in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

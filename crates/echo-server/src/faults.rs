@@ -1,4 +1,4 @@
-//! Injected faults: what a server does wrong when it is told to, so that clients can be tested with it.
+//! Injected faults: misbehaviour on request, to test clients.
 //!
 //! Random decisions depend on a seed, the number of the connection and the offset in its echo, and on nothing
 //! else: neither on how the bytes arrive nor on the engine.
@@ -15,16 +15,16 @@ use fastrand::Rng;
 /// including what the framing adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Holds each piece of the echo back.
+    /// Delays each piece of the echo.
     pub delay: Option<Delay>,
     /// Limits the echo of each connection to this many bytes per second.
     pub rate_limit: Option<NonZero<u64>>,
     /// Sends the echo in pieces of a random size in this range, in bytes.
     pub slice: Option<RangeInclusive<u64>>,
-    /// Echoes this many bytes, then neither reads nor writes any more, but keeps the connection open.
+    /// Echoes this many bytes, then stops reading and writing but keeps the connection open.
     pub stall_after: Option<u64>,
-    /// Echoes this many bytes, then resets the connection (RST). On Linux, the peer's system has acknowledged
-    /// all of them by then; other systems do not report that.
+    /// Echoes this many bytes, then resets the connection (RST). On Linux, the reset is sent once the peer's system
+    /// has acknowledged all of them; other systems do not report that.
     pub reset_after: Option<u64>,
     /// Echoes this many bytes, then closes the connection (FIN).
     pub close_after: Option<u64>,
@@ -72,7 +72,7 @@ impl Probability {
 /// A probability is never NaN.
 impl Eq for Probability {}
 
-/// The random decisions about a connection. Each has its own generator, so that no decision depends on how many
+/// The kinds of random decision about a connection. Each has its own generator, so that none depends on how many
 /// others were made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RngStream {

@@ -1,4 +1,4 @@
-//! A TCP echo server (RFC 862): whatever a peer sends comes back, unchanged and in order.
+//! A TCP echo server (RFC 862): it returns every byte it receives, unchanged and in order.
 //!
 //! ```no_run
 //! use echo_server::{Config, Event, Server};

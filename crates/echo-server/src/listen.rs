@@ -1,4 +1,4 @@
-//! From a host and a port to accepted connections.
+//! Listening sockets and accepting connections.
 
 pub(crate) mod accept;
 pub(crate) mod bind;

@@ -1,19 +1,19 @@
-//! Whether a peer takes what it is owed.
+//! The progress of a peer in receiving what it is owed.
 //!
-//! A deadline that any progress renews can be put off for ever: a peer that takes one byte a minute would
-//! hold its 64 KiB for six weeks. So only a [step](STEP) renews it, or the end of the debt. At the default
-//! `--write-timeout` of a minute that is 17 bytes a second, below the slowest modem.
+//! A deadline that any progress renews can be postponed forever: a peer that reads one byte per minute would hold
+//! its 64 KiB for six weeks. Only a [step](STEP) of 1 KiB renews it, or receiving everything. At the default
+//! `--write-timeout` of 60 s that is 17 bytes per second, slower than the slowest modem.
 
 /// Milliseconds since an epoch of the caller's choice. It does not wrap within the life of a machine.
 pub(crate) type Millis = u64;
 
-/// Bytes that a peer has to take to renew its deadline.
+/// Bytes that a peer must receive to renew its deadline.
 const STEP: u32 = 1024;
 
-/// How much a peer has still to take, and since when it has not taken a step of it.
+/// The bytes a peer has yet to receive, and when it last received a step of them.
 ///
-/// What is outstanding is counted by the caller, always in the same way: bytes that the program has not been
-/// able to send, or bytes that the peer's system has not acknowledged.
+/// The caller counts outstanding bytes, always in the same way: either those not sent yet, or those that the peer's
+/// system has not acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SendProgress {
     outstanding: u32,
@@ -21,23 +21,23 @@ pub(crate) struct SendProgress {
 }
 
 impl SendProgress {
-    /// Begins to wait for a peer that has `outstanding` bytes to take.
+    /// Starts observing a peer with `outstanding` bytes to receive.
     pub(crate) fn start(outstanding: usize, now: Millis) -> Self {
         Self { outstanding: saturate(outstanding), since: now }
     }
 
-    /// Takes note of what is outstanding now.
+    /// Records the number of bytes outstanding now.
     pub(crate) fn observe(&mut self, outstanding: usize, now: Millis) {
         let outstanding = saturate(outstanding);
         let taken = self.outstanding.saturating_sub(outstanding);
         if taken >= STEP || outstanding == 0 && taken > 0 {
             *self = Self { outstanding, since: now };
         }
-        // More than before: what was sent meanwhile has to be taken too.
+        // It may have grown: the peer has to receive the new bytes too.
         self.outstanding = self.outstanding.max(outstanding);
     }
 
-    /// Milliseconds since the peer last took a step.
+    /// Milliseconds since the peer last made a step of progress.
     pub(crate) fn stalled_for(&self, now: Millis) -> Millis {
         now.saturating_sub(self.since)
     }

@@ -1,4 +1,4 @@
-//! A server's life: bind, hand out a handle, run.
+//! The server: bind, create handles, run.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use crate::service::Service;
 use crate::shutdown::ShutdownListener;
 use crate::{BindError, Config, Counters, Engine, Event, Handle, Summary};
 
-/// An echo server whose sockets are bound and listening, so that peers can connect already.
+/// An echo server whose sockets are bound and listening: peers can already connect.
 pub struct Server {
     config: Config,
     choice: engine::Choice,
@@ -69,13 +69,13 @@ impl Server {
         Ok(Self { config, choice, addresses, skipped, acceptor, handle, shutdown, counters })
     }
 
-    /// The addresses the server listens on, with the real port where 0 was asked for.
+    /// The addresses the server listens on, with the actual port if 0 was requested.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Addresses of the host that this machine does not have, and what the system said.
+    /// Addresses of the host that this machine does not have, with the system's errors.
     #[must_use]
     pub fn skipped(&self) -> &[BindError] {
         &self.skipped
@@ -93,7 +93,7 @@ impl Server {
         self.choice.engine
     }
 
-    /// Why [`Engine::Auto`] did not choose another engine; `None` where one was named.
+    /// Why [`Engine::Auto`] did not choose io_uring; `None` if it did, or if an engine was named.
     #[must_use]
     pub fn engine_reason(&self) -> Option<&str> {
         self.choice.reason.as_deref()
@@ -182,7 +182,7 @@ mod tests {
             let address = server.local_addrs()[0];
             let (ended, end) = mpsc::channel();
             thread::spawn(move || {
-                // Not `panic!`, which would say so on stderr.
+                // Unlike `panic!`, this prints nothing on stderr.
                 let run =
                     || server.run(|_| std::panic::resume_unwind(Box::new("a panic of the test")));
                 ended.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err())

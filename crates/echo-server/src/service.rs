@@ -1,4 +1,4 @@
-//! What every engine reports to: settings, phase, counters, limits and the observer.
+//! What all engines share: settings, phase, counters, limits and the observer.
 
 use std::net::SocketAddr;
 use std::time::Duration;

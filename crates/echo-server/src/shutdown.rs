@@ -34,7 +34,7 @@ pub(crate) enum Phase {
     Aborting,
 }
 
-/// Where a thread sleeps until a [`Handle`] wakes it.
+/// Sleeps until a [`Handle`] wakes it.
 pub(crate) struct ShutdownListener {
     poll: Poll,
     events: Events,
@@ -58,7 +58,7 @@ impl Handle {
         self.advance(Phase::Draining);
     }
 
-    /// Closes every connection at once, whatever is owed to it. `run` then returns.
+    /// Closes every connection at once, even if bytes are owed to it. `run` then returns.
     pub fn abort(&self) {
         self.advance(Phase::Aborting);
     }
@@ -78,7 +78,7 @@ impl Handle {
 
     /// Wakes the [`ShutdownListener`].
     pub(crate) fn wake(&self) {
-        // Fails only if the eventfd or pipe is full of wake-ups, and then the thread wakes up anyway.
+        // Fails only if the waker's counter or pipe is full; a wake-up is pending then.
         let _ = self.shared.waker.wake();
     }
 }

@@ -13,21 +13,21 @@ pub struct Summary {
     pub connections: u64,
     /// Connections being served now.
     pub open: u64,
-    /// Connections refused because there were [`Config::max_connections`] of them.
+    /// Connections refused because of [`Config::max_connections`].
     ///
     /// [`Config::max_connections`]: crate::Config::max_connections
     pub refused_full: u64,
-    /// Connections refused because their peer had [`Config::max_per_peer`] of them.
+    /// Connections refused because of [`Config::max_per_peer`].
     ///
     /// [`Config::max_per_peer`]: crate::Config::max_per_peer
     pub refused_per_peer: u64,
     /// Connections refused as an injected fault.
     pub refused_by_fault: u64,
-    /// How often accepting paused because the system had no room for another connection.
+    /// How often accepting paused because the system had no resources for another connection.
     pub accept_pauses: u64,
     /// Bytes received and sent back.
     pub bytes: u64,
-    /// Whole messages received; none without framing. Those of open connections are not counted yet.
+    /// Whole messages received by connections that have ended; 0 without framing.
     pub messages: u64,
     /// Connections that have ended, by reason, in the order of [`CloseReason::ALL`].
     pub closed: [u64; CloseReason::ALL.len()],

@@ -15,7 +15,7 @@ pub(crate) fn unacknowledged(stream: &impl std::os::fd::AsRawFd) -> usize {
 /// Bytes in the receive queue (`FIONREAD`, tcp(7)).
 #[cfg(unix)]
 pub(crate) fn received(stream: &impl std::os::fd::AsFd) -> usize {
-    // It fails only on a connection that is broken.
+    // Fails only on a broken connection.
     rustix::io::ioctl_fionread(stream)
         .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
@@ -26,7 +26,7 @@ pub(crate) fn received(stream: &impl std::os::windows::io::AsSocket) -> usize {
     socket2::SockRef::from(stream).recv_buffer_size().unwrap_or(0)
 }
 
-/// Other systems do not report it: a silent peer is assumed to have acknowledged everything.
+/// Other systems do not report it: every peer is assumed to have acknowledged everything.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn unacknowledged<S>(_: &S) -> usize {
     0
@@ -42,8 +42,8 @@ pub(crate) fn release_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
-    // What that joined to the end of this thread's heap is looked at only when a large block is freed
-    // (`heap_trim` in glibc's malloc/arena.c); until then it can be megabytes.
+    // malloc_trim does not shrink the top of this thread's arena, which can be megabytes; freeing a large block
+    // does (`heap_trim` in glibc's malloc/arena.c).
     drop(std::hint::black_box(Vec::<u8>::with_capacity(64 * 1024)));
 }
 

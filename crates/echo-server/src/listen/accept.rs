@@ -1,4 +1,4 @@
-//! Accepting connections, whatever errors occur.
+//! Accepting connections and handling the errors of accept(2).
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
@@ -16,11 +16,11 @@ use crate::{Config, Event, RefuseReason};
 
 /// How long to pause accepting when the system has no resources for another connection.
 const BACKOFF: Duration = Duration::from_millis(200);
-/// Exhaustion is reported at most this often.
+/// The shortest time between two reports of exhaustion.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections accepted from one listener before the next one is served.
 const ACCEPTS_PER_RUN: usize = 64;
-/// Errors of single connections that are skipped in one run, before accepting pauses.
+/// Errors of single connections that are skipped in one run before accepting pauses.
 const MAX_ERRORS: usize = 16;
 
 /// The listening sockets.
@@ -29,7 +29,7 @@ pub(crate) struct Acceptor {
     /// More than a listener's queue can hold: Linux queues one more than the backlog, other systems half
     /// as many again (tcp(4) of BSD).
     queue: usize,
-    /// Set on each connection, unless connections inherit the options from their listener.
+    /// Set on each connection; `None` if connections inherit the options from their listener.
     options: Option<SocketOptions>,
     exhaustion_reported: Option<Instant>,
     /// Connections accepted, admitted or not.
@@ -47,7 +47,7 @@ pub(crate) struct Incoming {
 /// When to accept again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptState {
-    /// When a connection arrives or the server is to stop, but no later than this.
+    /// When a connection arrives or the server is stopped, at the latest after this time.
     Wait(Option<Duration>),
     /// Never: no more connections are to be served.
     Finished,
@@ -87,7 +87,7 @@ impl Acceptor {
         Self { listeners, queue, options, exhaustion_reported: None, accepted: 0 }
     }
 
-    /// The listeners, to be registered for arriving connections.
+    /// The listeners, to be registered.
     pub(crate) fn listeners(&mut self) -> &mut [TcpListener] {
         &mut self.listeners
     }
@@ -186,8 +186,8 @@ impl Acceptor {
                     return Ok(AcceptOutcome::Empty);
                 }
                 Err(error) => match error_action(&error) {
-                    // An error that leaves the connection in the queue comes again at once, so only a
-                    // few are skipped without a pause.
+                    // An error that leaves the connection in the queue recurs at once, so only a few are
+                    // skipped without a pause.
                     ErrorAction::Skip if errors == MAX_ERRORS => {
                         return Ok(self.exhausted(error, service));
                     }
@@ -248,8 +248,8 @@ fn error_action(error: &io::Error) -> ErrorAction {
         | ErrorKind::NetworkDown
         | ErrorKind::NetworkUnreachable
         | ErrorKind::HostUnreachable => ErrorAction::Skip,
-        // EMFILE, ENFILE, ENOBUFS and ENOMEM pass when resources are freed. An unknown error may pass too;
-        // if it does not, the pause keeps it from using up a processor.
+        // EMFILE, ENFILE, ENOBUFS and ENOMEM pass when resources are freed. An unknown error may pass too; if
+        // it does not, the pause prevents a busy loop.
         _ => ErrorAction::Pause,
     }
 }
@@ -263,7 +263,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        // Queued before any option can be set, as with a listener that was handed over.
+        // Queued before any option can be set, as with socket activation.
         let _peer = TcpStream::connect(address).unwrap();
         let acceptor = Acceptor::new(vec![listener], &Config::default());
         let take = |incoming: Incoming| {

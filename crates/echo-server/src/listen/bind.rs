@@ -1,4 +1,4 @@
-//! From a host and a port to listening sockets.
+//! Resolving a host and binding listening sockets.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};

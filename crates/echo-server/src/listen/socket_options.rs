@@ -1,7 +1,7 @@
-//! Options that every connection has.
+//! Socket options of connections.
 //!
-//! Where connections inherit them from their listener, they are set there, before a peer can connect: that saves
-//! several calls per connection. Linux copies the listener's socket when the handshake is over.
+//! They are set on the listener before a peer can connect. On Linux, which copies the listener's socket when the
+//! handshake completes, connections inherit them; that saves several system calls per connection.
 
 use std::io;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl SocketOptions {
         Ok(())
     }
 
-    /// Whether the connections of `listener` have all of them already.
+    /// Whether the connections of `listener` inherit all options from it.
     pub(crate) fn are_inherited_from<'s>(&self, listener: impl Into<SockRef<'s>>) -> bool {
         #[cfg(target_os = "linux")]
         return self.are_set_on(&listener.into()).unwrap_or(false);
@@ -70,7 +70,7 @@ impl SocketOptions {
     }
 }
 
-/// What the system can be given: whole seconds, at least one (tcp(7), TCP_KEEPIDLE).
+/// Rounds to what the system accepts: whole seconds, at least one (tcp(7), TCP_KEEPIDLE).
 fn keepalive_time(time: Duration) -> Duration {
     Duration::from_secs(time.min(Config::MAX_KEEPALIVE).as_secs().max(1))
 }
@@ -81,7 +81,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn connections_inherit_what_their_listener_was_given() {
+    fn connections_inherit_the_options_of_their_listener() {
         for keepalive in [
             None,
             Some(Duration::from_secs(7)),
