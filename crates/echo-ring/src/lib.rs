@@ -1,18 +1,18 @@
-//! io_uring(7) for sockets, in safe words (Linux; elsewhere this crate is empty).
+//! A safe interface to io_uring(7) for sockets (Linux; elsewhere this crate is empty).
 //!
 //! A [`Ring`] is one `io_uring` instance with a ring of provided buffers to receive into and an arena
-//! to send from. The operations have the names that liburing gives them:
+//! to send from. The operations have their liburing names:
 //!
 //! | operation | completes |
 //! |---|---|
-//! | [`Ring::poll_add`] | once, when one of the events is there |
+//! | [`Ring::poll_add`] | once, when one of the events is pending |
 //! | [`Ring::poll_multishot`] | whenever one of the events occurs |
-//! | [`Ring::recv_multishot`] | with a [`RecvBuf`] for each piece of the stream that arrives |
+//! | [`Ring::recv_multishot`] | with a [`RecvBuf`] for each piece of the stream |
 //! | [`Ring::send`], [`Ring::send_arena`] | only if not everything was sent |
 //! | [`Ring::cancel`] | only if there was nothing to cancel |
 //!
-//! Each is submitted with a [`UserData`], and its [`Completion`]s carry the same. What the numbers mean,
-//! when to use which operation and what a connection is are the caller's business.
+//! Each is submitted with a [`UserData`], which its [`Completion`]s carry. The caller decides what the
+//! numbers mean and when to use which operation.
 //!
 //! ```
 //! # #[cfg(target_os = "linux")]
@@ -54,37 +54,37 @@
 //! # fn main() {}
 //! ```
 //!
-//! # Why it is sound
+//! # Soundness
 //!
-//! The kernel shares memory with the program, and no compiler checks what it does there. All `unsafe` of
-//! this crate refers to these invariants by their numbers:
+//! The kernel shares memory with the program, which the compiler cannot check. All `unsafe` code in this
+//! crate refers to these invariants by number:
 //!
-//! 1. **Entries.** A submission entry refers to descriptors and buffer groups by number. The only ones
-//!    that refer to memory are sends, and they refer to memory of the ring itself: to a provided buffer
-//!    or to the arena. A send has `MSG_DONTWAIT`, so the kernel carries it out, or fails it, while
-//!    `io_uring_enter(2)` takes the entry from the queue, and keeps no pointer (io_send with
-//!    `REQ_F_NOWAIT`). Both memories outlive the last such call. There is no kernel thread that takes
-//!    entries by itself (no `SQPOLL`) and no link or drain flag that would delay an entry.
-//! 2. **Calls.** What is passed to a system call by address lives until the call returns. The kernel keeps
-//!    none of these addresses but that of the buffer ring, see 4.
-//! 3. **Buffers.** A provided buffer belongs to the kernel from when it is published until a completion
-//!    names it. From then on there is exactly one [`RecvBuf`] for it, until [`Ring::recycle`] consumes
-//!    that and publishes the buffer again. A `RecvBuf` carries the number of its ring, which no other
-//!    ring of the process has or will have, and another ring refuses it.
+//! 1. **Entries.** Submission entries refer to descriptors and buffer groups by number. Only sends refer to
+//!    memory, and that memory belongs to the ring: a provided buffer or the arena. A send has
+//!    `MSG_DONTWAIT`, so the kernel completes or fails it while `io_uring_enter(2)` consumes the entry,
+//!    and keeps no pointer (io_send with `REQ_F_NOWAIT`). Buffers and arena outlive the last such call.
+//!    No kernel thread consumes entries (no `SQPOLL`), and no link or drain flag delays an entry.
+//! 2. **Calls.** Memory passed to a system call by address lives until the call returns. The kernel keeps
+//!    none of these addresses except that of the buffer ring, see 4.
+//! 3. **Buffers.** A provided buffer belongs to the kernel from its publication until a completion names
+//!    it. From then on there is exactly one [`RecvBuf`] for it, until [`Ring::recycle`] consumes that and
+//!    publishes the buffer again. A `RecvBuf` carries the number of its ring, which no other ring of the
+//!    process ever has; other rings refuse it.
 //! 4. **Registered memory.** The buffers and their ring are freed only if they could not be registered or
-//!    have been unregistered. If unregistering fails, they are leaked. A multishot receive holds no buffer between two completions: it
-//!    selects one, fills it and reports it, or returns it, under the ring's lock.
-//! 5. **Views.** The views of the queues borrow the `IoUring`, which lives in an allocation of its own
-//!    that nothing else refers to, and is dropped after them.
-//! 6. **Threads.** The descriptor of an enabled ring is registered with the thread that enabled it: in
-//!    another thread the same index may mean another ring. So every use of the index is preceded by a
-//!    check, and fails with `EEXIST` elsewhere. Unregistering the buffers goes by the descriptor itself,
-//!    for which the kernel has the same check.
+//!    have been unregistered. If unregistering fails, they are leaked. A multishot receive holds no
+//!    buffer between two completions: under the ring's lock, it selects one and either fills and reports
+//!    it or returns it.
+//! 5. **Views.** The views of the queues borrow the `IoUring`, which lives in its own allocation that
+//!    nothing else refers to, and is dropped after them.
+//! 6. **Threads.** The descriptor of an enabled ring is registered with the thread that enabled it. In
+//!    another thread the same index may refer to another ring, so every use of the index first checks
+//!    the thread and fails with `EEXIST` in any other. Unregistering the buffers uses the descriptor
+//!    itself, for which the kernel has the same check.
 //!
-//! What is *not* promised: descriptors are plain numbers here, as in mio's `SourceFd`. Nothing here closes
-//! one. An entry acts on what its number means at the time it is submitted, so the caller keeps a
-//! descriptor open until [`Ring::has_submitted_all`], and cancels or shuts down what is in flight
-//! before it is closed: an operation keeps its file open.
+//! What is *not* guaranteed: descriptors are plain numbers, as in mio's `SourceFd`, and this crate closes
+//! none. An entry acts on the file that its number refers to when it is submitted. The caller keeps a
+//! descriptor open until [`Ring::has_submitted_all`], and cancels or shuts down operations in flight
+//! before closing it, because an operation keeps its file open.
 #![cfg(target_os = "linux")]
 
 mod buf_ring;

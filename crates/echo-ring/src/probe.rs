@@ -1,5 +1,5 @@
-//! Whether the system has everything that is used here, found by using it. Neither the version of a kernel
-//! tells, which distributions change, nor its list of operations, which sandboxes do not know of.
+//! Probing the system by using each feature once. A kernel's version does not tell, because distributions
+//! backport features; nor does its list of operations, because sandboxes restrict them.
 
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsRawFd;
@@ -17,19 +17,19 @@ const CANCEL: u8 = 3;
 const SEND_SIZE: usize = 64 * 1024;
 const SENDS: usize = 64;
 
-/// How long the kernel has for a completion that is due at once.
+/// How long to wait for a completion that is due at once.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 impl RingSetup {
-    /// Builds a ring like this one with little memory, and does once what a ring is for: polls, receives,
-    /// sends until there is no room, and cancels. Takes less than a millisecond where it succeeds.
+    /// Builds a ring with these options but small buffers, and uses each kind of operation: polls, receives,
+    /// sends until there is no room, and cancels. Takes less than a millisecond if it succeeds.
     ///
     /// # Errors
     ///
-    /// Those of [`build`](Self::build); that of the operation that failed; or
-    /// [`Unsupported`](ErrorKind::Unsupported) where one does not do what it should.
+    /// Returns the error of [`build`](Self::build) or of the operation that failed, or
+    /// [`Unsupported`](ErrorKind::Unsupported) if an operation does not behave as expected.
     pub fn probe(&self) -> io::Result<()> {
-        // In a queue that is too small a multishot operation ends. Large memories would be in vain.
+        // A multishot operation ends when the completion queue overflows, so the queues have a minimum size.
         let setup = Self {
             entries: self.entries.max(8),
             cq_entries: self.cq_entries.max(16),
@@ -53,9 +53,9 @@ fn receives(ring: &mut Ring, ours: &UnixStream, mut theirs: &UnixStream) -> io::
     ring.recv_multishot(ours.as_raw_fd(), user_data(RECV));
     for _ in 0..2 {
         let Completion { buf, more, .. } = succeeded(next(ring)?)?;
-        let is_right = buf.as_ref().is_none_or(|buf| ring.bytes(buf) == b"?");
+        let is_intact = buf.as_ref().is_none_or(|buf| ring.bytes(buf) == b"?");
         buf.into_iter().for_each(|buf| ring.recycle(buf));
-        supported(more && is_right)?;
+        supported(more && is_intact)?;
     }
     Ok(())
 }
@@ -82,7 +82,7 @@ fn cancels(ring: &mut Ring) -> io::Result<()> {
         match user_data.op() {
             RECV => return supported(result == -libc::ECANCELED && !more),
             CANCEL => return Err(io::Error::from_raw_os_error(-result)),
-            // Room comes and goes.
+            // The multishot poll may complete meanwhile.
             _ => {}
         }
     }
@@ -109,6 +109,6 @@ fn succeeded(completion: Completion) -> io::Result<Completion> {
     }
 }
 
-fn supported(is_as_it_should_be: bool) -> io::Result<()> {
-    is_as_it_should_be.then_some(()).ok_or_else(|| ErrorKind::Unsupported.into())
+fn supported(is_as_expected: bool) -> io::Result<()> {
+    is_as_expected.then_some(()).ok_or_else(|| ErrorKind::Unsupported.into())
 }

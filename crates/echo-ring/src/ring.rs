@@ -1,7 +1,7 @@
-//! The ring: operations go in, completions come out.
+//! The ring: submitting operations and taking completions.
 #![allow(
     unsafe_code,
-    reason = "the io-uring crate leaves its promises to its user; see the crate's invariants"
+    reason = "the io-uring crate leaves soundness to its caller; see the crate's invariants"
 )]
 
 use std::collections::VecDeque;
@@ -21,51 +21,51 @@ use crate::buf_ring::{BufRing, RecvBuf};
 
 /// An `io_uring` instance with its buffers.
 ///
-/// It is [built](crate::RingSetup::build) by any thread, and belongs to the one that
-/// [enables](Self::enable) it. Operations are only queued when they are asked for; [`wait`](Self::wait)
-/// and [`submit`](Self::submit) give them to the kernel, in their order.
+/// Any thread may [build](crate::RingSetup::build) it; only the thread that [enables](Self::enable) it may
+/// use it. Operations are queued, and [`wait`](Self::wait) and [`submit`](Self::submit) submit them to the
+/// kernel in order.
 ///
-/// Dropping it submits what is queued and cancels what is in flight.
+/// Dropping the ring submits queued operations and cancels those in flight.
 pub struct Ring {
     submitter: Submitter<'static>,
     submissions: SubmissionQueue<'static>,
     completions: CompletionQueue<'static>,
     buffers: BufRing,
     arena: Box<[u8]>,
-    /// Entries that the submission queue had no place for.
+    /// Entries for which the submission queue had no room.
     deferred: VecDeque<Entry>,
     enter_flags: EnterFlags,
-    /// The thread that has enabled it.
+    /// The thread that has enabled the ring.
     owner: Option<ThreadId>,
-    /// Whether its descriptor is registered with that thread.
+    /// Whether the ring's descriptor is registered with that thread.
     has_registered_fd: bool,
-    /// What the first three borrow: the last to be dropped.
+    /// Borrowed by the first three fields, so dropped last.
     io: BoxedIoUring,
 }
 
-// SAFETY: an `IoUring` is Send. By 5 nothing outside of this value refers to what its views point to, and by 3
-// to the buffers but the kernel, which does not care for threads.
+// SAFETY: an `IoUring` is Send. By 5 only this value refers to the memory of its views, and by 3 only this value
+// and the kernel refer to the buffers; the kernel does not depend on the thread.
 unsafe impl Send for Ring {}
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(Debug)]
 pub struct Completion {
     /// What the operation was submitted with.
     pub user_data: UserData,
-    /// What the operation returned, for instance a number of bytes or the events of a poll; or a negative
-    /// error number (`res` of a completion entry).
+    /// The return value, such as a number of bytes or the events of a poll, or a negative error number (`res`
+    /// of a completion entry).
     pub result: i32,
-    /// What was received. It has to be [recycled](Ring::recycle).
+    /// The received bytes. The buffer must be [recycled](Ring::recycle).
     pub buf: Option<RecvBuf>,
-    /// Whether the operation goes on and will complete again (`IORING_CQE_F_MORE`). If not, a multishot
-    /// operation has ended and may have to be started again.
+    /// Whether the operation is still in flight and will complete again (`IORING_CQE_F_MORE`). If not, a
+    /// multishot operation has ended and may have to be resubmitted.
     pub more: bool,
 }
 
 impl Ring {
     pub(crate) fn new(io: IoUring, buffers: BufRing, arena: Box<[u8]>) -> Self {
         let mut enter_flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
-        // A thread that waits for peers must not look like one that waits for a disk (Linux 6.15).
+        // Waiting for peers is not I/O wait in the kernel's statistics (Linux 6.15).
         enter_flags.set(EnterFlags::NO_IOWAIT, io.params().is_feature_no_iowait());
         let io = BoxedIoUring(NonNull::from(Box::leak(Box::new(io))));
         // SAFETY: by 5: this is the only reference, and `io`, declared last, is dropped after the views.
@@ -84,87 +84,88 @@ impl Ring {
         }
     }
 
-    /// Makes the ring this thread's own. Before that, and in any other thread after it, nothing is submitted.
+    /// Enables the ring for this thread. Before that, and from any other thread, nothing can be submitted.
     ///
     /// # Errors
     ///
-    /// `EBADFD` if it has been enabled already, `EEXIST` if that was by another thread.
+    /// Returns `EBADFD` if this thread has already enabled the ring, `EEXIST` if another thread has.
     pub fn enable(&mut self) -> io::Result<()> {
         self.check_thread()?;
         self.submitter.register_enable_rings()?;
         self.owner = Some(thread::current().id());
-        // It saves looking up the descriptor in every call. Without it, everything works as well.
+        // Optional: saves the kernel looking up the descriptor in every call.
         self.has_registered_fd = self.submitter.register_ring_fd().is_ok();
         Ok(())
     }
 
-    /// Completes once, when one of `events` (poll(2)) is there, with those that are.
+    /// Polls once: completes with the pending ones of `events` (poll(2)) as soon as there are any.
     pub fn poll_add(&mut self, fd: RawFd, events: u32, user_data: UserData) {
         self.push(opcode::PollAdd::new(Fd(fd), events).build(), user_data);
     }
 
-    /// Completes if one of `events` (poll(2)) is there, and again whenever one occurs.
+    /// Polls repeatedly: completes if one of `events` (poll(2)) is pending, and again whenever one occurs.
     pub fn poll_multishot(&mut self, fd: RawFd, events: u32, user_data: UserData) {
         self.push(opcode::PollAdd::new(Fd(fd), events).multi(true).build(), user_data);
     }
 
-    /// Receives what arrives, and completes with a [`RecvBuf`] for each piece of it, until the end of the
-    /// stream (a result of 0), an error, or the lack of a buffer (`ENOBUFS`).
+    /// Receives repeatedly: completes with a [`RecvBuf`] for each piece of the stream, until the end of the
+    /// stream (a result of 0), an error, or the lack of a free buffer (`ENOBUFS`).
     pub fn recv_multishot(&mut self, fd: RawFd, user_data: UserData) {
         self.push(opcode::RecvMulti::new(Fd(fd), BufRing::GROUP).build(), user_data);
     }
 
-    /// Sends what was received, all of it or as much as there is room for now. It completes only if that is
-    /// not everything: with the number of bytes sent, or with an error, which is `EAGAIN` if there was no
-    /// room at all. That completion is there once [everything is submitted](Self::has_submitted_all);
-    /// without it, everything was sent.
+    /// Sends the contents of a buffer, or as much as the socket has room for. Completes only if not everything
+    /// was sent: with the number of bytes sent, or with an error, which is `EAGAIN` if there was no room. If
+    /// there is no such completion once [everything is submitted](Self::has_submitted_all), everything was
+    /// sent.
     ///
-    /// The buffer must not be recycled before that: then other bytes might be sent.
+    /// Do not recycle the buffer before that, or other bytes may be sent.
     ///
     /// # Panics
     ///
-    /// If the buffer is another ring's.
+    /// Panics if the buffer belongs to another ring.
     pub fn send(&mut self, fd: RawFd, buf: &RecvBuf, user_data: UserData) {
         let entry = send(fd, self.buffers.bytes(buf));
         self.push(entry, user_data);
     }
 
-    /// Sends a part of the [arena](Self::arena), as [`send`](Self::send) does. It must not be written to
-    /// before it is submitted: then other bytes might be sent.
+    /// Sends a part of the [arena](Self::arena), like [`send`](Self::send). Do not write to that part before
+    /// everything is submitted, or other bytes may be sent.
     ///
     /// # Panics
     ///
-    /// If the range is not within the arena.
+    /// Panics if the range is not within the arena.
     pub fn send_arena(&mut self, fd: RawFd, range: Range<usize>, user_data: UserData) {
         let entry = send(fd, &self.arena[range]);
         self.push(entry, user_data);
     }
 
-    /// Ends the operation that was submitted with `target`. That completes a last time, with `ECANCELED`
-    /// unless something else was first. The cancellation itself completes only if there is no such
-    /// operation (`ENOENT`) or it is too late to end it (`EALREADY`).
+    /// Cancels the operation that was submitted with `target`, which then completes for the last time, with
+    /// `ECANCELED` unless something else ended it first. The cancellation itself completes only if there is no
+    /// such operation (`ENOENT`) or it is too late to cancel it (`EALREADY`).
     pub fn cancel(&mut self, target: UserData, user_data: UserData) {
         let entry = opcode::AsyncCancel::new(target.raw()).build();
         self.push(entry.flags(Flags::SKIP_SUCCESS), user_data);
     }
 
-    /// Submits what is queued. Takes one system call, also if there is nothing.
+    /// Submits queued operations. Always takes a system call, even if the queue is empty.
     ///
     /// # Errors
     ///
-    /// Those of `io_uring_enter(2)`. What was not submitted stays queued.
+    /// Returns the error of `io_uring_enter(2)`. Operations that were not submitted stay queued.
     pub fn submit(&mut self) -> io::Result<()> {
         self.push_deferred();
         self.submit_pushed()
     }
 
-    /// Submits what is queued and waits for a completion, for `timeout` at most; `None` waits for ever, and
-    /// 0 takes a system call only if there is something to submit or to complete. Returns whether there
+    /// Submits queued operations and waits for a completion, for up to `timeout`; `None` waits indefinitely,
+    /// and 0 takes a system call only if there is something to submit or to complete. Returns whether there
     /// is a completion.
     ///
     /// # Errors
     ///
-    /// Those of `io_uring_enter(2)`, among them `EINTR` after a signal. What was not submitted stays queued.
+    /// Returns the error of `io_uring_enter(2)`, such as `EINTR` after a signal. Operations that were not
+    /// submitted stay queued.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.check_thread()?;
         self.push_deferred();
@@ -176,60 +177,59 @@ impl Ring {
         };
         self.sync();
         match result.map_err(|error| error.raw_os_error()) {
-            // The time is over, or the kernel wants completions to be taken before it goes on.
+            // The timeout has passed, or completions must be taken before more can be submitted.
             Ok(_) | Err(Some(libc::ETIME | libc::EBUSY)) => Ok(!self.completions.is_empty()),
             Err(code) => Err(io::Error::from_raw_os_error(code.unwrap_or(libc::EIO))),
         }
     }
 
-    /// The next of the completions that were there when the last call returned.
+    /// Takes the next completion, of those available when the last system call returned.
     pub fn next_completion(&mut self) -> Option<Completion> {
         let entry = self.completions.next()?;
         let (result, flags) = (entry.result(), entry.flags());
         let buf = cqueue::buffer_select(flags).map(|id| {
-            // SAFETY: by 3: this completion names the buffer, and is taken from the queue only here.
+            // SAFETY: by 3: this completion names the buffer, and completions are taken only here.
             unsafe { self.buffers.received(id, result.max(0) as u32) }
         });
         let user_data = UserData::from_raw(entry.user_data());
         Some(Completion { user_data, result, buf, more: cqueue::more(flags) })
     }
 
-    /// Whether everything that was asked for is submitted, and every completion that there was for it can be
-    /// [taken](Self::next_completion). Descriptors may be closed and the memory of sends may be used again
-    /// then.
+    /// Whether every queued operation has been submitted, and the completions so far can be
+    /// [taken](Self::next_completion). Then descriptors may be closed and the memory of sends may be reused.
     #[must_use]
     pub fn has_submitted_all(&self) -> bool {
         self.deferred.is_empty() && self.submissions.is_empty() && !self.has_overflowed()
     }
 
-    /// Whether the completion queue was full, and the kernel holds completions back. The next
-    /// [`wait`](Self::wait) or [`submit`](Self::submit) delivers them, as far as there is room by then.
+    /// Whether the completion queue has overflowed and the kernel holds completions back. The next
+    /// [`wait`](Self::wait) or [`submit`](Self::submit) delivers as many as there is room for.
     #[must_use]
     pub fn has_overflowed(&self) -> bool {
         self.submissions.cq_overflow()
     }
 
-    /// How many buffers there are to receive into.
+    /// The number of buffers to receive into.
     #[must_use]
     pub fn buffers(&self) -> usize {
         self.buffers.count()
     }
 
-    /// What was received.
+    /// The received bytes.
     ///
     /// # Panics
     ///
-    /// If the buffer is another ring's.
+    /// Panics if the buffer belongs to another ring.
     #[must_use]
     pub fn bytes<'a>(&'a self, buf: &'a RecvBuf) -> &'a [u8] {
         self.buffers.bytes(buf)
     }
 
-    /// Lets the kernel receive into a buffer again.
+    /// Returns a buffer to the kernel, to be received into again.
     ///
     /// # Panics
     ///
-    /// If the buffer is another ring's.
+    /// Panics if the buffer belongs to another ring.
     pub fn recycle(&mut self, buf: RecvBuf) {
         self.buffers.recycle(buf);
     }
@@ -241,7 +241,7 @@ impl Ring {
 
     fn check_thread(&self) -> io::Result<()> {
         match self.owner {
-            // By 6, and with the number that the kernel has for this.
+            // By 6. The kernel returns the same error.
             Some(owner) if owner != thread::current().id() => {
                 Err(io::Error::from_raw_os_error(libc::EEXIST))
             }
@@ -249,14 +249,14 @@ impl Ring {
         }
     }
 
-    /// Publishes what was pushed and taken, and sees what the kernel has published. It has to come before a
-    /// call as well: the kernel does not wait while it sees completions that were not taken.
+    /// Synchronises the heads and tails of both queues with the kernel. Also needed before a system call: the
+    /// kernel does not block while it sees completions that were not taken.
     fn sync(&mut self) {
         self.submissions.sync();
         self.completions.sync();
     }
 
-    /// Without a system call if there is nothing that it could do.
+    /// Makes a system call only if there is something to submit or to complete.
     fn enter_if_pending(&self) -> io::Result<usize> {
         let queue = &self.submissions;
         if queue.is_empty() && !queue.taskrun() && !queue.cq_overflow() {
@@ -265,7 +265,7 @@ impl Ring {
         self.enter(0, None)
     }
 
-    /// Submits what is published, has the kernel complete what it can, and waits for `completions`.
+    /// Submits published entries, runs the kernel's pending completions, and waits for `completions` of them.
     fn enter(&self, completions: u32, timeout: Option<Duration>) -> io::Result<usize> {
         let timespec = timeout.map(Timespec::from);
         let mut args = SubmitArgs::new();
@@ -273,7 +273,7 @@ impl Ring {
             args = args.timespec(timespec);
         }
         let count = self.submissions.len() as u32;
-        // SAFETY: by 2: `args` and what it points to are on this stack. EXT_ARG says what type it is.
+        // SAFETY: by 2: `args` and the time it points to are on this stack. EXT_ARG declares their type.
         unsafe { self.submitter.enter(count, completions, self.enter_flags.bits(), Some(&args)) }
     }
 
@@ -293,7 +293,7 @@ impl Ring {
         }
     }
 
-    /// Pushes the deferred entries, in their order, as far as there is room.
+    /// Pushes deferred entries in order, as many as there is room for.
     fn push_deferred(&mut self) {
         while let Some(entry) = self.deferred.pop_front() {
             self.make_room();
@@ -306,32 +306,32 @@ impl Ring {
 
     fn make_room(&mut self) {
         if self.submissions.is_full() {
-            // It may fail where there are completions to be taken first; then there is no room.
+            // Fails if completions must be taken first; the queue then stays full.
             let _ = self.submit_pushed();
         }
     }
 
     fn try_push(&mut self, entry: &Entry) -> bool {
-        // SAFETY: by 1: only the operations above and `drop` make entries. What a send points to belongs to
-        // `buffers` or `arena`, which are freed when nothing is submitted any more.
+        // SAFETY: by 1: only the operations above and `drop` create entries. Sends point into `buffers` or
+        // `arena`, which are freed after the last submission.
         unsafe { self.submissions.push(entry) }.is_ok()
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // An operation keeps its file open, and the kernel takes a ring down in its own time. So nothing is
-        // left in flight.
+        // The kernel tears a ring down asynchronously, and an operation keeps its file open until then. Cancel
+        // everything now.
         let cancel = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
         self.push(cancel.flags(Flags::SKIP_SUCCESS), UserData::from_raw(u64::MAX));
         let _ = self.wait(Some(Duration::ZERO));
         let is_own_thread = self.check_thread().is_ok();
         if self.has_registered_fd && is_own_thread {
-            // It would keep the ring until the thread ends.
+            // A registered descriptor keeps the ring alive until the thread exits.
             let _ = self.submitter.unregister_ring_fd();
         }
-        // SAFETY: by 5: the views only read the `IoUring`. This submitter, unlike the other, knows the ring by
-        // its descriptor, which by 6 means the same in every thread.
+        // SAFETY: by 5: the views only read the `IoUring`. This submitter, unlike the other, refers to the ring by
+        // its descriptor, which by 6 is valid in every thread.
         self.buffers.unregister(&unsafe { self.io.0.as_ref() }.submitter());
     }
 }
@@ -341,13 +341,13 @@ struct BoxedIoUring(NonNull<IoUring>);
 
 impl Drop for BoxedIoUring {
     fn drop(&mut self) {
-        // SAFETY: by 5: it comes from a box, and the views are gone.
+        // SAFETY: by 5: the pointer comes from a box, and the views have been dropped.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
-/// Sends at once, as far as there is room. With `MSG_WAITALL`, less than everything counts as a failure, and
-/// only failures complete.
+/// Builds a send that does not wait for room. With `MSG_WAITALL` a short send counts as a failure, and only
+/// failures complete.
 fn send(fd: RawFd, bytes: &[u8]) -> Entry {
     let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
     let send = opcode::Send::new(Fd(fd), bytes.as_ptr(), bytes.len() as u32);
@@ -371,7 +371,7 @@ mod tests {
         if let Err(error) = setup.build() {
             return echo_test_support::skipped("registered descriptors", &error.to_string());
         }
-        // A thread has room for 16.
+        // A thread can register at most 16.
         for _ in 0..40 {
             let mut ring = setup.build().unwrap();
             ring.enable().unwrap();

@@ -1,4 +1,4 @@
-//! The ring against the kernel, over Unix sockets.
+//! Tests of the ring against the kernel, over Unix sockets.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -23,15 +23,15 @@ const TINY: RingSetup = RingSetup {
 const DEADLINE: Duration = Duration::from_secs(10);
 const READABLE: u32 = libc::POLLIN as u32;
 
-/// A ring that this thread uses; or none, and it is said why `check` is skipped.
+/// Builds and enables a ring. Reports `check` as skipped and returns `None` if that is impossible here.
 fn ring(setup: RingSetup, check: &str) -> Option<Ring> {
     let mut ring = disabled(setup, check)?;
     ring.enable().unwrap();
     Some(ring)
 }
 
-/// A ring that is not enabled. Only the lack of a system that can build one is a reason to skip: every
-/// such system has all else.
+/// Builds a ring without enabling it. A test is skipped only if the system cannot build a ring: one that can
+/// supports everything else.
 fn disabled(setup: RingSetup, check: &str) -> Option<Ring> {
     let ring = setup.build().map_err(|error| skipped(check, &error.to_string()));
     ring.ok()
@@ -49,7 +49,7 @@ fn user_data(slot: usize) -> UserData {
     UserData::new(1, 2, slot)
 }
 
-/// The next completion, which comes soon.
+/// Waits for the next completion.
 fn next(ring: &mut Ring) -> Completion {
     let started = Instant::now();
     loop {
@@ -61,7 +61,7 @@ fn next(ring: &mut Ring) -> Completion {
     }
 }
 
-/// What is received next.
+/// Waits for the next received buffer.
 fn receive(ring: &mut Ring) -> RecvBuf {
     let Completion { buf: Some(buf), more: true, .. } = next(ring) else {
         panic!("nothing was received")
@@ -223,7 +223,7 @@ fn entries_that_cannot_be_submitted_yet_are_submitted_later_in_their_order() {
     theirs.write_all(b"!").unwrap();
     for number in 0..100_u8 {
         if number == 50 {
-            // Now those that come next could be submitted, but are not before the others.
+            // From now on entries could be submitted, but must not overtake the deferred ones.
             ring.enable().unwrap();
         }
         ring.arena()[usize::from(number)] = number;
@@ -241,8 +241,8 @@ fn entries_that_cannot_be_submitted_yet_are_submitted_later_in_their_order() {
 }
 
 #[test]
-fn without_ever_waiting_everything_completes_as_well() {
-    let Some(mut ring) = ring(TINY, "waits of no time") else { return };
+fn operations_complete_even_if_every_timeout_is_zero() {
+    let Some(mut ring) = ring(TINY, "zero timeouts") else { return };
     let pairs: Vec<_> = (0..50).map(|_| UnixStream::pair().unwrap()).collect();
     for (slot, (ours, _)) in pairs.iter().enumerate() {
         ring.poll_add(ours.as_raw_fd(), READABLE, user_data(slot));
@@ -281,7 +281,7 @@ fn a_wait_ends_in_time_whether_completions_were_taken_before_or_not() {
     assert!(started.elapsed() < DEADLINE);
 }
 
-/// Whether a ring refuses this buffer, whatever is asked of it.
+/// Whether every operation of the ring refuses this buffer.
 fn refuses(ring: &mut Ring, buf: RecvBuf) -> bool {
     let reads = catch_unwind(AssertUnwindSafe(|| ring.bytes(&buf).len())).is_ok();
     let sends = catch_unwind(AssertUnwindSafe(|| ring.send(-1, &buf, user_data(0)))).is_ok();
@@ -295,16 +295,16 @@ fn a_ring_refuses_the_buffers_of_other_rings_and_of_dropped_ones() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     first.recv_multishot(ours.as_raw_fd(), user_data(0));
     theirs.write_all(&[1; 128]).unwrap();
-    let (of_other, of_gone) = (receive(&mut first), receive(&mut first));
+    let (of_other, of_dropped) = (receive(&mut first), receive(&mut first));
     let mut second = ring(TINY, "").unwrap();
     assert!(refuses(&mut second, of_other));
     drop(first);
     let mut third = ring(TINY, "").unwrap();
-    assert!(refuses(&mut third, of_gone));
+    assert!(refuses(&mut third, of_dropped));
 }
 
 #[test]
-fn a_ring_that_is_dropped_lets_go_of_sockets_and_memory_at_once() {
+fn dropping_a_ring_releases_sockets_and_memory_at_once() {
     for round in 0..20 {
         let Some(mut ring) = ring(TINY, "dropping a ring") else { return };
         let pairs: Vec<_> = (0..20).map(|_| UnixStream::pair().unwrap()).collect();
@@ -316,14 +316,14 @@ fn a_ring_that_is_dropped_lets_go_of_sockets_and_memory_at_once() {
             ring.wait(Some(Duration::ZERO)).unwrap();
         }
         drop(ring);
-        // What the ring has freed is likely to be used for this.
+        // Likely to reuse the memory that the ring has freed.
         let memory = vec![0xAA_u8; 1 << 16];
         for (ours, mut theirs) in pairs {
             theirs.write_all(&[round; 64]).unwrap();
             drop(ours);
             theirs.set_nonblocking(true).unwrap();
             let end = theirs.read(&mut [0; 64]).map_err(|error| error.kind());
-            // Unread bytes make it a reset.
+            // Closing a socket with unread bytes resets it.
             assert!(matches!(end, Ok(0) | Err(std::io::ErrorKind::ConnectionReset)), "{end:?}");
         }
         assert!(memory.iter().all(|byte| *byte == 0xAA));
@@ -362,14 +362,14 @@ fn an_enabled_ring_belongs_to_one_thread() {
 
 #[test]
 fn sizes_that_are_out_of_range_are_refused() {
-    let wrong = [
+    let invalid = [
         RingSetup { buffers: 0, ..TINY },
         RingSetup { buffers: 3, ..TINY },
         RingSetup { buffer_size: 0, ..TINY },
         RingSetup { buffer_size: 1 << 32, ..TINY },
         RingSetup { arena_size: 1 << 32, ..TINY },
     ];
-    for setup in wrong {
+    for setup in invalid {
         let error = setup.build().err().map(|error| error.kind());
         assert_eq!(error, Some(std::io::ErrorKind::InvalidInput), "{setup:?}");
     }

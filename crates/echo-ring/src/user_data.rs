@@ -1,4 +1,4 @@
-//! What tells completions apart.
+//! Encoding `user_data`, which identifies the operation of a completion.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use std::fmt;
 ///    8 bits            32 bits                24 bits
 /// ```
 ///
-/// - The **op** says which operation completed. Its values are the caller's.
-/// - The **slot** is the place of the connection in the caller's table. Slots are used again at once.
-/// - The **generation** therefore says which of the connections of a slot the completion belongs to. It
-///   must differ from those of all operations that are still in flight for the slot.
+/// - The **op** is the kind of operation. The caller defines its values.
+/// - The **slot** is the index of the connection in the caller's table. Slots may be reused at once.
+/// - The **generation** therefore tells apart the connections that used a slot. It must differ from those
+///   of all operations still in flight for the slot.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UserData(u64);
 
@@ -23,33 +23,33 @@ const GENERATION_SHIFT: u32 = 24;
 const OP_SHIFT: u32 = 56;
 
 impl UserData {
-    /// How many slots there are.
+    /// The number of slots.
     pub const SLOTS: usize = 1 << GENERATION_SHIFT;
 
-    /// Packs the three.
+    /// Packs the three numbers.
     ///
     /// # Panics
     ///
-    /// If `slot` is not less than [`SLOTS`](Self::SLOTS).
+    /// Panics if `slot` is not less than [`SLOTS`](Self::SLOTS).
     #[must_use]
     pub const fn new(op: u8, generation: u32, slot: usize) -> Self {
-        assert!(slot < Self::SLOTS, "the slot has no more than 24 bits");
+        assert!(slot < Self::SLOTS, "a slot has at most 24 bits");
         Self((op as u64) << OP_SHIFT | (generation as u64) << GENERATION_SHIFT | slot as u64)
     }
 
-    /// Which operation it is.
+    /// The kind of operation.
     #[must_use]
     pub const fn op(self) -> u8 {
         (self.0 >> OP_SHIFT) as u8
     }
 
-    /// Which of the slot's connections it is for.
+    /// The generation of the connection in its slot.
     #[must_use]
     pub const fn generation(self) -> u32 {
         (self.0 >> GENERATION_SHIFT) as u32
     }
 
-    /// Which slot it is for.
+    /// The slot of the connection.
     #[must_use]
     pub const fn slot(self) -> usize {
         self.0 as usize % Self::SLOTS
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_packed_comes_back() {
+    fn packed_numbers_are_unpacked_unchanged() {
         for op in [0, 1, u8::MAX] {
             for generation in [0, 1, 1 << 31, u32::MAX] {
                 for slot in [0, 1, UserData::SLOTS - 1] {
