@@ -17,12 +17,12 @@
 //!
 //! These rules keep the bytes in order:
 //!
-//! 1. A connection has one of these operations in flight. To change it, the old one is cancelled, and the new one is
-//!    submitted after the last completion of the old one.
+//! 1. A connection has one of these operations in flight. To change it, the old one is cancelled, and the new one
+//!    is submitted after the last completion of the old one.
 //! 2. A connection has at most one send in flight. A send does not wait for room, so it has completed when it has
 //!    been submitted; the connection's completions are deferred until the send is known to have succeeded.
-//! 3. Received buffers for which the connection has no room are queued in [`unread`](super::unread), and later ones
-//!    behind them.
+//! 3. Received buffers for which the connection has no room are queued in [`unread`](super::unread), and later
+//!    ones behind them.
 //! 4. A descriptor is closed only when every entry that refers to it has been submitted: the kernel may reuse its
 //!    number at once.
 
