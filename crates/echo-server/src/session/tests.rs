@@ -1,4 +1,4 @@
-//! Tables of what happens to a session, what it sends in response, and its state after that.
+//! Table-driven tests of the session: each row is a step, what it sends, and the state after it.
 
 mod faults;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::Faults;
 use echo_proto::Framing;
 
-/// What can happen to a session. The numbers say for how many bytes there is room.
+/// A step of a session. `usize` fields are how many bytes the socket has room for.
 enum Step {
     Sends(&'static str, usize),
     HasRoom(usize),
@@ -18,7 +18,7 @@ enum Step {
 }
 use Step::{Drains, Ends, GetsFin, HasRoom, IsRefused, Sends};
 
-/// Runs a table: an input, what is sent in response, and the state after that.
+/// Runs a table of steps.
 fn run(framing: Framing, table: &[(Step, &str, State)]) -> Session {
     let config = Config { framing, max_frame: 4, ..Config::default() };
     let mut session = Session::new(&config, 0);
@@ -50,7 +50,7 @@ fn run(framing: Framing, table: &[(Step, &str, State)]) -> Session {
 }
 
 #[test]
-fn bytes_are_echoed_as_they_come_until_both_sides_have_sent_fin() {
+fn bytes_are_echoed_as_they_arrive_until_both_sides_have_sent_fin() {
     let session = run(
         Framing::Raw,
         &[
@@ -193,7 +193,7 @@ fn after_input_was_refused_nothing_is_echoed_even_while_bytes_are_owed() {
 }
 
 #[test]
-fn a_drain_echoes_up_to_its_limit_and_nothing_behind_it() {
+fn a_drain_echoes_up_to_its_limit_and_nothing_after_it() {
     run(
         Framing::Raw,
         &[

@@ -8,13 +8,13 @@ use crate::{Delay, Faults, Probability};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A session with a simulated clock and a peer that takes everything.
+/// A session with a simulated clock, and a peer that reads everything.
 struct Peer {
     session: Session,
     start: Instant,
     now: Instant,
-    /// What was echoed, and the size of each send.
     echo: Vec<u8>,
+    /// The size of each send.
     sends: Vec<usize>,
 }
 
@@ -28,40 +28,40 @@ impl Peer {
         Self { session, start, now: start, echo: Vec::new(), sends: Vec::new() }
     }
 
-    /// Sends a piece, and takes what is echoed at once.
+    /// Sends a piece, and receives what is echoed at once.
     fn sends(&mut self, piece: &[u8]) -> State {
         assert_eq!(self.session.state(), State::Read, "nothing else is read");
         let sent = self.session.received(piece, |_| panic!("nothing is sent yet"));
         assert_eq!(sent.unwrap(), 0);
-        self.takes()
+        self.receives()
     }
 
-    /// Takes what may be sent now, driving the session as an engine does.
-    fn takes(&mut self) -> State {
+    /// Receives what may be sent now, driving the session as an engine does.
+    fn receives(&mut self) -> State {
         while self.session.state() == State::Hold && self.session.release(self.now) {
             let (echo, sends) = (&mut self.echo, &mut self.sends);
-            let take = |piece: &[u8]| {
+            let record = |piece: &[u8]| {
                 echo.extend_from_slice(piece);
                 sends.push(piece.len());
                 Ok(piece.len())
             };
-            self.session.flush(take).unwrap();
+            self.session.flush(record).unwrap();
         }
         self.session.state()
     }
 
-    /// Takes what may be sent until this long after the start, each piece exactly when it is due.
-    fn takes_until(&mut self, time: Duration) -> State {
-        while self.takes() == State::Hold
+    /// Receives what is due until `time` after the start, each piece exactly when it is due.
+    fn receives_until(&mut self, time: Duration) -> State {
+        while self.receives() == State::Hold
             && let Some(due) = self.session.due().filter(|due| *due <= self.start + time)
         {
             self.now = due;
         }
         self.now = self.start + time;
-        self.takes()
+        self.receives()
     }
 
-    /// Sends a stream in pieces of this size and takes the echo.
+    /// Sends a stream in pieces of this size and receives the echo.
     fn echoes(mut self, stream: &[u8], piece: usize) -> Self {
         for piece in stream.chunks(piece) {
             self.sends(piece);
@@ -98,12 +98,12 @@ fn a_session_without_faults_stays_small() {
 fn each_piece_is_held_back_and_nothing_is_read_meanwhile() {
     let mut peer = Peer::of(delaying(20 * MS, Duration::ZERO));
     assert_eq!(peer.sends(b"Hello"), State::Hold);
-    assert_eq!(peer.takes_until(19 * MS), State::Hold);
-    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (State::Read, &b"Hello"[..]));
+    assert_eq!(peer.receives_until(19 * MS), State::Hold);
+    assert_eq!((peer.receives_until(20 * MS), &*peer.echo), (State::Read, &b"Hello"[..]));
     peer.now += 5 * MS;
     peer.sends(b"again");
-    assert_eq!(peer.takes_until(44 * MS), State::Hold);
-    assert_eq!((peer.takes_until(45 * MS), &*peer.echo), (State::Read, &b"Helloagain"[..]));
+    assert_eq!(peer.receives_until(44 * MS), State::Hold);
+    assert_eq!((peer.receives_until(45 * MS), &*peer.echo), (State::Read, &b"Helloagain"[..]));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_piece_takes_tokens_once_even_if_released_again() {
     session.received(&[1; 200], |_| panic!("nothing is sent yet")).unwrap();
     let now = Instant::now();
     assert!(session.release(now) && session.release(now));
-    // Nor if the peer had no room for it until the next one was due.
+    // Nor if the socket had no room for it until the next one was due.
     assert!(session.release(now + 10 * MS));
     assert_eq!(session.flush(|piece| Ok(piece.len())).unwrap(), 10);
     assert!(!session.release(now));
@@ -145,7 +145,7 @@ fn jitter_is_uniform_around_the_mean_and_depends_on_the_offset() {
             let began = peer.now;
             assert_eq!(peer.sends(&[b'x'; 64]), State::Hold);
             peer.now = peer.session.due().unwrap();
-            assert_eq!(peer.takes(), State::Read);
+            assert_eq!(peer.receives(), State::Read);
             peer.now - began
         });
         delays.collect::<Vec<_>>()
@@ -169,7 +169,7 @@ fn a_stop_releases_what_is_held_back() {
     assert_eq!(peer.sends(b"Hello"), State::Hold);
     peer.session.start_draining(0);
     peer.session.refuse_input();
-    assert_eq!((peer.takes(), &*peer.echo), (State::Finish, &b"Hello"[..]));
+    assert_eq!((peer.receives(), &*peer.echo), (State::Finish, &b"Hello"[..]));
 }
 
 #[test]
@@ -179,13 +179,17 @@ fn a_rate_holds_from_the_first_byte_even_if_timers_are_late() {
     peer.sends(&[1; 200]);
     assert_eq!(peer.echo.len(), 10, "ten milliseconds' worth");
     for (ms, bytes) in [(9, 10), (10, 20), (95, 100), (189, 190)] {
-        assert_eq!((peer.takes_until(ms * MS), peer.echo.len()), (State::Hold, bytes), "{ms} ms");
+        assert_eq!(
+            (peer.receives_until(ms * MS), peer.echo.len()),
+            (State::Hold, bytes),
+            "{ms} ms"
+        );
     }
-    assert_eq!((peer.takes_until(190 * MS), peer.echo.len()), (State::Read, 200));
+    assert_eq!((peer.receives_until(190 * MS), peer.echo.len()), (State::Read, 200));
 
     let mut late = Peer::of(faults);
     late.sends(&[1; 200]);
-    while late.takes() == State::Hold {
+    while late.receives() == State::Hold {
         late.now = late.session.due().unwrap() + 10 * MS;
     }
     assert!(late.now - late.start <= 200 * MS, "{:?}", late.now - late.start);
@@ -198,7 +202,7 @@ fn a_rate_holds_from_the_first_byte_even_if_timers_are_late() {
     let mut slow = Peer::of(Faults { rate_limit: NonZero::new(10), ..Faults::default() });
     slow.sends(&[1; 3]);
     for (ms, bytes) in [(0, 1), (99, 1), (100, 2), (200, 3)] {
-        slow.takes_until(ms * MS);
+        slow.receives_until(ms * MS);
         assert_eq!(slow.echo.len(), bytes, "{ms} ms");
     }
 }
@@ -209,7 +213,7 @@ fn a_piece_is_delayed_once_even_if_it_is_sent_slowly() {
     let mut peer = Peer::of(Faults { rate_limit, ..delaying(50 * MS, Duration::ZERO) });
     peer.sends(&[1; 30]);
     for (ms, bytes) in [(49, 0), (50, 10), (60, 20), (70, 30)] {
-        peer.takes_until(ms * MS);
+        peer.receives_until(ms * MS);
         assert_eq!(peer.echo.len(), bytes, "{ms} ms");
     }
 }
@@ -233,7 +237,7 @@ fn slices_end_at_the_same_offsets_for_any_split() {
     let mut slow = Peer::of(Faults { slice, ..delaying(20 * MS, Duration::ZERO) });
     slow.sends(b"Hello");
     for (ms, echo) in [(19, ""), (20, "He"), (40, "Hell"), (60, "Hello")] {
-        slow.takes_until(ms * MS);
+        slow.receives_until(ms * MS);
         assert_eq!(str::from_utf8(&slow.echo).unwrap(), echo, "{ms} ms");
     }
 }
@@ -314,7 +318,7 @@ fn an_echo_can_end_before_its_first_byte() {
 fn the_last_piece_is_held_back_before_the_echo_ends() {
     let mut peer = Peer::of(Faults { close_after: Some(3), ..delaying(20 * MS, Duration::ZERO) });
     assert_eq!(peer.sends(b"Hello"), State::Hold);
-    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (State::Finish, &b"Hel"[..]));
+    assert_eq!((peer.receives_until(20 * MS), &*peer.echo), (State::Finish, &b"Hel"[..]));
     peer.session.fin_sent();
     assert_eq!(peer.session.state(), State::Discard);
 }
@@ -332,8 +336,8 @@ fn half_close_waits_for_what_is_held_back() {
     let mut peer = Peer::of(delaying(20 * MS, Duration::ZERO));
     peer.sends(b"Hello");
     peer.session.peer_ended();
-    assert_eq!(peer.takes_until(19 * MS), State::Hold);
-    assert_eq!((peer.takes_until(20 * MS), &*peer.echo), (State::Finish, &b"Hello"[..]));
+    assert_eq!(peer.receives_until(19 * MS), State::Hold);
+    assert_eq!((peer.receives_until(20 * MS), &*peer.echo), (State::Finish, &b"Hello"[..]));
 }
 
 #[test]
