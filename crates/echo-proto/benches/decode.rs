@@ -29,7 +29,7 @@ fn stream(framing: Framing, length: usize) -> Vec<u8> {
     wire
 }
 
-/// The stream arrives in chunks; copying each one stands for the `recv` into the buffer.
+/// The stream arrives in chunks; copying each one simulates the `recv` into the buffer.
 mod in_chunks {
     use super::*;
 
@@ -72,8 +72,7 @@ mod in_chunks {
     }
 }
 
-/// The whole stream is available at once, in the buffer that suits each decoder best: nothing is
-/// copied.
+/// The whole stream is available at once, in each decoder's preferred buffer: nothing is copied.
 mod at_once {
     use super::*;
 

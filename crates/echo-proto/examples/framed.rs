@@ -1,7 +1,7 @@
 //! Messages over a socket: an echo server on one thread, its client on another.
 //!
-//! `cargo run -p echo-proto --example framed` talks to itself; with an address, as in `… --example
-//! framed 127.0.0.1:65432`, to the echo server there (`echo-server --framing length`).
+//! `cargo run -p echo-proto --example framed` starts its own server; with an address, as in
+//! `… --example framed 127.0.0.1:65432`, it connects to that one (`echo-server --framing length`).
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -22,15 +22,15 @@ fn main() -> io::Result<()> {
     let stream = TcpStream::connect(address)?;
     let mut replies = MessageReader::new(&stream, Framing::Length, MAX_FRAME);
     let mut reply = Vec::new();
-    // However TCP splits the stream, three messages go out and three come back, the empty one
-    // included.
+    // However TCP splits the stream, three messages are sent and three received, including the
+    // empty one.
     for message in [&b"Hello, world"[..], b"", b"two\nlines"] {
         write_message(&stream, Framing::Length, message)?;
-        assert!(replies.read_message(&mut reply)?, "the server has left");
+        assert!(replies.read_message(&mut reply)?, "the server closed the connection");
         println!("Received {}", repr(&reply));
     }
     stream.shutdown(Shutdown::Write)?;
-    assert!(!replies.read_message(&mut reply)?, "nothing else comes");
+    assert!(!replies.read_message(&mut reply)?, "nothing else is received");
     Ok(())
 }
 

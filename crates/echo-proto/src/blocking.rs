@@ -20,10 +20,10 @@ const READ_SIZE: usize = 16 * 1024;
 ///
 /// # Errors
 ///
-/// Those of the writer; [`ErrorKind::InvalidInput`] with a [`FrameError`] if the payload cannot be
-/// framed, in which case nothing was written.
+/// Returns the error of the writer, or [`ErrorKind::InvalidInput`] with a [`FrameError`] if the
+/// payload cannot be framed; nothing was written then.
 pub fn write_message(mut writer: impl Write, framing: Framing, payload: &[u8]) -> io::Result<()> {
-    // One buffer, so that the length and the message leave in one segment.
+    // One buffer, so that the length and the message are sent in one segment.
     let mut wire = Vec::with_capacity(payload.len() + 4);
     encode(framing, payload, &mut wire)
         .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
@@ -55,7 +55,7 @@ pub struct MessageReader<R> {
 }
 
 impl<R: Read> MessageReader<R> {
-    /// A reader of messages of at most `max_frame` bytes each. It reads ahead: data behind a
+    /// Creates a reader of messages of at most `max_frame` bytes each. It reads ahead: data after a
     /// message may already be buffered.
     #[must_use]
     pub fn new(reader: R, framing: Framing, max_frame: u64) -> Self {
@@ -68,8 +68,8 @@ impl<R: Read> MessageReader<R> {
     ///
     /// # Errors
     ///
-    /// Those of the reader; [`ErrorKind::InvalidData`] with a [`FrameError`] for a message that is
-    /// too large, [`ErrorKind::UnexpectedEof`] with one for a stream that ends inside a message.
+    /// Returns the error of the reader, or a [`FrameError`] as [`ErrorKind::InvalidData`] if a
+    /// message is too large, as [`ErrorKind::UnexpectedEof`] if the stream ends inside a message.
     pub fn read_message(&mut self, payload: &mut Vec<u8>) -> io::Result<bool> {
         payload.clear();
         loop {
@@ -141,8 +141,8 @@ mod tests {
         assert_eq!(read, [b"one"]);
         let error = end.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
-        let fact = error.get_ref().unwrap().downcast_ref::<FrameError>();
-        assert_eq!(fact, Some(&FrameError::Truncated { received: 2, missing: 1 }));
+        let source = error.get_ref().unwrap().downcast_ref::<FrameError>();
+        assert_eq!(source, Some(&FrameError::Truncated { received: 2, missing: 1 }));
     }
 
     /// Returns its errors, then a message.

@@ -2,13 +2,13 @@
 
 use crate::{Boundaries, FrameError, Framing};
 
-/// Capacity kept between messages. What a larger message needed is freed.
+/// Capacity kept between messages. More is freed after a larger message.
 const KEEP_CAPACITY: usize = 4096;
 
 /// Returns whole messages from a stream that arrives in chunks of any size.
 ///
-/// A message that lies within one chunk is returned from there without a copy. Otherwise its parts
-/// are buffered: memory grows with the bytes received, never with the length announced.
+/// A message that lies within one chunk is returned without a copy. Otherwise its parts are
+/// buffered: memory grows with the bytes received, never with the announced length.
 ///
 /// ```
 /// use echo_proto::{Decoder, Framing};
@@ -33,7 +33,7 @@ pub struct Decoder {
     /// The received part of the current message.
     partial: Vec<u8>,
     /// The partial message has been completed and returned.
-    handed_out: bool,
+    is_returned: bool,
 }
 
 /// A whole message.
@@ -59,12 +59,12 @@ impl<'a> Frame<'a> {
 }
 
 impl Decoder {
-    /// A decoder at the start of a stream whose messages have at most `max_frame` bytes each,
-    /// without framing.
+    /// Creates a decoder for a stream whose messages have at most `max_frame` bytes each, without
+    /// framing.
     #[must_use]
     pub fn new(framing: Framing, max_frame: u64) -> Self {
         let boundaries = Boundaries::new(framing, max_frame);
-        Self { boundaries, framing, partial: Vec::new(), handed_out: false }
+        Self { boundaries, framing, partial: Vec::new(), is_returned: false }
     }
 
     /// Consumes `input` up to the end of a message. Returns `Ok(None)` when all of the input was
@@ -78,8 +78,8 @@ impl Decoder {
         &'m mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Frame<'m>>, FrameError> {
-        if self.handed_out {
-            self.handed_out = false;
+        if self.is_returned {
+            self.is_returned = false;
             self.partial.clear();
             self.partial.shrink_to(KEEP_CAPACITY);
         }
@@ -91,7 +91,7 @@ impl Decoder {
             Some(_) if self.partial.is_empty() => Ok(Some(Frame { wire: taken, framing })),
             Some(_) => {
                 self.partial.extend_from_slice(taken);
-                self.handed_out = true;
+                self.is_returned = true;
                 Ok(Some(Frame { wire: &self.partial, framing }))
             }
             None => {
@@ -101,10 +101,10 @@ impl Decoder {
         }
     }
 
-    /// Bytes buffered of an incomplete message.
+    /// The number of buffered bytes of an incomplete message.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        if self.handed_out { 0 } else { self.partial.len() }
+        if self.is_returned { 0 } else { self.partial.len() }
     }
 
     /// Reports the end of the stream.
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_knows_its_bytes_on_the_wire() {
+    fn a_frame_includes_its_bytes_on_the_wire() {
         let mut decoder = Decoder::new(Framing::Length, MAX);
         let mut chunk = &b"\0\0\0\x02hi"[..];
         let frame = decoder.decode(&mut chunk).unwrap().unwrap();
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(decoder.buffered(), 5);
         let mut rest = &b"ished\n"[..];
         assert!(decoder.decode(&mut rest).unwrap().is_some());
-        assert_eq!(decoder.buffered(), 0, "it is handed out");
+        assert_eq!(decoder.buffered(), 0, "it has been returned");
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_encoded_is_decoded_from_any_chunks(
+        fn encoded_messages_are_decoded_from_any_chunks(
             messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
             sizes in prop::collection::vec(1usize..300, 1..10),
             framing in prop::sample::select(vec![Framing::Line, Framing::Length]),

@@ -1,4 +1,4 @@
-//! Where one message ends and the next begins.
+//! The boundaries of messages in a byte stream.
 
 use std::error::Error;
 use std::fmt;
@@ -9,26 +9,26 @@ use memchr::memchr;
 /// How messages are delimited in a byte stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
-    /// Not at all: bytes that arrive together form a chunk, which says nothing about what was sent
+    /// Not delimited: bytes that arrive together form a chunk, which need not have been sent
     /// together.
     #[default]
     Raw,
     /// A message is a line: any bytes but `\n`, then `\n`. A `\r` before it is part of the message.
     Line,
-    /// A message is a 4-byte big-endian length, then that many bytes.
+    /// A message is a 4-byte big-endian length followed by that many bytes.
     Length,
 }
 
 /// Size of the length prefix of [`Framing::Length`].
 const LENGTH_PREFIX: usize = size_of::<u32>();
 
-/// What is wrong with a message or a stream of them.
+/// Why a message cannot be framed, or a stream cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {
     /// A message exceeds the limit.
     FrameTooLarge {
-        /// Its length in bytes: as announced by its prefix, or of a line as far as received.
+        /// Its length in bytes: the value of the prefix, or the received part of a line.
         len: u64,
         /// The limit.
         max: u64,
@@ -37,7 +37,7 @@ pub enum FrameError {
     Truncated {
         /// Bytes received of the message, its length prefix included.
         received: u64,
-        /// Bytes missing, at least: an incomplete length prefix does not tell the length.
+        /// The minimum number of missing bytes: with an incomplete prefix the length is unknown.
         missing: u64,
     },
     /// A message to be sent as a line contains a line break.
@@ -127,15 +127,15 @@ pub fn encode(framing: Framing, payload: &[u8], wire: &mut Vec<u8>) -> Result<()
 pub struct Boundaries {
     framing: Framing,
     max_frame: u64,
-    /// Bytes of the current message that have passed, its length prefix included.
+    /// Bytes of the current message so far, its length prefix included.
     passed: u64,
     /// Value of the length prefix so far.
     count: u32,
 }
 
 impl Boundaries {
-    /// At the start of a stream whose messages have at most `max_frame` bytes each, without
-    /// framing. [`Framing::Raw`] has no messages, so none can be too large.
+    /// Starts at the beginning of a stream whose messages have at most `max_frame` bytes each,
+    /// without framing. [`Framing::Raw`] has no messages, so none can be too large.
     #[must_use]
     pub fn new(framing: Framing, max_frame: u64) -> Self {
         Self { framing, max_frame, passed: 0, count: 0 }

@@ -1,28 +1,27 @@
-//! The protocol that an echo server and its client share: bytes in, facts out, no sockets.
+//! The protocol that an echo server and its client share, without I/O.
 //!
 //! A TCP echo server (RFC 862) returns what it receives, unchanged and in order. TCP delivers a
-//! stream of bytes in chunks of any size, so both "where does a message end?" and "did my echo come
-//! back?" are questions about offsets and counts. This crate answers them:
+//! stream of bytes in chunks of any size, so both "where does a message end?" and "is the echo
+//! complete?" are questions about offsets and counts. This crate answers them:
 //!
-//! - [`Framing`], [`encode`] and [`Decoder`] put messages on a stream and take them off again;
-//!   [`Boundaries`] finds only their ends; [`blocking`] does the same over `Read` and `Write`.
+//! - [`Framing`], [`encode`] and [`Decoder`] convert between messages and a byte stream;
+//!   [`Boundaries`] finds only the ends of messages; [`blocking`] works over `Read` and `Write`.
 //! - [`Pattern`] generates test streams in which every byte depends on its offset, so that loss,
 //!   repetition, reordering and corruption are found and located; [`TestStream`] divides one into
 //!   messages of one size.
-//! - [`ReplyCheck`] compares what comes back with what was sent while it is in flight, and knows
-//!   when as many bytes have come back as were sent.
+//! - [`ReplyCheck`] compares a reply with the bytes that were sent, and knows when it is complete.
 //! - [`repr()`] shows bytes as Python does: `b'Hello, world'`.
 //!
-//! What it deliberately does *not* have: threads, clocks, `unsafe`, and I/O outside
-//! of [`blocking`]. The owner of the socket drives it.
+//! It deliberately has no threads, clocks or `unsafe` code, and no I/O outside of [`blocking`]. The
+//! owner of the socket drives it.
 //!
-//! # The wire
+//! # Wire format
 //!
 //! The messages `Hi` and the empty one, in each framing:
 //!
 //! ```text
 //! Length   | 00 00 00 02 |  H  i | 00 00 00 00 |
-//!            4 bytes, big-endian    then as many bytes as they say
+//!            4 bytes, big-endian    then that many bytes
 //!
 //! Line     |  H  i | 0a |   | 0a |
 //!            any bytes but 0a, then 0a

@@ -5,13 +5,13 @@ use std::fmt;
 
 use crate::repr;
 
-/// The byte stream number `stream`: each byte is a function of the stream number and its offset.
-/// The stream is 2^64 bytes long; a chunk must not extend beyond.
+/// A numbered byte stream in which each byte is a function of the stream number and its offset.
+/// The stream is 2^64 bytes long; a chunk must not extend beyond that.
 ///
-/// Two ends that agree on the stream number can check any part of it, from one byte on, without a
-/// header on the wire and without keeping data in memory. A lost, repeated, swapped or changed byte
-/// leaves the following bytes at the wrong offset. A single byte matches by chance 1 in 256 times,
-/// eight in a row practically never.
+/// Two ends that agree on the stream number can check any part of it, even a single byte, without a
+/// header on the wire and without keeping data in memory. After a lost or repeated byte, all
+/// following bytes are at the wrong offset. One byte matches by chance 1 in 256 times, eight in a
+/// row practically never.
 ///
 /// ```
 /// use echo_proto::Pattern;
@@ -32,7 +32,7 @@ pub struct Pattern {
 /// The first wrong byte of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Its offset in the stream.
+    /// The offset in the stream.
     pub offset: u64,
     /// The expected byte.
     pub expected: u8,
@@ -122,12 +122,12 @@ impl Pattern {
     }
 }
 
-/// The word for a state. Little-endian on every machine: the two ends may differ in theirs.
+/// The word for a state. Always little-endian, because the two ends may have different byte orders.
 fn word(state: u64) -> [u8; WORD] {
     mix(state).to_le_bytes()
 }
 
-/// The part of a word that an unaligned chunk starts with.
+/// The partial word at the start of an unaligned chunk.
 struct Head {
     word: [u8; WORD],
     start: usize,

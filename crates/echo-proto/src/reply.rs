@@ -1,4 +1,4 @@
-//! Checks a reply: as many bytes back as were sent, each unchanged.
+//! Checking that a reply equals what was sent.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::{Mismatch, repr};
 
-/// Compares an echo with what was sent, keeping only what is in flight.
+/// Compares an echo with what was sent. Keeps only the bytes in flight.
 ///
 /// Register bytes *before* sending them: a fast echo could arrive first. Memory use is
 /// [`in_flight`](Self::in_flight) bytes; the sender limits it by waiting.
@@ -33,18 +33,18 @@ pub struct ReplyCheck {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplyError {
-    /// A byte came back changed or out of place.
+    /// A byte was changed or out of place.
     Differs(Mismatch),
-    /// More came back than was sent.
+    /// More bytes were received than sent.
     Surplus {
-        /// Bytes sent, all of which had come back.
+        /// Bytes sent, all of which had been received.
         sent: u64,
         /// The first surplus byte.
         found: u8,
     },
     /// The stream ended too early.
     Short {
-        /// Bytes that came back.
+        /// Bytes that were received.
         received: u64,
         /// Bytes that were sent.
         sent: u64,
@@ -52,7 +52,7 @@ pub enum ReplyError {
 }
 
 impl ReplyCheck {
-    /// A check for a new connection.
+    /// Creates a check for a new connection.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -98,13 +98,13 @@ impl ReplyCheck {
         }))
     }
 
-    /// Bytes sent that have not come back yet.
+    /// Bytes sent that have not been received yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.expected.len()
     }
 
-    /// Bytes that came back unchanged.
+    /// Bytes received unchanged.
     #[must_use]
     pub fn received_total(&self) -> u64 {
         self.received
@@ -116,7 +116,7 @@ impl ReplyCheck {
         self.received + self.expected.len() as u64
     }
 
-    /// Reports the end of the reply. Returns the number of bytes that came back.
+    /// Reports the end of the reply. Returns the number of bytes received.
     ///
     /// # Errors
     ///
@@ -231,8 +231,8 @@ mod tests {
             let (now, later) = to_send.split_at(pair[0].min(to_send.len()));
             reply.sent(now);
             to_send = later;
-            let back = pair.last().copied().unwrap_or(0).min(reply.in_flight());
-            let (now, later) = to_receive.split_at(back);
+            let count = pair.last().copied().unwrap_or(0).min(reply.in_flight());
+            let (now, later) = to_receive.split_at(count);
             reply.received(now).map_err(offset)?;
             to_receive = later;
         }

@@ -2,8 +2,8 @@
 
 use crate::{Framing, Mismatch, Pattern};
 
-/// Consecutive messages of one size, as they appear on the wire in a framing. Their payload is that
-/// of a [`Pattern`], so that any part of the stream can be generated and checked on its own.
+/// Consecutive messages of one size, as they appear on the wire with a framing. Their payload is
+/// taken from a [`Pattern`], so any part of the stream can be generated and checked independently.
 ///
 /// ```
 /// use echo_proto::{Framing, TestStream};
@@ -23,13 +23,13 @@ pub struct TestStream {
     size: u32,
 }
 
-/// Bytes compared at once with framing, where the expected bytes have to be generated first.
+/// Bytes compared at a time with framing, for which the expected bytes must be generated first.
 const BLOCK_SIZE: usize = 1024;
 
 impl TestStream {
-    /// Messages of `size` bytes; `stream` selects their contents.
+    /// Creates a stream of messages of `size` bytes; `stream` selects their contents.
     ///
-    /// An empty message leaves no trace on a raw stream: there the size must be more than zero.
+    /// An empty message leaves no trace on a raw stream, so there the size must be more than zero.
     #[must_use]
     pub const fn new(stream: u64, framing: Framing, size: u32) -> Self {
         Self { pattern: Pattern::new(stream), framing, size }

@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
         return;
     }
     assert_eq!(whole, pieces);
-    // A line that is too large is noticed earlier in smaller chunks. Everything else is the same.
+    // A line that is too large is detected earlier in smaller chunks. Everything else is the same.
     match (end, end_of_pieces) {
         (Err(FrameError::FrameTooLarge { .. }), Err(FrameError::FrameTooLarge { .. })) => {}
         (end, end_of_pieces) => assert_eq!(end, end_of_pieces),

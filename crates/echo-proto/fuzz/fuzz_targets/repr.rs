@@ -1,4 +1,4 @@
-//! Any bytes: their notation is printable ASCII, and parsed by Python's rules it gives them back.
+//! Any bytes: their `repr` is printable ASCII, and parsing it by Python's rules returns the bytes.
 #![no_main]
 
 use echo_proto::repr;
@@ -22,7 +22,7 @@ fn read(shown: &[u8]) -> Vec<u8> {
             bytes.push(byte);
             continue;
         }
-        let mut digit = || char::from(*rest.next().expect("an escape goes on"));
+        let mut digit = || char::from(*rest.next().expect("an escape is complete"));
         bytes.push(match digit() {
             'n' => b'\n',
             'r' => b'\r',
