@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// The runs of all servers under one load.
-struct Measured {
+struct ScenarioRuns {
     scenario: &'static Scenario,
     /// In the order of the report, each with one run per repetition.
     servers: Vec<(Target, Vec<Run>)>,
@@ -66,12 +66,12 @@ struct Measured {
 
 /// The duration of a run.
 #[derive(Clone, Copy)]
-struct Length {
+struct RunDuration {
     warmup: Duration,
     measured: Duration,
 }
 
-impl Length {
+impl RunDuration {
     fn of(options: &Options) -> Self {
         let (warmup, measured) = if options.quick { (100, 400) } else { (300, 1200) };
         Self { warmup: Duration::from_millis(warmup), measured: Duration::from_millis(measured) }
@@ -91,7 +91,7 @@ const RESERVE: u64 = 64;
 struct Bench {
     binaries: Binaries,
     pinning: Pinning,
-    length: Length,
+    length: RunDuration,
     repetitions: usize,
     interrupted: Arc<AtomicBool>,
     /// The limit on descriptors, if there is one.
@@ -103,22 +103,22 @@ struct Bench {
 impl Bench {
     fn prepare(options: &Options) -> Result<Self> {
         let binaries = Binaries::build(true)?;
-        // A signal that killed this program would leave its children running. So it only sets a flag, which is
-        // checked after the current load, a second or so later.
+        // A signal that killed this program would leave its children running. It only sets a flag, which is
+        // checked after the current load, about a second later.
         let interrupted = Arc::new(AtomicBool::new(false));
         for &signal in TERM_SIGNALS {
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
         }
-        // The programs inherit it: other servers may not raise the limit themselves.
+        // Inherited by the programs: other servers may not raise the limit themselves.
         let descriptors = raise_descriptor_limit();
         let repetitions = options.reps.unwrap_or(if options.quick { 1 } else { 7 }) as usize;
-        let length = Length::of(options);
+        let length = RunDuration::of(options);
         let (pinning, folder) = (Pinning::find(), options.save.as_deref().map(Folder::open));
         let folder = folder.transpose()?;
         Ok(Self { binaries, pinning, length, repetitions, interrupted, descriptors, folder })
     }
 
-    /// The servers that run on this machine, and why the others do not.
+    /// The servers that run on this machine, and notes on why the others do not.
     fn available(&self, targets: Vec<Target>) -> (Vec<Target>, Vec<String>) {
         let mut notes = Vec::new();
         let mut available = targets;
@@ -151,7 +151,7 @@ impl Bench {
         &self,
         scenarios: &[&'static Scenario],
         targets: &[Target],
-    ) -> Result<Vec<Measured>> {
+    ) -> Result<Vec<ScenarioRuns>> {
         let mut measured = Vec::new();
         for scenario in scenarios {
             let fit = targets.iter().filter(|it| it.unfit_for(scenario).is_none());
@@ -170,7 +170,7 @@ impl Bench {
         &self,
         scenario: &'static Scenario,
         mut servers: Vec<(Target, Vec<Run>)>,
-    ) -> Result<Measured> {
+    ) -> Result<ScenarioRuns> {
         let mut failures: Vec<String> = Vec::new();
         for repetition in 0..self.repetitions {
             let mut failed = Vec::new();
@@ -198,7 +198,7 @@ impl Bench {
             let (number, title) = (repetition + 1, scenario.title);
             eprintln!("{title}, {number} of {}: {rates} echoes/s", self.repetitions);
         }
-        Ok(Measured { scenario, servers, failures })
+        Ok(ScenarioRuns { scenario, servers, failures })
     }
 
     fn sample(&self, target: &Target, scenario: &Scenario) -> Result<Run> {
@@ -214,7 +214,7 @@ impl Bench {
 
     /// Explains the table.
     fn explanation(&self) -> String {
-        let Length { measured, warmup } = self.length;
+        let RunDuration { measured, warmup } = self.length;
         let runs = match self.repetitions {
             1 => "of one run".to_owned(),
             count => format!("medians of {count} repetitions, in which the servers alternate"),

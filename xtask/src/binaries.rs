@@ -16,7 +16,7 @@ pub(crate) struct Binaries {
 }
 
 impl Binaries {
-    /// Builds both programs once: `cargo run` would take its lock and check the build at every start.
+    /// Builds both programs once: `cargo run` would lock and check the build at every start.
     pub(crate) fn build(release: bool) -> Result<Self> {
         let mut build = cargo();
         build.args(["build", "--quiet", "--package", "echo-server", "--package", "echo-client"]);
@@ -26,9 +26,9 @@ impl Binaries {
             "the programs do not build"
         );
 
-        // This program is in the target directory's folder for debug builds, wherever that is.
+        // This program is in the target directory's folder for debug builds.
         let own = std::env::current_exe()?;
-        let debug = own.parent().context("this program is in no folder")?;
+        let debug = own.parent().context("this program has no parent folder")?;
         let folder = if release { debug.with_file_name("release") } else { debug.to_owned() };
         let program = |name| {
             let path = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);

@@ -11,9 +11,9 @@ use crate::binaries::Binaries;
 
 /// The outcome of a check that did not fail.
 enum Outcome {
-    /// What was seen.
+    /// What was observed.
     Passed(String),
-    /// Why it cannot be run here.
+    /// Why the check cannot run here.
     Skipped(String),
 }
 

@@ -14,8 +14,8 @@ const TESTS: [&[&str]; 3] = [
     &["--package", "echo-client", "--lib", "--test", "bench"],
 ];
 
-/// In the names of tests of memory usage, which are skipped: a sanitizer keeps freed memory in order to detect its
-/// use.
+/// Part of the names of tests of memory usage, which are skipped: a sanitizer retains freed memory to detect
+/// its use.
 const SKIPPED: &str = "hold_little";
 
 /// The target directory: everything is compiled anew with the sanitizer.
@@ -46,6 +46,6 @@ fn host() -> Result<String> {
     let version = String::from_utf8_lossy(&output.stdout);
     match version.lines().find_map(|line| line.strip_prefix("host: ")) {
         Some(host) => Ok(host.to_owned()),
-        None => bail!("rustc does not say what machine this is: {version}"),
+        None => bail!("rustc does not print its host: {version}"),
     }
 }

@@ -1,8 +1,8 @@
-//! Random peers against one engine after the other, for any length of time. Every byte is checked, and the
-//! server's memory, threads and descriptors are watched.
+//! Soak test: random peers against one engine after the other, for any length of time. Every byte is checked,
+//! and the server's memory, threads and descriptors are monitored.
 //!
-//! A *lifetime* is that of one server process. In some lifetimes all peers end, and the server's usage must return
-//! to what it was; in others the server is stopped or killed while peers are connected.
+//! A *lifetime* is that of one server process. In some lifetimes all peers disconnect, and the server's usage must
+//! return to what it was; in others the server is stopped or killed while peers are connected.
 
 mod peer;
 mod totals;
@@ -20,13 +20,13 @@ use self::totals::Totals;
 use crate::binaries::Binaries;
 use crate::engines::Engines;
 
-/// Peers at the same time.
+/// The number of concurrent peers.
 const PEERS: usize = 24;
 /// The longest lifetime of a server.
 const LIFETIME: Duration = Duration::from_secs(10);
-/// How long a server may take to release what it held for peers that have ended. It sweeps once a second.
+/// How long a server may take to release the resources of peers that have disconnected. It sweeps once per second.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much more memory than at first a server may keep, in KiB: the event loops' buffers, and what the
+/// How much more memory than before a server may keep, in KiB: the event loops' buffers, and memory that the
 /// allocator caches.
 const KEPT_KIB: u64 = 4096;
 
@@ -48,7 +48,7 @@ pub(crate) struct Options {
 /// How a lifetime ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// All peers end, and the server has to release everything.
+    /// All peers disconnect, and the server must release everything.
     Release,
     /// SIGTERM while peers are connected: what was received is echoed.
     Stop,
@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("seed {seed}");
     for name in options.engines.on_this_machine(&binaries)? {
         let totals = soak(&binaries, &name, seed, options.time);
-        let totals = totals.with_context(|| format!("FAILED {name}; again with --seed {seed}"))?;
+        let totals = totals.with_context(|| format!("FAILED {name}; repeat with --seed {seed}"))?;
         println!("ok    {name}: {totals}");
     }
     Ok(())
@@ -102,12 +102,14 @@ fn run_lifetime(
     let arguments = ["--engine", engine, "--quiet", "--threads", "2", "--drain-timeout", "3s"];
     let server = binaries.start(&arguments)?;
     let before = usage_at_rest(&server)?;
-    let (ending, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (stop, server_ending) = (AtomicBool::new(false), AtomicBool::new(false));
     let seeds: Vec<Rng> = (0..PEERS).map(|_| random.fork()).collect();
     let ended = thread::scope(|scope| {
         let peers: Vec<_> = seeds
             .into_iter()
-            .map(|random| scope.spawn(|| peer::visit(server.address, random, &ending, &over)))
+            .map(|random| {
+                scope.spawn(|| peer::visit(server.address, random, &stop, &server_ending))
+            })
             .collect();
         let deadline = Instant::now() + length;
         while Instant::now() < deadline && !peers.iter().any(thread::ScopedJoinHandle::is_finished)
@@ -115,14 +117,14 @@ fn run_lifetime(
             thread::sleep(Duration::from_millis(20));
             totals.watch(&ResourceUsage::of(&server));
         }
-        // From here on a connection may end early, but not with a wrong byte.
-        over.store(!matches!(end, End::Release), Ordering::SeqCst);
+        // From here on a connection may end early, but never with a wrong byte.
+        server_ending.store(!matches!(end, End::Release), Ordering::SeqCst);
         match end {
             End::Release => {}
             End::Stop => server.process.terminate(),
             End::Kill => server.process.signal(Signal::KILL),
         }
-        ending.store(true, Ordering::SeqCst);
+        stop.store(true, Ordering::SeqCst);
         let ended = peers.into_iter().map(|peer| peer.join().expect("a peer does not panic"));
         ended.collect::<Vec<_>>()
     });
@@ -148,7 +150,7 @@ fn run_lifetime(
     Ok(())
 }
 
-/// The usage of a server without connections that has served one, so that all of it has started.
+/// The usage of a server that has served one connection, so that everything is initialised, and has none now.
 fn usage_at_rest(server: &Server) -> Result<ResourceUsage> {
     let stream = connect(server.address);
     exchange(&stream, b"warm");

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The state number of a listening socket, `TCP_LISTEN` in the kernel's `net/tcp_states.h`.
 const LISTEN: &str = "0A";
 
-/// The addresses with a listening socket at `port`; `None` on a system without such a table.
+/// The addresses with a listening socket on `port`; `None` on a system without this table.
 pub(crate) fn listening_on(port: u16) -> Option<Vec<IpAddr>> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let tables: Vec<_> = tables.iter().flat_map(std::fs::read_to_string).collect();
@@ -14,15 +14,15 @@ pub(crate) fn listening_on(port: u16) -> Option<Vec<IpAddr>> {
     (!tables.is_empty()).then(|| rows.filter_map(|row| listener(row, port)).collect())
 }
 
-/// How much of what was written to the socket at `address` the other end's system has not acknowledged. `None`
-/// where there is no such table or socket.
+/// The number of bytes sent on the socket at `address` that its peer has not acknowledged. `None` if there is
+/// no such table or socket.
 pub(crate) fn unacknowledged(address: SocketAddr) -> Option<usize> {
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
     table.lines().skip(1).find_map(|row| send_queue(row, address))
 }
 
-/// Reads `0: 0100007F:FF98 0100007F:1234 01 0000002A:00000000 …`, where the count before the last colon is that of the
-/// send queue.
+/// Reads `0: 0100007F:FF98 0100007F:1234 01 0000002A:00000000 …`, where the number before the last colon is the
+/// length of the send queue.
 fn send_queue(row: &str, address: SocketAddr) -> Option<usize> {
     let mut columns = row.split_whitespace().skip(1);
     let (host, port) = columns.next()?.split_once(':')?;
@@ -70,7 +70,7 @@ mod tests {
 
     #[cfg(target_endian = "little")]
     #[test]
-    fn what_is_not_acknowledged_stands_in_the_row_of_its_socket() {
+    fn the_send_queue_is_read_from_the_row_of_its_socket() {
         let row = " 1: 0100007F:FF98 0100007F:0007 01 0000002A:00000010 00:00000000 00000000";
         assert_eq!(send_queue(row, "127.0.0.1:65432".parse().unwrap()), Some(42));
         assert_eq!(send_queue(row, "127.0.0.2:65432".parse().unwrap()), None);

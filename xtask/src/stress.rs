@@ -1,5 +1,6 @@
-//! Hostile and well-behaved clients together: a flood, a thousand peers that send and never read, a hundred that
-//! send byte by byte, and a hundred well-behaved ones, whose latency is compared with that on a quiet server.
+//! Stress test with hostile and well-behaved clients: a flood, a thousand peers that send and never read, a
+//! hundred that send byte by byte, and a hundred well-behaved ones, whose latency is compared with that on an
+//! otherwise idle server.
 //!
 //! The flood runs at a low priority, because real attackers would not share the server's CPUs.
 
@@ -19,19 +20,19 @@ use crate::binaries::Binaries;
 use crate::engines::Engines;
 
 const NEVER_READERS: usize = 1000;
-/// Threads that connect them in parallel: each peer takes a while to fill its buffers.
+/// Threads that connect these peers in parallel, because each takes a while to fill its buffers.
 const CONNECTORS: usize = 50;
 /// Peers that send byte by byte.
 const SLOW_SENDERS: usize = 100;
-/// How often each of them sends a byte.
+/// The interval between two bytes of such a peer.
 const BYTE_INTERVAL: Duration = Duration::from_millis(100);
-/// The well-behaved peers: connections, and messages per second over all of them.
+/// The load of the well-behaved peers: connections, and messages per second in total.
 const WELL_BEHAVED: [&str; 4] = ["--connections", "100", "--rate", "1000"];
-/// The quiet server is measured for this fraction of the time.
+/// The idle server is measured for this fraction of the time.
 const QUIET_FRACTION: u32 = 4;
-/// Their 99th percentile may always reach this, and otherwise twice that on the quiet server.
+/// The allowed 99th percentile: this, or twice that on the idle server if that is more.
 const P99_ALLOWED_US: f64 = 10_000.0;
-/// The most memory that the server may hold.
+/// The limit of the server's memory.
 const MEMORY_MAX_KIB: u64 = 128 * 1024;
 
 /// Options of the task.
@@ -59,15 +60,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn stress(binaries: &Binaries, engine: &str, time: Duration) -> Result<String> {
     let server = binaries.start(&["--engine", engine, "--quiet"])?;
     let (quiet, _) = well_behaved_peers(binaries, &server, time / QUIET_FRACTION)?;
-    let over = AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     let (stressed, usage) = thread::scope(|scope| {
-        // Ends the slow senders even if this fails.
-        let _guard = StopOnDrop(&over);
+        // Stops the slow senders even if this closure fails.
+        let _guard = StopOnDrop(&stop);
         let stuck = never_readers(server.address);
-        let slow = scope.spawn(|| send_slowly(server.address, &over));
+        let slow = scope.spawn(|| send_slowly(server.address, &stop));
         let flood = flood(binaries, server.address, time)?;
         let result = well_behaved_peers(binaries, &server, time)?;
-        over.store(true, Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         slow.join().expect("it does not panic");
         flood.interrupt();
         let flood = flood.wait()?;
@@ -76,8 +77,7 @@ fn stress(binaries: &Binaries, engine: &str, time: Duration) -> Result<String> {
         Ok(result)
     })?;
     let allowed = (2.0 * quiet).max(P99_ALLOWED_US);
-    let figures =
-        format!("p99 {stressed} us, on a quiet server {quiet} us; server at most {usage}");
+    let figures = format!("p99 {stressed} us, on an idle server {quiet} us; server peak {usage}");
     ensure!(stressed <= allowed, "{figures}: at most {allowed} us are allowed");
     ensure!(
         usage.memory_kib <= MEMORY_MAX_KIB,
@@ -95,8 +95,8 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Runs the well-behaved peers, which must get every echo. Returns the 99th percentile of their round trips in
-/// microseconds, and the server's peak usage.
+/// Runs the well-behaved peers, which must receive every echo. Returns the 99th percentile of their round-trip
+/// times in microseconds, and the server's peak usage.
 fn well_behaved_peers(
     binaries: &Binaries,
     server: &Server,
@@ -106,19 +106,19 @@ fn well_behaved_peers(
     let load = ["bench", "--format", "json", "--duration", &duration];
     let started = Instant::now();
     let load = Process::spawn(binaries.client(server.address, &load).args(WELL_BEHAVED))?;
-    let mut most = ResourceUsage::default();
+    let mut peak = ResourceUsage::default();
     while started.elapsed() < time {
-        most = most.max(&ResourceUsage::of(server));
+        peak = peak.max(&ResourceUsage::of(server));
         thread::sleep(Duration::from_millis(20));
     }
     let load = load.wait()?;
     ensure!(load.status.success(), "a well-behaved peer: {}", load.stderr);
     let file: RunFile = serde_json::from_str(&load.stdout).context("echo-client's JSON")?;
     let run = file.into_runs().pop().context("no run")?;
-    Ok((run.result.latency.p99_us, most))
+    Ok((run.result.latency.p99_us, peak))
 }
 
-/// Peers that have sent until nothing more was taken, and stay connected.
+/// Connects peers that send until their buffers are full, never read, and stay connected.
 fn never_readers(server: SocketAddr) -> Vec<TcpStream> {
     thread::scope(|scope| {
         let share =
@@ -130,10 +130,10 @@ fn never_readers(server: SocketAddr) -> Vec<TcpStream> {
     })
 }
 
-/// Peers that send a byte now and then and read its echo.
-fn send_slowly(server: SocketAddr, over: &AtomicBool) {
+/// Runs peers that send a byte at intervals and read its echo.
+fn send_slowly(server: SocketAddr, stop: &AtomicBool) {
     let peers: Vec<_> = (0..SLOW_SENDERS).map(|_| connect(server)).collect();
-    while !over.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         for peer in &peers {
             exchange(peer, b".");
         }
@@ -141,7 +141,7 @@ fn send_slowly(server: SocketAddr, over: &AtomicBool) {
     }
 }
 
-/// One connection that sends as fast as possible and checks the echo, for longer than `time`.
+/// Starts one connection that sends as fast as possible and checks the echo, for longer than `time`.
 fn flood(binaries: &Binaries, server: SocketAddr, time: Duration) -> Result<Process> {
     let duration = humantime::format_duration(2 * time).to_string();
     let load = ["bench", "--connections", "1", "--size", "64k", "--depth", "16"];

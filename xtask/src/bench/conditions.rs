@@ -6,7 +6,7 @@ use echo_client::run::Run;
 
 use super::pinning::Pinning;
 
-/// Describes them as a Markdown list; the machine and the date are those of the first run.
+/// Describes the conditions as a Markdown list. The machine and the date are those of the first run.
 pub(super) fn describe(first: &Run, pinning: Pinning) -> String {
     let machine = &first.machine;
     // The run reports only the processors that the load was allowed to use.

@@ -15,8 +15,8 @@ pub(super) struct Pinning {
 }
 
 impl Pinning {
-    /// Tries it out: taskset(1) may be missing, the machine may have one processor, or a container may forbid one
-    /// of the two.
+    /// Tries to bind a program: taskset(1) may be missing, the machine may have one processor, or a container may
+    /// forbid one of the two.
     pub(super) fn find() -> Self {
         let works = |cpu| {
             let mut nothing = command("taskset");
@@ -34,8 +34,8 @@ impl Pinning {
         self.bind(LOAD, program)
     }
 
-    /// Binds the program to a processor, if possible. taskset(1) replaces itself with the program, so the process is
-    /// the program's.
+    /// Binds the program to a processor, if possible. taskset(1) executes the program in the same process, so the
+    /// process ID is the program's.
     fn bind(self, cpu: &str, program: &Command) -> Command {
         let words = std::iter::once(program.get_program()).chain(program.get_args());
         if self.possible {
@@ -48,7 +48,7 @@ impl Pinning {
         unbound
     }
 
-    /// Describes it for the report.
+    /// Describes the pinning for the report.
     pub(super) fn description(self) -> String {
         if self.possible {
             format!("server bound to processor {SERVER}, load to {LOAD}")

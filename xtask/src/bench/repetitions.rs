@@ -8,7 +8,7 @@ pub(super) fn order(repetition: usize, count: usize) -> impl Iterator<Item = usi
     (0..count).map(move |turn| (repetition + turn) % count)
 }
 
-/// The ratio of our figure to theirs: the median of the ratios within each repetition, because a disturbance
+/// The ratio of our metric to theirs: the median of the ratios within each repetition, because a disturbance
 /// affects both. `None` if nothing can be compared.
 pub(super) fn median_ratio(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<f64> {
     let pairs = ours.iter().zip(theirs).filter_map(|(ours, theirs)| Some(((*ours)?, (*theirs)?)));
@@ -29,14 +29,14 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_repetition() {
-        // The second repetition found the machine ten times slower. The ratio of the medians would be 1.
+        // The machine was ten times slower in the second repetition. The ratio of the medians would be 1.
         let ours = [Some(20.0), Some(2.0), Some(10.0)];
         let theirs = [Some(10.0), Some(1.0), Some(40.0)];
         assert_eq!(median_ratio(&ours, &theirs), Some(2.0));
     }
 
     #[test]
-    fn missing_figures_are_not_compared() {
+    fn missing_values_are_not_compared() {
         assert_eq!(median_ratio(&[None, Some(3.0)], &[Some(1.0), Some(2.0)]), Some(1.5));
         assert_eq!(median_ratio(&[Some(1.0)], &[Some(0.0)]), None);
         assert_eq!(median_ratio(&[None], &[None]), None);

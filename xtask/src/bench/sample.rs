@@ -5,20 +5,19 @@ use echo_client::run::Run;
 use echo_client::run_file::RunFile;
 use echo_test_support::{Finished, Process};
 
-use super::Length;
+use super::RunDuration;
 use super::pinning::Pinning;
 use super::scenario::Scenario;
 use super::target::Target;
 use crate::binaries::Binaries;
 
-/// Starts the server, runs the load and returns the result. A load that did not get every byte back unchanged is
-/// an error.
+/// Starts the server, runs the load and returns the result. It is an error if a byte was not returned unchanged.
 pub(super) fn take(
     binaries: &Binaries,
     pinning: Pinning,
     target: &Target,
     scenario: &Scenario,
-    length: Length,
+    length: RunDuration,
 ) -> Result<Run> {
     let server = target.start(binaries, pinning)?;
     let mut load = binaries.client(server.address, &["bench", "--format", "json"]);

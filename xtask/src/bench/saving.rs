@@ -34,7 +34,7 @@ impl Folder {
         fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// A note on where the runs are.
+    /// A note on where the runs were saved.
     pub(super) fn note(&self) -> String {
         format!("each run is in {}/SCENARIO_SERVER_REPETITION.json", self.0.display())
     }

@@ -3,9 +3,9 @@
 /// A load.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scenario {
-    /// Its name on the command line, and in the names of saved runs.
+    /// The name on the command line and in the names of saved runs.
     pub(super) name: &'static str,
-    /// Its title in the report: connections × message size in bytes.
+    /// The title in the report: connections × message size in bytes.
     pub(super) title: &'static str,
     pub(super) connections: usize,
     size: &'static str,
@@ -28,7 +28,7 @@ pub(super) static DEFAULT: [Scenario; 10] = [
     load("connect", "10 × connect, echo, close", 10, "64")
         .with(&["--reconnect-every", "1"])
         .quick(),
-    load("open", "50 × 64, 20 000 a second", 50, "64").with(&["-R", "20k"]),
+    load("open", "50 × 64, 20 000 per second", 50, "64").with(&["-R", "20k"]),
 ];
 
 /// Increasing numbers of connections.
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sweep_is_asked_for_by_one_name_and_varies_one_setting() {
+    fn a_sweep_has_one_name_and_varies_one_setting() {
         for name in names() {
             assert!(named(name).is_some(), "{name}");
         }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_is_told_to_the_client_in_its_own_words() {
+    fn a_load_becomes_arguments_of_the_client() {
         let connect = &named("connect").unwrap()[0];
         assert_eq!(connect.load(), ["-c", "10", "-s", "64", "--reconnect-every", "1"]);
     }

@@ -3,28 +3,28 @@
 use echo_client::report::median;
 use echo_client::run::Run;
 
-use super::Measured;
+use super::ScenarioRuns;
 use super::repetitions::median_ratio;
 
 /// A column of the table.
-struct Figure {
+struct Column {
     heading: &'static str,
     of: fn(&Run) -> Option<f64>,
     /// Whether the ratio to the first server is shown.
     compared: bool,
 }
 
-const FIGURES: [Figure; 5] = [
-    Figure { heading: "echoes/s", of: |run| Some(run.result.rate), compared: true },
-    Figure {
+const COLUMNS: [Column; 5] = [
+    Column { heading: "echoes/s", of: |run| Some(run.result.rate), compared: true },
+    Column {
         heading: "server CPU µs/echo",
         of: |run| run.result.server_cpu_us_per_echo,
         compared: true,
     },
-    Figure { heading: "p50 µs", of: |run| Some(run.result.latency.p50_us), compared: true },
-    Figure { heading: "p99 µs", of: |run| Some(run.result.latency.p99_us), compared: true },
-    // If the load generator is saturated, it is the load generator that was measured.
-    Figure {
+    Column { heading: "p50 µs", of: |run| Some(run.result.latency.p50_us), compared: true },
+    Column { heading: "p99 µs", of: |run| Some(run.result.latency.p99_us), compared: true },
+    // A saturated load generator measures itself.
+    Column {
         heading: "client busy %",
         of: |run| run.result.busy.map(|share| share * 100.0),
         compared: false,
@@ -32,32 +32,32 @@ const FIGURES: [Figure; 5] = [
 ];
 
 /// Renders one line per server and load.
-pub(super) fn render(measured: &[Measured]) -> String {
-    let headings = ["load", "server"].into_iter().chain(FIGURES.iter().map(|it| it.heading));
+pub(super) fn render(measured: &[ScenarioRuns]) -> String {
+    let headings = ["load", "server"].into_iter().chain(COLUMNS.iter().map(|it| it.heading));
     let mut lines = vec![headings.map(str::to_owned).collect()];
     lines.extend(measured.iter().flat_map(lines_of));
     align(&lines)
 }
 
-fn lines_of(measured: &Measured) -> impl Iterator<Item = Vec<String>> {
+fn lines_of(measured: &ScenarioRuns) -> impl Iterator<Item = Vec<String>> {
     let first = measured.servers.first().map_or(&[][..], |(_, runs)| runs);
     measured.servers.iter().enumerate().map(move |(index, (target, runs))| {
-        // The title is not repeated, so that the next load is easy to find.
+        // Shown only in the first line, so that the next load is easy to find.
         let load = if index == 0 { measured.scenario.title } else { "" };
         let mut line = vec![load.to_owned(), target.name.clone()];
-        line.extend(FIGURES.iter().map(|figure| cell(figure, runs, first)));
+        line.extend(COLUMNS.iter().map(|column| cell(column, runs, first)));
         line
     })
 }
 
 /// The median, and its ratio to the first server's.
-fn cell(figure: &Figure, runs: &[Run], first: &[Run]) -> String {
-    let of = |runs: &[Run]| runs.iter().map(figure.of).collect::<Vec<_>>();
+fn cell(column: &Column, runs: &[Run], first: &[Run]) -> String {
+    let of = |runs: &[Run]| runs.iter().map(column.of).collect::<Vec<_>>();
     let own = of(runs);
     let Some(value) = median(own.iter().copied().flatten()) else {
         return "–".to_owned();
     };
-    match median_ratio(&own, &of(first)).filter(|_| figure.compared) {
+    match median_ratio(&own, &of(first)).filter(|_| column.compared) {
         Some(ratio) => format!("{} ×{ratio:.2}", number(value)),
         None => number(value),
     }
@@ -73,7 +73,7 @@ fn number(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// A table of lines, the first of which is the heading. Names are aligned left, figures right.
+/// Formats a table whose first line is the heading. Names are aligned left, numbers right.
 fn align(lines: &[Vec<String>]) -> String {
     const NAMES: usize = 2;
     let columns = lines.first().map_or(0, Vec::len);

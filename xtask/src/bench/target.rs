@@ -14,7 +14,7 @@ use crate::binaries::Binaries;
 
 /// The tutorial's server, also used in tests: it serves one connection and exits.
 const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/python/echo_server.py");
-/// Its name.
+/// The name of that server.
 const PYTHON: &str = "python";
 /// The placeholder for the port in the command of another server.
 const PORT: &str = "{port}";
@@ -22,7 +22,7 @@ const PORT: &str = "{port}";
 /// A server that is compared with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    /// Its name in reports and in the names of saved runs.
+    /// The name in reports and in the names of saved runs.
     pub(super) name: String,
     program: Program,
 }
@@ -31,15 +31,15 @@ pub(super) struct Target {
 enum Program {
     /// Our server on the engine of this name.
     Engine(&'static str),
-    /// The tutorial's, in Python.
+    /// The tutorial's server, in Python.
     Tutorial,
-    /// Any other server, by the words of its command.
+    /// Any other server, as the words of its command.
     Command(Vec<String>),
 }
 
 impl Target {
-    /// The names of the built-in targets: the engines of the library, except `auto`, which is one of the others,
-    /// and the tutorial's server.
+    /// The names of the built-in targets: the tutorial's server, and the engines of the library except `auto`,
+    /// which is one of the others.
     pub(super) fn names() -> impl Iterator<Item = &'static str> {
         let auto = Engine::Auto.to_string();
         Engine::NAMES.into_iter().filter(move |name| *name != auto).chain([PYTHON])
@@ -51,7 +51,7 @@ impl Target {
         Self { name: name.to_owned(), program }
     }
 
-    /// Why it cannot serve this load, if it cannot.
+    /// Why this target cannot serve the load, if it cannot.
     pub(super) fn unfit_for(&self, scenario: &Scenario) -> Option<&'static str> {
         match self.program {
             Program::Tutorial if scenario.connections > 1 => {
@@ -61,12 +61,12 @@ impl Target {
         }
     }
 
-    /// Whether it was given by its command, so that its failure is only reported.
+    /// Whether the target was given as a command, so that its failure is only reported.
     pub(super) fn is_external(&self) -> bool {
         matches!(self.program, Program::Command(_))
     }
 
-    /// Starts it on a free port, and waits until it listens.
+    /// Starts the server on a free port, and waits until it listens.
     pub(super) fn start(&self, binaries: &Binaries, pinning: Pinning) -> io::Result<Server> {
         let (command, address) = self.command(binaries)?;
         let mut bound = pinning.server(&command);
@@ -76,8 +76,8 @@ impl Target {
         }
     }
 
-    /// Why it does not run on this machine, if it does not. It is started to find out: no version says whether a
-    /// kernel, a container's filter or a missing interpreter prevents it.
+    /// Why the server does not run on this machine, if it does not. Found by starting it, because the kernel, a
+    /// container's filter or a missing interpreter may prevent it.
     pub(super) fn missing(&self, binaries: &Binaries) -> Option<String> {
         let attempt = || -> io::Result<Option<String>> {
             let (mut command, address) = self.command(binaries)?;
@@ -88,14 +88,15 @@ impl Target {
             if process.wait_for_stdout("Listening on ").is_ok() {
                 return Ok(None);
             }
-            // Its output is complete only when it has ended.
+            // The output is complete only when the process has ended.
             Ok(Some(process.wait()?.stderr.trim_end().replace('\n', "; ")))
         };
         attempt().unwrap_or_else(|error| Some(error.to_string().trim_end().replace('\n', "; ")))
     }
 
-    /// The command that starts it on a free port, and its address unless it prints that. Our server runs one event
-    /// loop, as the others do, and prints nothing per connection, which would be measured too.
+    /// The command that starts the server on a free port, and the address unless the server prints it. Our
+    /// server runs one event loop, as the others do, and prints nothing per connection, because that would be
+    /// measured too.
     fn command(&self, binaries: &Binaries) -> io::Result<(Command, Option<SocketAddr>)> {
         Ok(match &self.program {
             Program::Engine(name) => {
@@ -143,7 +144,7 @@ impl FromStr for Target {
     }
 }
 
-/// Appends a number to names that occur before.
+/// Appends a number to repeated names.
 pub(super) fn number_duplicates(targets: &mut [Target]) {
     for index in 1..targets.len() {
         let (before, rest) = targets.split_at_mut(index);

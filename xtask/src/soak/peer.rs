@@ -1,5 +1,5 @@
-//! A peer that connects to a server again and again, each time with a different behaviour. What it sends is a
-//! pattern, so that it can check each byte of the echo.
+//! A peer that connects to a server repeatedly, each time with a random behaviour. It sends a pattern, so that
+//! it can check each byte of the echo.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ use fastrand::Rng;
 /// How long a peer waits for the next byte before the server counts as failed.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a peer's visits add up to.
+/// Totals over the visits of a peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Visits {
     pub(super) visits: u64,
@@ -23,20 +23,20 @@ pub(super) struct Visits {
     pub(super) bytes: u64,
 }
 
-/// What a peer does in a visit.
+/// A peer's behaviour during a visit.
 #[derive(Clone, Copy, Debug)]
 enum Behaviour {
     /// Sends pieces of any size while reading, then half-closes and expects the rest and FIN.
     Converse,
-    /// Like `Converse`, byte by byte.
+    /// Like `Converse`, but byte by byte.
     SendSlowly,
     /// Like `Converse`, with a small receive buffer and slow reads.
     ReadSlowly,
-    /// Many short connections in a row.
+    /// Opens many short connections, one after the other.
     Reconnect,
-    /// As fast as possible.
+    /// Like `Converse`, as fast as possible.
     Flood,
-    /// Sends until nothing more is taken, and closes without having read.
+    /// Sends until the buffers are full, and closes without having read.
     NeverRead,
     /// Resets the connection in the middle of an echo.
     Reset,
@@ -52,21 +52,21 @@ const BEHAVIOURS: [Behaviour; 7] = [
     Behaviour::Reset,
 ];
 
-/// Visits the server until `leaving` is set. Once `over` is set, a connection may end at any time.
+/// Visits the server until `stop` is set. Once `server_ending` is set, a connection may end at any time.
 pub(super) fn visit(
     server: SocketAddr,
     mut random: Rng,
-    leaving: &AtomicBool,
-    over: &AtomicBool,
+    stop: &AtomicBool,
+    server_ending: &AtomicBool,
 ) -> Result<Visits> {
     let mut totals = Visits::default();
-    while !leaving.load(Ordering::SeqCst) {
+    while !stop.load(Ordering::SeqCst) {
         let behaviour = BEHAVIOURS[random.usize(..BEHAVIOURS.len())];
         let stream = random.u64(..);
-        match once(server, behaviour, &mut random, Pattern::new(stream)) {
+        match visit_once(server, behaviour, &mut random, Pattern::new(stream)) {
             Ok(bytes) => totals.bytes += bytes,
             // A wrong byte is always an error; other errors are expected when the server ends.
-            Err(error) if over.load(Ordering::SeqCst) && !is_wrong(&error) => break,
+            Err(error) if server_ending.load(Ordering::SeqCst) && !is_mismatch(&error) => break,
             Err(error) => return Err(error.context(format!("{behaviour:?}, stream {stream}"))),
         }
         totals.visits += 1;
@@ -74,13 +74,13 @@ pub(super) fn visit(
     Ok(totals)
 }
 
-/// Whether a byte was wrong, as opposed to missing.
-fn is_wrong(error: &anyhow::Error) -> bool {
+/// Whether a wrong byte was received, as opposed to none.
+fn is_mismatch(error: &anyhow::Error) -> bool {
     error.downcast_ref::<echo_proto::Mismatch>().is_some()
 }
 
-/// One visit. Returns how many bytes were echoed.
-fn once(
+/// Visits the server once. Returns how many bytes were echoed.
+fn visit_once(
     server: SocketAddr,
     behaviour: Behaviour,
     random: &mut Rng,
@@ -138,10 +138,10 @@ fn connect(server: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// From one byte to 1 MiB, each power of two equally likely.
+/// A random size from one byte to 1 MiB, with each power of two equally likely.
 fn any_size(random: &mut Rng) -> u64 {
-    let most = 1_u64 << random.u32(..=20);
-    1 + random.u64(..most)
+    let max = 1_u64 << random.u32(..=20);
+    1 + random.u64(..max)
 }
 
 fn make(pattern: Pattern, offset: u64, length: usize) -> Vec<u8> {
@@ -181,7 +181,7 @@ fn converse(
         let sent = sending.join().expect("it does not panic");
         let received = received?;
         sent.context("cannot send")?;
-        ensure!(received == total, "{received} of {total} bytes came back before the end");
+        ensure!(received == total, "{received} of {total} bytes were received before the end");
         Ok(received)
     })
 }
@@ -204,7 +204,7 @@ fn receive_all(
                 received += count as u64;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Err(anyhow!("nothing came for {TIMEOUT:?} after {received} bytes"));
+                return Err(anyhow!("nothing was received for {TIMEOUT:?} after {received} bytes"));
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("after {received} bytes"));
@@ -214,7 +214,7 @@ fn receive_all(
     }
 }
 
-/// Sends until nothing was taken for 100 ms, or for a second.
+/// Sends until no byte was accepted for 100 ms, but for at most a second.
 fn never_read(mut stream: &TcpStream, pattern: Pattern) -> io::Result<()> {
     stream.set_write_timeout(Some(Duration::from_millis(100)))?;
     let (started, piece) = (Instant::now(), make(pattern, 0, 64 * 1024));

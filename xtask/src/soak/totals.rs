@@ -12,9 +12,9 @@ pub(super) struct Totals {
     pub(super) lifetimes: u64,
     visits: u64,
     bytes: u64,
-    /// The maximum of each figure of a server.
-    most: ResourceUsage,
-    /// The maximum of each figure after all peers had ended.
+    /// The maximum usage of each resource by a server.
+    peak: ResourceUsage,
+    /// The same after all peers had ended.
     at_end: ResourceUsage,
 }
 
@@ -25,7 +25,7 @@ impl Totals {
     }
 
     pub(super) fn watch(&mut self, usage: &ResourceUsage) {
-        self.most = self.most.max(usage);
+        self.peak = self.peak.max(usage);
     }
 
     pub(super) fn at_end(&mut self, usage: &ResourceUsage) {
@@ -35,11 +35,11 @@ impl Totals {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lifetimes, visits, bytes, most, at_end } = self;
+        let Self { lifetimes, visits, bytes, peak, at_end } = self;
         write!(
             f,
             "{visits} visits to {lifetimes} servers, {bytes} bytes echoed and compared, 0 wrong; peak \
-             {most}; after all peers had ended {at_end}"
+             {peak}; after all peers had ended {at_end}"
         )
     }
 }
