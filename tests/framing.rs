@@ -37,7 +37,7 @@ fn only_whole_lines_are_echoed_and_a_truncated_one_is_reported(engine: &str) {
     let server = start!(engine, &["--framing", "line"]);
     let stream = connect(server.address);
     assert_eq!(echo_of(&stream, b"one\r\n\ntwo\nthr"), b"one\r\n\ntwo\n");
-    let expected = "the stream ended in the middle of a message: 3 of at least 4 bytes came; connection closed\n";
+    let expected = "the stream ended in the middle of a message: 3 of at least 4 bytes received; connection closed\n";
     assert_eq!(complaint(&server, &stream), expected);
     exchange(&connect(server.address), b"still serving\n");
 }
@@ -134,5 +134,5 @@ fn an_end_inside_a_count_is_reported(engine: &str) {
     let stream = connect(server.address);
     assert_eq!(echo_of(&stream, b"\0\0"), b"");
     let said = complaint(&server, &stream);
-    assert!(said.contains("in the middle of a message: 2 of at least 4 bytes came"), "{said}");
+    assert!(said.contains("in the middle of a message: 2 of at least 4 bytes received"), "{said}");
 }

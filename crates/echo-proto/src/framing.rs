@@ -222,7 +222,7 @@ impl FromStr for Framing {
 
 impl fmt::Display for UnknownFraming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there is no framing {:?}; use {}", self.0, Framing::NAMES.join(", "))
+        write!(f, "unknown framing {:?}: expected one of {}", self.0, Framing::NAMES.join(", "))
     }
 }
 
@@ -236,7 +236,7 @@ impl fmt::Display for FrameError {
             }
             Self::Truncated { received, missing } => write!(
                 f,
-                "the stream ended in the middle of a message: {received} of at least {} bytes came",
+                "the stream ended in the middle of a message: {received} of at least {} bytes received",
                 received + missing
             ),
             Self::LineBreak { offset } => {
@@ -283,7 +283,7 @@ mod tests {
             ),
             (
                 FrameError::Truncated { received: 3, missing: 2 },
-                "the stream ended in the middle of a message: 3 of at least 5 bytes came",
+                "the stream ended in the middle of a message: 3 of at least 5 bytes received",
             ),
             (
                 FrameError::LineBreak { offset: 7 },
