@@ -36,7 +36,7 @@ fn read(client: &Finished) -> Result<Run> {
         return run.context("echo-client wrote no run");
     }
     // Errors of a connection are in the report, all others on stderr.
-    let said = client.stderr.trim_end();
+    let stderr = client.stderr.trim_end();
     let incident = run.and_then(|run| {
         let (failed, loss) = (run.result.failed, run.result.loss);
         let first = run.result.incidents.into_iter().next()?;
@@ -45,5 +45,5 @@ fn read(client: &Finished) -> Result<Run> {
             "{failed} failed, {loss} messages lost; first connection {connection}: {text}"
         ))
     });
-    bail!("echo-client ended with {}\n{said}{}", client.status, incident.unwrap_or_default())
+    bail!("echo-client ended with {}\n{stderr}{}", client.status, incident.unwrap_or_default())
 }

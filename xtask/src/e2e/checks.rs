@@ -14,7 +14,7 @@ use super::{Check, Outcome, ensure_seen};
 use crate::binaries::Binaries;
 use crate::socket_table;
 
-/// In the order in which they are reported.
+/// All checks, in the order in which they are reported.
 pub(super) const ALL: &[(&str, Check)] = &[
     ("the tutorial's host and port", default_address),
     ("200 clients at once", many_clients),
@@ -100,7 +100,7 @@ fn many_clients(binaries: &Binaries) -> Result<Outcome> {
         )?;
     }
     let elapsed = started.elapsed();
-    Ok(Passed(format!("{CLIENTS} processes, each its own reply, in {elapsed:.1?}")))
+    Ok(Passed(format!("{CLIENTS} processes, each received its own reply, in {elapsed:.1?}")))
 }
 
 fn large_message(binaries: &Binaries) -> Result<Outcome> {
@@ -111,7 +111,7 @@ fn large_message(binaries: &Binaries) -> Result<Outcome> {
     let reply = binaries.exchange(&server, &["-"], &message)?;
     let elapsed = started.elapsed();
     ensure_seen(reply.ends_with("... (67108864 bytes)"), "wrong length", &server, &reply)?;
-    Ok(Passed(format!("67108864 bytes back, each compared, in {elapsed:.1?}")))
+    Ok(Passed(format!("67108864 bytes returned and compared, in {elapsed:.1?}")))
 }
 
 fn half_close(binaries: &Binaries) -> Result<Outcome> {
@@ -129,7 +129,7 @@ fn half_close(binaries: &Binaries) -> Result<Outcome> {
     let echo = echo.join().expect("the reading thread does not panic")?;
     let summary = format!("{} of {} bytes", echo.len(), message.len());
     ensure_seen(echo == message, "the rest was not echoed", &server, &summary)?;
-    Ok(Passed(format!("{summary} after our FIN, then the server's")))
+    Ok(Passed(format!("{summary} received after our FIN, then the server's FIN")))
 }
 
 fn ipv6(binaries: &Binaries) -> Result<Outcome> {
@@ -183,7 +183,7 @@ fn refused(binaries: &Binaries) -> Result<Outcome> {
     let client = Process::run(&mut binaries.client(free, &[]), b"")?;
     let message = format!("echo-client: cannot connect to {free}: connection refused\nhint: ");
     ensure!(client.status.code() == Some(1), "exit code {:?}", client.status.code());
-    ensure!(client.stderr.starts_with(&message), "it said: {}", client.stderr);
+    ensure!(client.stderr.starts_with(&message), "stderr: {}", client.stderr);
     Ok(Passed(format!("exit code 1, {}", client.stderr.lines().next().unwrap_or_default())))
 }
 
@@ -202,7 +202,7 @@ fn framed(binaries: &Binaries, framing: &str) -> Result<Outcome> {
     let expected = "Received b'one'\nReceived b''\nReceived b'three'";
     ensure_seen(replies == expected, "not the three messages", &server, &replies)?;
     ensure!(server.process.wait()?.status.success(), "the server did not exit with 0");
-    Ok(Passed("three messages on one connection, each its own reply".to_owned()))
+    Ok(Passed("three messages on one connection, each echoed separately".to_owned()))
 }
 
 fn pipe(binaries: &Binaries) -> Result<Outcome> {
@@ -234,19 +234,20 @@ fn pipe(binaries: &Binaries) -> Result<Outcome> {
     let elapsed = started.elapsed();
     let _ = writing.join().expect("the writing thread does not panic");
     ensure!(client.wait()?.success() && received == LENGTH, "{received} of {LENGTH} bytes");
-    Ok(Passed(format!("{received} bytes in, the same out, in {elapsed:.1?}")))
+    Ok(Passed(format!("{received} bytes returned unchanged, in {elapsed:.1?}")))
 }
 
 fn truncated_pipe(binaries: &Binaries) -> Result<Outcome> {
     let server = binaries.start(&["--framing", "line"])?;
     let mut client = binaries.client(server.address, &["pipe", "--framing", "line"]);
     let client = Process::run(&mut client, b"a\nb")?;
-    let said = client.stderr.lines().next().unwrap_or_default();
-    let seen =
-        client.status.code() == Some(1) && client.stdout == "a\n" && said.contains("no line break");
+    let message = client.stderr.lines().next().unwrap_or_default();
+    let seen = client.status.code() == Some(1)
+        && client.stdout == "a\n"
+        && message.contains("no line break");
     ensure_seen(seen, "not reported", &server, &format!("{client:?}"))?;
     binaries.exchange(&server, &["--framing", "line", "still here"], b"")?;
-    Ok(Passed(format!("exit code 1, {said}; the server still serves")))
+    Ok(Passed(format!("exit code 1, {message}; the server still serves")))
 }
 
 fn sockets(binaries: &Binaries) -> Result<Outcome> {
@@ -279,7 +280,7 @@ fn stop_under_traffic(binaries: &Binaries) -> Result<Outcome> {
     let clients: Vec<_> =
         (0..CLIENTS).map(|number| std::thread::spawn(move || flood(address, number))).collect();
     server.process.wait_for_stdout_times("Connected by", CLIENTS as usize)?;
-    // Any amount of traffic will do.
+    // Any amount of traffic is enough.
     std::thread::sleep(Duration::from_millis(100));
     server.process.terminate();
     let mut received = 0;
@@ -289,13 +290,15 @@ fn stop_under_traffic(binaries: &Binaries) -> Result<Outcome> {
     let finished = server.process.wait()?;
     ensure!(finished.status.success(), "the server ended with {finished:?}");
     let echoed = format!("{CLIENTS} connections served, {received} bytes echoed");
-    ensure!(finished.stderr.contains(&echoed), "the clients got {received}; {}", finished.stderr);
-    Ok(Passed(format!(
-        "{received} bytes echoed, all of them arrived at {CLIENTS} clients, exit code 0"
-    )))
+    ensure!(
+        finished.stderr.contains(&echoed),
+        "the clients received {received}; {}",
+        finished.stderr
+    );
+    Ok(Passed(format!("{received} bytes echoed, all received by {CLIENTS} clients, exit code 0")))
 }
 
-/// Sends a pattern until the server ends the connection. Returns how many bytes were echoed.
+/// Sends a pattern until the server closes the connection. Returns how many bytes were echoed.
 #[cfg(unix)]
 fn flood(address: SocketAddr, number: u64) -> Result<u64> {
     let pattern = Pattern::new(number);
