@@ -6,6 +6,7 @@
 
 mod calls;
 mod scenario;
+mod table;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,7 +17,7 @@ use clap::Args;
 use echo_test_support::skipped_without_strace;
 
 use self::calls::{CALLS, Call, LEFT_OUT};
-use self::scenario::Injection;
+use self::scenario::{Injected, Injection};
 use crate::binaries::Binaries;
 use crate::engines::Engines;
 
@@ -68,7 +69,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .iter()
         .flat_map(|engine| CALLS.iter().filter(chosen).map(move |call| (engine, call)))
         .collect();
-    println!("{:<10} {:<18} {:>10}  {:<8} errors", "engine", "call", "injections", "verdict");
     let rows = Mutex::new(Vec::new());
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -76,21 +76,37 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             scope.spawn(|| {
                 while let Some((engine, call)) = work.get(next.fetch_add(1, Relaxed)) {
                     let row = fail_each(&binaries, engine, call, options.sample);
-                    print(&row);
+                    for failure in &row.failures {
+                        println!("FAILED {engine}, {} with {failure}", call.name);
+                    }
                     rows.lock().expect("it holds no panic").push(row);
                 }
             });
         }
     });
     let rows = rows.into_inner().expect("it holds no panic");
-    if !options.sample {
-        println!("\nLeft out:");
-        for (calls, why) in LEFT_OUT {
-            println!("  {calls}: {why}");
-        }
-    }
+    print!("{}", table::table(&engines, &rows));
     let failures: usize = rows.iter().map(|row| row.failures.len()).sum();
     ensure!(failures == 0, "{failures} of the injections went wrong");
+    if !options.sample && options.call.is_none() {
+        println!("\n{}", table::left_out());
+        for engine in &engines {
+            every_call_is_known(engine, &scenario::calls_made(&binaries, engine)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every call that an engine makes is failed, or left out for a reason.
+#[allow(clippy::print_stdout, reason = "the report is what the task is for")]
+fn every_call_is_known(engine: &str, made: &[String]) -> Result<()> {
+    let failed = |name: &str| CALLS.iter().any(|call| call.name == name);
+    let left_out = |name: &str| LEFT_OUT.iter().any(|(names, _)| names.contains(&name));
+    let unknown: Vec<_> =
+        made.iter().filter(|name| !failed(name) && !left_out(name)).cloned().collect();
+    let count = made.iter().filter(|name| failed(name)).count();
+    println!("{engine} makes {} different calls (strace -c): {count} are failed", made.len());
+    ensure!(unknown.is_empty(), "{engine} also calls {}", unknown.join(", "));
     Ok(())
 }
 
@@ -99,32 +115,14 @@ fn fail_each(binaries: &Binaries, engine: &str, call: &'static Call, sample: boo
     let mut row = Row { engine: engine.to_owned(), call, injections: 0, failures: Vec::new() };
     let (errors, most) = if sample { (1, SAMPLE) } else { (call.errors.len(), MOST) };
     for error in &call.errors[..errors] {
-        for when in call.first..call.first + most {
+        for when in 1..=most {
             let injection = Injection { call: call.name, error, when, permit: call.permit };
             match scenario::run(binaries, engine, injection) {
-                Ok(0) => break,
-                Ok(count) => row.injections += count,
+                Ok(Injected { possible: 0, impossible: 0 }) => break,
+                Ok(Injected { possible, .. }) => row.injections += possible,
                 Err(why) => row.failures.push(format!("{error} at call {when}: {why:#}")),
             }
         }
     }
     row
-}
-
-#[allow(clippy::print_stdout, reason = "the report is what the task is for")]
-fn print(row: &Row) {
-    let Row { engine, call, injections, failures } = row;
-    let verdict = match (injections, failures.len()) {
-        (0, 0) => "unused",
-        (_, 0) => "ok",
-        _ => "FAILED",
-    };
-    let errors = call.errors.join(" ");
-    println!(
-        "{engine:<10} {:<18} {injections:>10}  {verdict:<8} {errors}: {}",
-        call.name, call.reason
-    );
-    for failure in failures {
-        println!("    {failure}");
-    }
 }

@@ -11,6 +11,17 @@ pub(super) enum Permit {
     Server,
 }
 
+impl Permit {
+    /// In a few words.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Connection => "end the connection",
+            Self::Server => "end the server",
+        }
+    }
+}
+
 /// A call and some of its errors that may have the same effect.
 pub(super) struct Call {
     pub(super) name: &'static str,
@@ -20,9 +31,6 @@ pub(super) struct Call {
     pub(super) reason: &'static str,
     /// One of those of `--sample`.
     pub(super) sampled: bool,
-    /// The first call of a thread that is failed. Those before it are also made on the pair of sockets by which
-    /// signals come, where they cannot fail so; the library that has them (signal-hook) panics.
-    pub(super) first: usize,
 }
 
 const fn call(
@@ -31,11 +39,7 @@ const fn call(
     permit: Permit,
     reason: &'static str,
 ) -> Call {
-    Call { name, errors, permit, reason, sampled: false, first: 1 }
-}
-
-const fn from(first: usize, call: Call) -> Call {
-    Call { first, ..call }
+    Call { name, errors, permit, reason, sampled: false }
 }
 
 const fn sampled(call: Call) -> Call {
@@ -63,14 +67,14 @@ pub(super) static CALLS: [Call; 34] = [
         "concerns a connection that is gone; the next is taken")),
     call("accept4", &["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"], Permit::Nothing, "accepting pauses"),
     call("accept4", &["EBADF", "EINVAL", "ENOTSOCK"], Permit::Server, "a listener that is broken"),
-    sampled(from(3, call("recvfrom", &["ECONNRESET", "ETIMEDOUT", "ENOMEM"], Permit::Connection, "a connection that is broken"))),
+    sampled(call("recvfrom", &["ECONNRESET", "ETIMEDOUT", "ENOMEM"], Permit::Connection, "a connection that is broken")),
     call("recvfrom", &["EINTR"], Permit::Nothing, "a signal"),
-    sampled(from(2, call("sendto", &["ECONNRESET", "EPIPE", "ENOBUFS", "ENOMEM", "ETIMEDOUT", "EHOSTUNREACH"], Permit::Connection,
-        "a connection that is broken"))),
-    from(3, call("sendto", &["EINTR"], Permit::Nothing, "a signal")),
-    from(2, call("sendto", &["EAGAIN"], Permit::Connection, "no room: the echo waits for an event, and the kernel knows of none")),
+    sampled(call("sendto", &["ECONNRESET", "EPIPE", "ENOBUFS", "ENOMEM", "ETIMEDOUT", "EHOSTUNREACH"], Permit::Connection,
+        "a connection that is broken")),
+    call("sendto", &["EINTR"], Permit::Nothing, "a signal"),
+    call("sendto", &["EAGAIN"], Permit::Connection, "no room: the echo waits for an event, and the kernel knows of none"),
     call("shutdown", &["ENOTCONN", "ENOBUFS"], Permit::Connection, "a connection that is broken"),
-    from(3, call("write", &["EINTR", "EAGAIN", "EIO", "ENOSPC"], Permit::Nothing, "lines of output, which may be lost, and wake-ups")),
+    call("write", &["EINTR", "EAGAIN", "EIO", "ENOSPC"], Permit::Nothing, "lines of output, which may be lost, and wake-ups"),
     call("read", &["EINTR", "EAGAIN", "EIO"], Permit::Nothing, "wake-ups, files of /proc, the loader of programs"),
     call("openat", &["EMFILE", "ENFILE", "EACCES", "ENOENT"], Permit::Nothing, "files of /proc and /sys, the loader"),
     call("futex", &["EINTR"], Permit::Nothing, "a spurious wake-up"),
@@ -83,29 +87,76 @@ pub(super) static CALLS: [Call; 34] = [
     call("io_uring_enter", &["EBADF", "EINVAL"], Permit::Server, "a ring that is broken"),
 ];
 
+/// Whether the call of a line of strace(1) can fail at all. The wake-up of a futex cannot (futex(2)), nor can what is
+/// done with the sockets and counters by which a process wakes its own threads: nothing interrupts a call that does
+/// not block, no peer can break them, and there is room for what is written.
+pub(super) fn can_fail(line: &str) -> bool {
+    let first_argument = line.split(',').next().unwrap_or_default();
+    let internal = ["<UNIX-STREAM:", "<anon_inode:[eventfd]>"];
+    !line.contains("FUTEX_WAKE") && !internal.iter().any(|kind| first_argument.contains(kind))
+}
+
 /// Calls that are left out, and why.
-pub(super) const LEFT_OUT: [(&str, &str); 8] = [
+pub(super) const LEFT_OUT: [(&[&str], &str); 8] = [
     (
-        "recvfrom and write: the first two of a thread; sendto: the first, with EINTR two",
-        "those that signals and the wake-up of a stop come by are among them, and cannot fail so",
-    ),
-    (
-        "close, munmap",
+        &["close", "munmap"],
         "strace does not do what it fails: the descriptor would stay open by our own doing",
     ),
+    (&["mmap", "brk", "mprotect"], "without memory the process ends: SECURITY.md says so"),
     (
-        "recvfrom with EAGAIN",
-        "nothing to read where there is something: the kernel would report it again, strace does not",
+        &[
+            "execve",
+            "access",
+            "arch_prctl",
+            "lseek",
+            "pread64",
+            "newfstatat",
+            "statx",
+            "set_tid_address",
+            "set_robust_list",
+            "rseq",
+        ],
+        "of the loader and the C library",
     ),
-    ("mmap, brk, mprotect", "without memory the process ends: SECURITY.md says so"),
     (
-        "execve, access, arch_prctl, lseek, pread64, newfstatat, statx, set_tid_address, set_robust_list, rseq",
-        "the loader's and the C library's",
-    ),
-    (
-        "rt_sigaction, rt_sigprocmask, rt_sigreturn, sigaltstack, poll, prctl, gettid",
+        &[
+            "rt_sigaction",
+            "rt_sigprocmask",
+            "rt_sigreturn",
+            "sigaltstack",
+            "poll",
+            "prctl",
+            "gettid",
+        ],
         "of the start of a program or thread in Rust, or without errors",
     ),
-    ("sched_getaffinity, getrandom", "the standard library has another way, or aborts"),
-    ("completions of a ring", "they are no calls: failed ones are not injected here"),
+    (&["sched_getaffinity", "getrandom"], "the standard library has another way, or aborts"),
+    (
+        &["recvfrom EAGAIN"],
+        "nothing to read where there is something: the kernel would report it again, strace does not",
+    ),
+    (&["completions of a ring"], "they are no calls: failed ones are not injected here"),
+    (
+        &["restart_syscall", "exit", "exit_group"],
+        "of the kernel after a signal, or without a return",
+    ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_wake_ups_cannot_fail() {
+        assert!(can_fail(r#"7 write(1<pipe:[33]>, "Listen"..., 29) = -1 EINTR (INJECTED)"#));
+        assert!(can_fail(
+            "7 epoll_ctl(4<anon_inode:[eventpoll]>, EPOLL_CTL_ADD, 5<anon_inode:[eventfd]>"
+        ));
+        assert!(can_fail("7 futex(0x5563f8afb6e8, FUTEX_WAIT_BITSET_PRIVATE, 4294967295, NULL"));
+        assert!(!can_fail(
+            r#"7 write(5<anon_inode:[eventfd]>, "\1\0\0", 8) = -1 EINTR (INJECTED)"#
+        ));
+        assert!(!can_fail("7 recvfrom(6<UNIX-STREAM:[12->14]>, 0x7f, 1024, MSG_DONTWAIT"));
+        assert!(!can_fail("7 futex(0x5563f8afb6e8, FUTEX_WAKE_PRIVATE, 1 <unfinished ...>"));
+    }
+}

@@ -1,7 +1,9 @@
 //! What a server is asked to do while a call of it fails: an echo, a half-close, and a connection that stands by.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use echo_test_support::{Server, Signal, command};
 use rustix::process::{Pid, kill_process, test_kill_process};
 
-use super::calls::Permit;
+use super::calls::{Permit, can_fail};
 use crate::binaries::Binaries;
 
 /// How long an echo may take: accepting may have paused before it.
@@ -30,6 +32,15 @@ pub(super) struct Injection {
     pub(super) permit: Permit,
 }
 
+/// What was made to fail in a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Injected {
+    /// Calls that can fail so.
+    pub(super) possible: usize,
+    /// Calls that cannot; what follows from those says nothing about the server.
+    pub(super) impossible: usize,
+}
+
 /// Kills a process in the end: strace(1), its parent, would leave it behind.
 struct Guard(Pid);
 
@@ -40,29 +51,15 @@ impl Drop for Guard {
     }
 }
 
-/// Runs the scenario. Returns how many calls were made to fail.
-pub(super) fn run(binaries: &Binaries, engine: &str, injection: Injection) -> Result<usize> {
+/// Runs the scenario.
+pub(super) fn run(binaries: &Binaries, engine: &str, injection: Injection) -> Result<Injected> {
     let log = std::env::temp_dir().join(format!("inject-{}", fastrand::u64(..)));
-    let address = free_address()?;
     let Injection { call, error, when, .. } = injection;
     let mut strace = command("strace");
-    strace.args(["-f", "-qq", "-o"]).arg(&log).args(["-e", &format!("trace={call}")]);
+    strace.args(["-f", "-qq", "-yy", "-o"]).arg(&log).args(["-e", &format!("trace={call}")]);
     strace.args(["-e", &format!("inject={call}:error={error}:when={when}")]);
-    strace.arg(&binaries.server).args([
-        "--engine",
-        engine,
-        "--threads",
-        "1",
-        "--drain-timeout",
-        "1s",
-    ]);
-    strace.args(["--port", &address.port().to_string()]);
-    let started = Server::start_at(&mut strace, address);
-    let injected = || -> Result<usize> {
-        let log = std::fs::read_to_string(&log)?;
-        Ok(log.lines().filter(|line| line.contains("(INJECTED)")).count())
-    };
-    let judged = match started {
+    let injected = || Ok(Injected::read(&std::fs::read_to_string(&log)?));
+    let judged = match start(&mut strace, binaries, engine)? {
         Ok(server) => serve(server, injection, &injected),
         Err(error) => did_not_start(&error.to_string(), injected()?),
     };
@@ -71,13 +68,65 @@ pub(super) fn run(binaries: &Binaries, engine: &str, injection: Injection) -> Re
     judged.map(|()| count)
 }
 
+/// The names of the system calls that an engine makes when none is failed (strace -c).
+pub(super) fn calls_made(binaries: &Binaries, engine: &str) -> Result<Vec<String>> {
+    let log = std::env::temp_dir().join(format!("inject-{}", fastrand::u64(..)));
+    let mut strace = command("strace");
+    strace.args(["-f", "-qq", "-c", "-U", "name", "-o"]).arg(&log);
+    let server = start(&mut strace, binaries, engine)??;
+    let injection = Injection { call: "", error: "", when: 0, permit: Permit::Nothing };
+    serve(server, injection, &|| Ok(Injected::default()))?;
+    let names = std::fs::read_to_string(&log)?;
+    std::fs::remove_file(&log)?;
+    Ok(names.lines().map(str::trim).filter(|name| is_name(name)).map(str::to_owned).collect())
+}
+
+/// Neither a heading nor a line below it.
+fn is_name(row: &str) -> bool {
+    !row.is_empty() && !row.starts_with('-') && !["syscall", "total"].contains(&row)
+}
+
+fn start(strace: &mut Command, binaries: &Binaries, engine: &str) -> Result<io::Result<Server>> {
+    let address = free_address()?;
+    strace.arg(&binaries.server).args(["--engine", engine, "--threads", "1"]);
+    strace.args(["--drain-timeout", "1s", "--port", &address.port().to_string()]);
+    // A panic of the thread that waits for signals would take a while to say where.
+    strace.env("RUST_BACKTRACE", "0");
+    Ok(Server::start_at(strace, address))
+}
+
+impl Injected {
+    fn read(log: &str) -> Self {
+        let mut injected = Self::default();
+        // A call that another thread's comes between has two lines, of which only the first has its arguments.
+        let mut unfinished = HashMap::new();
+        for line in log.lines() {
+            let thread = line.split_whitespace().next();
+            if line.ends_with("<unfinished ...>") {
+                unfinished.insert(thread, line);
+            } else if line.contains("(INJECTED)") {
+                let resumed = line.contains(" resumed>");
+                let first = unfinished.get(&thread).filter(|_| resumed).unwrap_or(&line);
+                let count =
+                    if can_fail(first) { &mut injected.possible } else { &mut injected.impossible };
+                *count += 1;
+            }
+        }
+        injected
+    }
+
+    fn all(self) -> usize {
+        self.possible + self.impossible
+    }
+}
+
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 /// A server that cannot begin says why.
-fn did_not_start(said: &str, injected: usize) -> Result<()> {
-    ensure!(injected > 0, "it does not start: {said}");
+fn did_not_start(said: &str, injected: Injected) -> Result<()> {
+    ensure!(injected.all() > 0, "it does not start: {said}");
     ensure!(!panics(said), "it panics at its start: {said}");
     ensure!(said.contains("exit status"), "it neither starts nor ends as it should: {said}");
     let (_, message) = said.split_once('\n').unwrap_or_default();
@@ -85,16 +134,18 @@ fn did_not_start(said: &str, injected: usize) -> Result<()> {
     Ok(())
 }
 
-fn serve(
-    server: Server,
-    injection: Injection,
-    injected: &impl Fn() -> Result<usize>,
-) -> Result<()> {
-    let Some(pid) = child_of(server.process.id()) else {
-        return ended_early(server, injection);
-    };
-    let guard = Guard(pid);
-    let address = server.address;
+/// What came of a run.
+struct Observed {
+    /// What did not go as it should.
+    disturbed: Vec<String>,
+    let_go: bool,
+    /// Processor time while it had nothing to do.
+    spent: Duration,
+    bystander: io::Result<TcpStream>,
+}
+
+/// Has a server do all that it has to, but for the end.
+fn observe(pid: Pid, address: SocketAddr) -> Observed {
     let mut bystander = connect(address);
     let mut disturbed = Vec::new();
     let mut note = |what: &str, result: io::Result<()>| {
@@ -121,34 +172,48 @@ fn serve(
     let before = processor_time(pid);
     thread::sleep(AT_REST);
     let spent = processor_time(pid).saturating_sub(before);
+    Observed { disturbed, let_go, spent, bystander }
+}
+
+fn serve(
+    server: Server,
+    injection: Injection,
+    injected: &impl Fn() -> Result<Injected>,
+) -> Result<()> {
+    let Some(pid) = child_of(server.process.id()) else {
+        return ended_early(server, injection, injected()?);
+    };
+    let guard = Guard(pid);
+    let Observed { mut disturbed, let_go, spent, mut bystander } = observe(pid, server.address);
     // It fails only if it has ended.
     let _ = kill_process(pid, Signal::TERM);
     let last = with(&mut bystander, |stream| stream.read_to_end(&mut Vec::new()).map(drop));
-    if disturbed.is_empty()
-        && let Err(error) = last
-    {
-        disturbed.push(format!("the connection that stands by, at the end: {error}"));
-    }
     drop(bystander);
-    let is_gone = || wait_until(|| test_kill_process(pid).is_err());
-    let mut gone = is_gone();
-    if !gone && injection.call == "sendto" {
-        // The handler of the signal sends a byte to the thread that waits for signals: it was this that failed.
-        let _ = kill_process(pid, Signal::TERM);
-        gone = is_gone();
-    }
-    ensure!(gone, "it does not end within its drain timeout");
+    let gone = wait_until(|| test_kill_process(pid).is_err());
     drop(guard);
-    let (code, began) = ending(server)?;
-    let count = injected()?;
-    if !began && code == 1 && count > 0 {
-        // It had bound its address and could not begin; it said why.
-        return Ok(());
+    let injected = injected()?;
+    let count = injected.all();
+    let mut code = 0;
+    if gone {
+        let (ended_with, began) = ending(server, injected)?;
+        code = ended_with;
+        if !began && code == 1 && count > 0 {
+            // It had bound its address and could not begin; it said why.
+            return Ok(());
+        }
+        if disturbed.is_empty()
+            && let Err(error) = last
+        {
+            disturbed.push(format!("the connection that stands by, at the end: {error}"));
+        }
+    } else {
+        // Without a wake-up, which cannot fail, a stop is not noticed; all that came before it is judged.
+        ensure!(injected.impossible > 0, "it does not end within its drain timeout");
     }
-    let allowed = if injection.permit == Permit::Nothing { 0 } else { count };
     if injection.permit == Permit::Server && code == 1 {
         return Ok(());
     }
+    let allowed = if injection.permit == Permit::Nothing { 0 } else { count };
     ensure!(
         disturbed.len() <= allowed,
         "{count} calls failed, and it came to {}",
@@ -161,8 +226,8 @@ fn serve(
 }
 
 /// It listened, and has ended before it could be talked to.
-fn ended_early(server: Server, injection: Injection) -> Result<()> {
-    let (code, began) = ending(server)?;
+fn ended_early(server: Server, injection: Injection, injected: Injected) -> Result<()> {
+    let (code, began) = ending(server, injected)?;
     let may_end = injection.permit == Permit::Server || !began;
     ensure!(may_end && code == 1, "it ended with {code} before it was told to");
     Ok(())
@@ -170,22 +235,20 @@ fn ended_early(server: Server, injection: Injection) -> Result<()> {
 
 /// The code with which the server has ended, not by a signal and not by a panic; and whether it had begun to
 /// listen for all that it knew.
-fn ending(server: Server) -> Result<(i32, bool)> {
+fn ending(server: Server, injected: Injected) -> Result<(i32, bool)> {
     let finished = server.process.wait()?;
-    ensure!(!panics(&finished.stderr), "it panics: {}", finished.stderr);
+    // The library that waits for signals panics, on a thread of its own, on errors that its sockets cannot have.
+    let may_panic = injected.impossible > 0 && finished.stderr.contains("thread 'signals'");
+    ensure!(may_panic || !panics(&finished.stderr), "it panics: {}", finished.stderr);
     let code = finished.status.code();
     let code = code.with_context(|| format!("it ended with {}", finished.status))?;
     ensure!(code == 0 || !finished.stderr.is_empty(), "it ended with {code} and says nothing");
     Ok((code, finished.stdout.contains("Listening on")))
 }
 
-/// Whether it panics by what it does itself. The library that waits for signals reads them from a pair of sockets; it
-/// panics, on a thread of its own, on errors that these cannot have.
+/// Whether a thread of the server panics.
 fn panics(stderr: &str) -> bool {
-    let panics = stderr.lines().filter(|line| line.contains("panicked at"));
-    panics
-        .into_iter()
-        .any(|line| !line.contains("thread 'signals'") || !line.contains("signal-hook"))
+    stderr.contains("panicked at")
 }
 
 /// The process that strace(1) has started; `None` when it has ended. The kernel's list may be short of one while
@@ -267,4 +330,19 @@ fn processor_time(pid: Pid) -> Duration {
     let ticks =
         fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
     Duration::from_millis(ticks.sum::<u64>() * 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn injections_are_counted_by_the_calls_that_can_fail() {
+        let log = "7 futex(0x5563, FUTEX_WAKE_PRIVATE, 1 <unfinished ...>\n\
+                   8 futex(0x5563, FUTEX_WAIT_PRIVATE, 2, NULL) = -1 EINTR (Interrupted) (INJECTED)\n\
+                   8 futex(0x5563, FUTEX_WAIT_PRIVATE, 2, NULL) = 0\n\
+                   7 <... futex resumed>) = -1 EINTR (Interrupted) (INJECTED)\n";
+        let Injected { possible, impossible } = Injected::read(log);
+        assert_eq!((possible, impossible), (1, 1));
+    }
 }
