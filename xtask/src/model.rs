@@ -28,6 +28,7 @@ use self::play::Setting;
 use self::shrink::draw;
 use crate::binaries::Binaries;
 use crate::engines::Engines;
+use crate::socket_table::reset_for_lack_of_memory;
 
 /// Seeds of a round: as many as [`Case::round`] at the most are used.
 const ROUND: u64 = 100;
@@ -178,7 +179,9 @@ impl<'a> Runner<'a> {
             || self.end.is_some_and(|end| Instant::now() >= end)
     }
 
-    /// Plays one history on a server, which it starts if there is none, and returns unless it was stopped.
+    /// Plays one history on a server, which it starts if there is none, and returns unless it was stopped. One during
+    /// which the system had no memory for TCP says nothing: the kernel resets connections then.
+    #[allow(clippy::print_stdout, reason = "the report is what the task is for")]
     fn play(
         &self,
         host: Option<Host>,
@@ -187,7 +190,14 @@ impl<'a> Runner<'a> {
         from: IpAddr,
     ) -> Result<Option<Host>> {
         let setting = Setting { from, deadline: DEADLINE };
-        self.play_drawn(host, case, &draw(case, seed).history(), setting)
+        let reset = reset_for_lack_of_memory();
+        match self.play_drawn(host, case, &draw(case, seed).history(), setting) {
+            Err(error) if reset_for_lack_of_memory() > reset => {
+                println!("the system is out of memory for TCP, seed {seed} is void: {error:#}");
+                Ok(None)
+            }
+            result => result,
+        }
     }
 
     fn play_drawn(

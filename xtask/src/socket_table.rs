@@ -14,22 +14,48 @@ pub(crate) fn listening_on(port: u16) -> Option<Vec<IpAddr>> {
     (!tables.is_empty()).then(|| rows.filter_map(|row| listener(row, port)).collect())
 }
 
-/// The number of bytes sent on the socket at `address` that its peer has not acknowledged. `None` if there is
-/// no such table or socket.
-pub(crate) fn unacknowledged(address: SocketAddr) -> Option<usize> {
-    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    table.lines().skip(1).find_map(|row| send_queue(row, address))
+/// What waits in the queues of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Queues {
+    /// What was written and the other end's system has not acknowledged.
+    pub(crate) send: usize,
+    /// What has arrived and was not read.
+    pub(crate) receive: usize,
 }
 
-/// Reads `0: 0100007F:FF98 0100007F:1234 01 0000002A:00000000 …`, where the number before the last colon is the
-/// length of the send queue.
-fn send_queue(row: &str, address: SocketAddr) -> Option<usize> {
+/// The queues of both ends of a connection on this machine. `None` where there is no such table or connection.
+pub(crate) fn queues_of_both_ends(near: SocketAddr, far: SocketAddr) -> Option<(Queues, Queues)> {
+    let path = if near.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    let table = std::fs::read_to_string(path).ok()?;
+    let queues = |from, to| table.lines().skip(1).find_map(|row| queues_in(row, from, to));
+    queues(near, far).zip(queues(far, near))
+}
+
+/// How many connections the kernel has reset because it was out of memory for TCP (`TCPAbortOnMemory`); 0 where it does
+/// not tell.
+pub(crate) fn reset_for_lack_of_memory() -> u64 {
+    let counters = std::fs::read_to_string("/proc/net/netstat").unwrap_or_default();
+    let mut lines = counters.lines().map(str::split_whitespace);
+    let named = lines.next().into_iter().flatten().zip(lines.next().into_iter().flatten());
+    let count = named.into_iter().find(|(name, _)| *name == "TCPAbortOnMemory");
+    count.and_then(|(_, count)| count.parse().ok()).unwrap_or(0)
+}
+
+/// Reads `0: 0100007F:FF98 0100007F:1234 01 0000002A:00000000 …`: number, the two addresses, state, the queues.
+fn queues_in(row: &str, local: SocketAddr, remote: SocketAddr) -> Option<Queues> {
     let mut columns = row.split_whitespace().skip(1);
-    let (host, port) = columns.next()?.split_once(':')?;
-    let (queue, _) = columns.nth(2)?.split_once(':')?;
-    let matches = u16::from_str_radix(port, 16).ok()? == address.port()
-        && parse_address(host)? == address.ip();
-    matches.then(|| usize::from_str_radix(queue, 16).ok()).flatten()
+    let is = |column: &str, address: SocketAddr| {
+        // The port first: it tells most rows apart.
+        let (host, port) = column.split_once(':')?;
+        let matches = u16::from_str_radix(port, 16).ok()? == address.port()
+            && parse_address(host)? == address.ip();
+        matches.then_some(())
+    };
+    is(columns.next()?, local)?;
+    is(columns.next()?, remote)?;
+    let (send, receive) = columns.nth(1)?.split_once(':')?;
+    let count = |digits| usize::from_str_radix(digits, 16).ok();
+    Some(Queues { send: count(send)?, receive: count(receive)? })
 }
 
 /// Reads `0: 0100007F:FF98 00000000:0000 0A …`: number, local address, remote address, state.
@@ -70,10 +96,14 @@ mod tests {
 
     #[cfg(target_endian = "little")]
     #[test]
-    fn the_send_queue_is_read_from_the_row_of_its_socket() {
-        let row = " 1: 0100007F:FF98 0100007F:0007 01 0000002A:00000010 00:00000000 00000000";
-        assert_eq!(send_queue(row, "127.0.0.1:65432".parse().unwrap()), Some(42));
-        assert_eq!(send_queue(row, "127.0.0.2:65432".parse().unwrap()), None);
-        assert_eq!(send_queue(row, "127.0.0.1:7".parse().unwrap()), None);
+    fn the_queues_of_a_connection_stand_in_the_row_of_its_socket() {
+        let row = " 1: 0100007F:FF98 0200007F:0007 01 0000002A:00000010 00:00000000 00000000";
+        let of = |local: &str, remote: &str| {
+            queues_in(row, local.parse().unwrap(), remote.parse().unwrap())
+        };
+        let expected = Queues { send: 42, receive: 16 };
+        assert_eq!(of("127.0.0.1:65432", "127.0.0.2:7"), Some(expected));
+        assert_eq!(of("127.0.0.2:7", "127.0.0.1:65432"), None);
+        assert_eq!(of("127.0.0.1:65432", "127.0.0.2:8"), None);
     }
 }

@@ -14,13 +14,19 @@ use crate::binaries::Binaries;
 
 /// How long a server may take to let go of what the connections of a history have held.
 const LET_GO: Duration = Duration::from_secs(10);
-/// What an allocator and the event loops keep at hand, in KiB: among it a ring's buffers, 2.2 MiB a thread.
-const KEPT_KIB: u64 = 6 * 1024;
+/// What an allocator keeps of what earlier histories have held, in KiB, beside the buffers of a ring. Each thread of
+/// the engine `threads` has an arena of its own, which it trims when it is idle.
+const KEPT_KIB: u64 = 256;
+const KEPT_BY_THREADS_KIB: u64 = 6 * 1024;
+/// Buffers of a worker's ring, and with how many connections it receives ahead into them.
+const RING_BUFFERS: usize = 512;
+const RECEIVED_AHEAD: usize = 4;
 /// What is held for a peer that does not read, in KiB.
 const FOR_A_PEER_KIB: u64 = 64;
 
 pub(super) struct Host {
     server: Server,
+    engine: String,
     case: &'static Case,
     bystanders: Vec<TcpStream>,
     /// At rest, with the bystanders.
@@ -41,6 +47,7 @@ impl Host {
         let server = binaries.start(&[&arguments, case.arguments].concat())?;
         let mut host = Self {
             server,
+            engine: engine.to_owned(),
             case,
             bystanders: Vec::new(),
             descriptors: 0,
@@ -52,6 +59,7 @@ impl Host {
             stopping: false,
         };
         host.replace_bystanders()?;
+        host.touch_the_pool()?;
         // All of it has started when it has served one connection.
         let visitor = host.bystander()?;
         let busy = ResourceUsage::of(&host.server).descriptors;
@@ -118,6 +126,19 @@ impl Host {
         Ok(())
     }
 
+    /// Has a ring use each of its buffers once, so that what it holds later is not theirs.
+    fn touch_the_pool(&mut self) -> Result<()> {
+        let mut bystanders = std::mem::take(&mut self.bystanders);
+        if bystanders.len() >= RECEIVED_AHEAD {
+            for index in 0..RING_BUFFERS + 200 {
+                let place = index % bystanders.len();
+                self.greet(&mut bystanders[place]).context("a connection that stands by")?;
+            }
+        }
+        self.bystanders = bystanders;
+        Ok(())
+    }
+
     fn replace_bystanders(&mut self) -> Result<()> {
         while self.bystanders.len() < self.case.bystanders {
             let stream = self.bystander()?;
@@ -178,13 +199,21 @@ impl Host {
     pub(super) fn check_memory(&self, peers: usize) -> Result<()> {
         let held = ResourceUsage::of(&self.server).memory_kib;
         let each = FOR_A_PEER_KIB + 2 * (self.case.rules.max_frame as u64).div_ceil(1024);
-        let most = self.memory_kib + KEPT_KIB + each * peers as u64;
+        let kept = if self.engine == "threads" { KEPT_BY_THREADS_KIB } else { KEPT_KIB };
+        let most = self.memory_kib + kept + each * peers as u64;
         ensure!(
             held <= most,
             "it holds {held} KiB, {} at rest, for {peers} peers",
             self.memory_kib
         );
         Ok(())
+    }
+
+    /// The most bytes that it may have taken from a peer and not sent back; `None` on a ring, whose buffers take in
+    /// more than a connection does.
+    pub(super) fn most_held(&self) -> Option<usize> {
+        let unfinished = self.case.rules.max_frame + size_of::<u32>();
+        (self.engine != "uring").then_some(FOR_A_PEER_KIB as usize * 1024 + unfinished)
     }
 
     /// Stops the process where it is, and waits until that is so.

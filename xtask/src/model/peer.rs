@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use echo_test_support::model::{End, Framing, Model};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::case::Case;
 use super::history::Manner;
+use crate::socket_table::queues_of_both_ends;
 
 /// What is read in one go.
 const PIECE: usize = 64 * 1024;
@@ -318,6 +319,25 @@ impl Peer {
             "peer {number} ended with {end:?} after {received} bytes, which must not be"
         );
         Ok(())
+    }
+
+    /// Its own address and the server's; `None` if it is not connected any more.
+    pub(super) fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let address = |address: io::Result<SockAddr>| address.ok()?.as_socket();
+        address(self.socket.local_addr()).zip(address(self.socket.peer_addr()))
+    }
+
+    /// How many bytes the server has taken from the peer and not sent back, as the kernel's queues tell; 0 if it
+    /// drops what it takes.
+    pub(super) fn held(&self) -> usize {
+        let counts = self.end == End::Open && self.model.takes_input();
+        let Some((near, far)) = self.addresses().filter(|_| counts) else { return 0 };
+        let queues = || queues_of_both_ends(near, far);
+        // What comes to the server between the two is not taken for held.
+        let Some((ours, theirs)) = queues() else { return 0 };
+        let taken = self.model.wire_len().saturating_sub(ours.send + theirs.receive);
+        let Some((ours, theirs)) = queues() else { return 0 };
+        taken.saturating_sub(self.received + ours.receive + theirs.send)
     }
 
     /// What is known of it, for a report.

@@ -11,7 +11,7 @@ use super::case::Case;
 use super::history::{History, Step};
 use super::host::Host;
 use super::peer::{Peer, Reading};
-use crate::socket_table::unacknowledged;
+use crate::socket_table::queues_of_both_ends;
 
 /// After so long without room, no more is taken from a peer that does not read.
 const FULL: Duration = Duration::from_millis(2);
@@ -19,6 +19,8 @@ const FULL: Duration = Duration::from_millis(2);
 const MOST: usize = 400_000;
 /// Messages that make a connection one of the busy.
 const WARM: usize = 10;
+/// How often bytes are counted that seem to be too many.
+const COUNTS: usize = 50;
 
 /// How a history is played.
 #[derive(Clone, Copy)]
@@ -231,7 +233,19 @@ impl Play<'_> {
                 break;
             }
         }
+        self.check_held(index)?;
         self.host.check_memory(self.peers.len())
+    }
+
+    /// The server has taken no more of a peer that does not read than it may hold.
+    fn check_held(&self, index: usize) -> Result<()> {
+        let (Some(most), Some(peer)) = (self.host.most_held(), &self.peers[index]) else {
+            return Ok(());
+        };
+        // What moves while it is counted may be counted as held, but not each time.
+        let held = (0..COUNTS).map(|_| peer.held()).find(|held| *held <= most);
+        ensure!(held.is_some(), "more than {most} bytes are held\n{}", peer.describe());
+        Ok(())
     }
 
     fn pass(&mut self, time: Duration) -> Result<()> {
@@ -244,8 +258,8 @@ impl Play<'_> {
             return;
         }
         for peer in self.peers.iter_mut().flatten() {
-            let address = peer.socket.local_addr().ok().and_then(|address| address.as_socket());
-            let unacknowledged = address.and_then(unacknowledged).unwrap_or(usize::MAX);
+            let queues = peer.addresses().and_then(|(near, far)| queues_of_both_ends(near, far));
+            let unacknowledged = queues.map_or(usize::MAX, |(ours, _)| ours.send);
             peer.model.stopped(peer.model.wire_len().saturating_sub(unacknowledged));
         }
         self.host.stop();
