@@ -14,6 +14,8 @@ use super::case::Case;
 const PEERS: usize = 4;
 /// The most parts that a history is drawn from; some are several steps.
 const PARTS: usize = 16;
+/// More than a connection may owe.
+const LARGE: usize = 300_000;
 /// What the ring receives at once.
 const RING_BUFFER: usize = 4160;
 /// Around the borders of buffers, ours and the server's.
@@ -142,6 +144,7 @@ fn part(case: &'static Case) -> impl Strategy<Value = Vec<Step>> {
         (24, step(case).prop_map(|step| vec![step]).boxed()),
         (4, burst_at_a_full_window(case).boxed()),
         (1, burst_at_a_frozen_server(case).boxed()),
+        (u32::from(case.largest >= LARGE), large_bursts().boxed()),
         (u32::from(case.idle_timeout.is_some()), frozen_past_the_timeout(case).boxed()),
     ])
 }
@@ -240,6 +243,26 @@ fn burst_at_a_full_window(case: &'static Case) -> impl Strategy<Value = Vec<Step
             steps
         },
     )
+}
+
+/// All peers have been fast, for which the server's system has given them large receive buffers; they stop reading,
+/// and more comes at once than the server may hold.
+fn large_bursts() -> impl Strategy<Value = Vec<Step>> {
+    (1..=PEERS, 1..2000_usize).prop_map(|(count, frame)| {
+        let of_each = |step: &dyn Fn(usize) -> Step| (0..count).map(step).collect::<Vec<_>>();
+        let large = of_each(&|peer| Step::Send { peer, size: LARGE, frame });
+        let steps = [
+            large.clone(),
+            vec![Step::Settle],
+            of_each(&|peer| Step::Warm { peer }),
+            of_each(&|peer| Step::Pause { peer }),
+            vec![Step::Freeze],
+            large,
+            vec![Step::Thaw],
+            of_each(&|peer| Step::Fill { peer }),
+        ];
+        steps.concat()
+    })
 }
 
 /// The same with a reader and no more than a burst.

@@ -14,8 +14,8 @@ use crate::binaries::Binaries;
 
 /// How long a server may take to let go of what the connections of a history have held.
 const LET_GO: Duration = Duration::from_secs(10);
-/// What an allocator keeps of what earlier histories have held, in KiB, beside the buffers of a ring. Each thread of
-/// the engine `threads` has an arena of its own, which it trims when it is idle.
+/// What an allocator keeps at hand, in KiB, beside the buffers of a ring. Each thread of the engine `threads` has an
+/// arena of its own, which it trims when it is idle.
 const KEPT_KIB: u64 = 256;
 const KEPT_BY_THREADS_KIB: u64 = 6 * 1024;
 /// Buffers of a worker's ring, and with how many connections it receives ahead into them.
@@ -169,6 +169,8 @@ impl Host {
         loop {
             let descriptors = self.descriptors_open();
             if descriptors <= self.descriptors {
+                // An allocator keeps some of what was held, for a while.
+                self.memory_kib = ResourceUsage::of(&self.server).memory_kib;
                 return Ok(());
             }
             ensure!(
@@ -195,7 +197,7 @@ impl Host {
         std::fs::read_dir(format!("/proc/{}/fd", self.id())).map_or(0, Iterator::count)
     }
 
-    /// It may hold a little for each of the peers that do not read.
+    /// It may hold a little for each of the peers, beside what it held before they came.
     pub(super) fn check_memory(&self, peers: usize) -> Result<()> {
         let held = ResourceUsage::of(&self.server).memory_kib;
         let each = FOR_A_PEER_KIB + 2 * (self.case.rules.max_frame as u64).div_ceil(1024);
@@ -203,7 +205,7 @@ impl Host {
         let most = self.memory_kib + kept + each * peers as u64;
         ensure!(
             held <= most,
-            "it holds {held} KiB, {} at rest, for {peers} peers",
+            "it holds {held} KiB, {} before, for {peers} peers: at most {most}",
             self.memory_kib
         );
         Ok(())
