@@ -128,15 +128,20 @@ impl Host {
 
     /// Has a ring use each of its buffers once, so that what it holds later is not theirs.
     fn touch_the_pool(&mut self) -> Result<()> {
-        let mut bystanders = std::mem::take(&mut self.bystanders);
-        if bystanders.len() >= RECEIVED_AHEAD {
-            for index in 0..RING_BUFFERS + 200 {
-                let place = index % bystanders.len();
-                self.greet(&mut bystanders[place]).context("a connection that stands by")?;
+        if self.case.bystanders < RECEIVED_AHEAD {
+            return Ok(());
+        }
+        for _ in 0..RING_BUFFERS + RING_BUFFERS / 2 {
+            self.replace_bystanders()?;
+            let mut stream = self.bystanders.remove(0);
+            match self.greet(&mut stream) {
+                Ok(()) => self.bystanders.push(stream),
+                // On a busy machine it was silent for too long.
+                Err(_) if self.case.idle_timeout.is_some() => {}
+                Err(error) => return Err(error).context("a connection that stands by"),
             }
         }
-        self.bystanders = bystanders;
-        Ok(())
+        self.replace_bystanders()
     }
 
     fn replace_bystanders(&mut self) -> Result<()> {
