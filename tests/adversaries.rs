@@ -1,5 +1,5 @@
-//! Hostile peers (SECURITY.md), on every engine: what they do is refused, bounded or waited for, and other
-//! connections are not affected.
+//! Hostile peers (SECURITY.md), on every engine: the server refuses, limits or outwaits them, and other connections
+//! are not affected.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -20,7 +20,7 @@ on_every_engine! {
     of_random_bytes_only_whole_messages_are_echoed,
 }
 
-/// Runs an attack while another connection keeps exchanging `message` and has to get every echo.
+/// Runs an attack while another connection keeps exchanging `message` and must receive every echo.
 fn beside_a_bystander(server: &Server, message: &[u8], attack: impl FnOnce() + Send) {
     let bystander = connect(server.address);
     exchange(&bystander, message);
@@ -45,7 +45,7 @@ fn peers_that_close_their_windows_get_every_byte_when_they_read(engine: &str) {
     let server = start!(engine, &["--threads", "1"]);
     let mut peers: Vec<_> =
         (0..8).map(|stream| Peer::new(server.address, Pattern::new(stream))).collect();
-    // All windows are closed, opened briefly and closed again, at the same time.
+    // All windows are closed, opened briefly and closed again, concurrently.
     for _ in 0..3 {
         peers.iter_mut().for_each(Peer::send_until_nothing_is_taken);
         peers.iter_mut().for_each(|peer| peer.read(50_000));

@@ -1,4 +1,4 @@
-//! Peers that vanish without FIN or RST, as when a cable is unplugged.
+//! Peers that disappear without FIN or RST, as when a cable is unplugged.
 #![cfg(target_os = "linux")]
 
 use std::io;
@@ -20,7 +20,7 @@ const PEERS: usize = 40;
 /// first timeout passes; on a busy machine that takes longer.
 const TIMEOUTS: [&str; 3] = ["4s", "8s", "16s"];
 
-/// What the peers do, and the server's timeout that applies to it.
+/// The behaviour of the peers, and the server's timeout that applies.
 struct Peers {
     /// A Bash script: Bash can connect.
     script: &'static str,
@@ -28,7 +28,7 @@ struct Peers {
     other_options: &'static [&'static str],
 }
 
-/// Peers that get their echo and then are silent.
+/// Peers that receive their echo and are silent from then on.
 const SILENT: Peers = Peers {
     script: "printf hello >&$socket; read -r -N 5 -u $socket;",
     deadline: "--idle-timeout",
@@ -36,7 +36,7 @@ const SILENT: Peers = Peers {
     other_options: &["--write-timeout", "1s"],
 };
 
-/// Peers that send and never read, until the server reads no more.
+/// Peers that send without reading until the server stops reading.
 const STUCK: Peers = Peers {
     script: "(while timeout 2 head -c 1000000 /dev/zero >&$socket; do :; done) &",
     deadline: "--write-timeout",
@@ -145,7 +145,7 @@ impl Network {
     /// Connects all peers from the far machine, and takes the link down when their scripts have run.
     fn connect_and_unplug(&self, server: &Server, peers: &Peers) {
         let mut all = self.far.command("unshare");
-        // With the first process, all of them end.
+        // When the first process ends, all of them end.
         all.args(["--pid", "--fork", "--kill-child", "bash", "-c"]);
         let (connect, script) = (connecting_to(server), peers.script);
         all.arg(format!(
@@ -164,7 +164,7 @@ fn connecting_to(server: &Server) -> String {
 
 impl Machine {
     fn start(unshare: &mut Command) -> io::Result<Self> {
-        // The time limits what a failed test leaves behind.
+        // The time limit cleans up after a failed test.
         unshare.args(["sh", "-c", "bash --version && echo ready && exec sleep 90"]);
         let process = Process::spawn(unshare)?;
         process.wait_for_stdout("ready")?;

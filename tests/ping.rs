@@ -235,7 +235,7 @@ fn sigquit_prints_a_status_and_ctrl_c_the_summary() {
     process.wait_for_stdout("seq=3 ").unwrap();
     process.signal(Signal::QUIT);
     process.wait_for_stderr(" messages, 0% loss, min/avg/max = ").unwrap();
-    // The run goes on, also in the middle of a pause.
+    // The run continues, even during a pause.
     process.wait_for_stdout("seq=6 ").unwrap();
     process.interrupt();
     let finished = process.wait().unwrap();

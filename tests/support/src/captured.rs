@@ -62,10 +62,10 @@ impl Captured {
         }
     }
 
-    /// Waits briefly for the end, which may not come.
-    pub(crate) fn settle(&self) {
+    /// Waits briefly for the end of the stream.
+    pub(crate) fn wait_briefly(&self) {
         let output = self.lock();
-        // It does not matter whether this times out.
+        // A timeout is not an error.
         drop(self.changed.wait_timeout_while(output, SETTLE_TIME, |output| !output.ended));
     }
 

@@ -1,4 +1,4 @@
-//! Connecting to servers, and what peers do.
+//! Connecting to servers, and common behaviour of peers.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ use crate::{DEADLINE, eventually};
 ///
 /// # Panics
 ///
-/// It cannot connect. The functions below panic too if the peer does not behave as expected.
+/// Panics if it cannot connect. The functions below also panic if the server does not behave as expected.
 pub fn connect(address: SocketAddr) -> TcpStream {
     with_deadlines(TcpStream::connect(address).unwrap())
 }
@@ -32,7 +32,7 @@ pub fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
     with_deadlines(socket.into())
 }
 
-/// Connects with a receive buffer of a few KiB, so that an unread echo stays with the server.
+/// Connects with a receive buffer of a few KiB, so that the server has to buffer an unread echo.
 pub fn connect_with_little_room(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -40,7 +40,7 @@ pub fn connect_with_little_room(address: SocketAddr) -> TcpStream {
     with_deadlines(socket.into())
 }
 
-/// Connects and sends until nothing more is taken: the server then owes as much as it buffers for a peer.
+/// Connects and sends until all buffers are full: the server then owes as much as it buffers for a peer.
 pub fn connect_and_never_read(address: SocketAddr) -> TcpStream {
     let mut stream = connect_with_little_room(address);
     stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();

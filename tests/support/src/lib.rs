@@ -36,7 +36,7 @@ pub use skip::{skipped, skipped_without_ipv6, skipped_without_strace, skipped_wi
 pub use socket_activation::socket_activated;
 pub use strace::{failing_from, refusing};
 
-/// How long anything may take. It is generous, because it only ends tests that have failed already.
+/// The deadline of every wait. It is generous, because only failing tests reach it.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Makes each function, which takes the name of an engine, a test of every engine. An engine that this machine
@@ -64,7 +64,7 @@ macro_rules! on_every_engine {
 ///
 /// # Panics
 ///
-/// It does not start.
+/// Panics if the server does not start.
 #[macro_export]
 macro_rules! start {
     ($engine:expr, $arguments:expr) => {{
@@ -96,7 +96,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 ///
 /// # Panics
 ///
-/// It does not within [`DEADLINE`].
+/// Panics if it does not hold within [`DEADLINE`].
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {

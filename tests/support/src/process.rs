@@ -80,11 +80,11 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// As above.
+    /// The text is not printed `times` times within [`DEADLINE`], or the output ends before.
     pub fn wait_for_stdout_times(&self, text: &str, times: usize) -> io::Result<String> {
         self.stdout.wait_until(|output| output.matches(text).count() >= times).ok_or_else(|| {
-            // If the program has ended, its complete stderr is wanted.
-            self.stderr.settle();
+            // If the program has ended, wait for its complete stderr.
+            self.stderr.wait_briefly();
             let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
             failure(format!("no {times} × {text:?}\nstdout: {stdout}\nstderr: {stderr}"))
         })
