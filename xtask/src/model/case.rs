@@ -41,7 +41,8 @@ const PLAIN: Case = Case {
     room: usize::MAX,
 };
 /// Enough of them for the ring to receive ahead, on one thread.
-const CROWD: Case = Case { name: "crowd", arguments: &["--threads", "1"], bystanders: 6, ..PLAIN };
+const BYSTANDERS: Case =
+    Case { name: "crowd", arguments: &["--threads", "1"], bystanders: 6, ..PLAIN };
 const SHORT: Duration = Duration::from_millis(150);
 
 const fn framed(framing: Framing, max_frame: usize) -> Rules {
@@ -55,13 +56,13 @@ const fn ended(at: usize, termination: Termination) -> Rules {
 /// All of them. Their names are those of `--cases`.
 pub(super) static CASES: [Case; 19] = [
     PLAIN,
-    CROWD,
-    Case { name: "urgent", urgent: true, ..CROWD },
+    BYSTANDERS,
+    Case { name: "urgent", urgent: true, ..BYSTANDERS },
     Case {
         name: "lines",
         arguments: &["--threads", "1", "--framing", "line", "--max-frame", "1000"],
         rules: framed(Framing::Line, 1000),
-        ..CROWD
+        ..BYSTANDERS
     },
     Case {
         name: "long-lines",
@@ -73,7 +74,7 @@ pub(super) static CASES: [Case; 19] = [
         name: "counted",
         arguments: &["--threads", "1", "--framing", "length", "--max-frame", "100"],
         rules: framed(Framing::Length, 100),
-        ..CROWD
+        ..BYSTANDERS
     },
     Case {
         name: "long-counted",
@@ -86,7 +87,7 @@ pub(super) static CASES: [Case; 19] = [
         round: 10,
         arguments: &["--threads", "1", "--idle-timeout", "150ms"],
         idle_timeout: Some(SHORT),
-        ..CROWD
+        ..BYSTANDERS
     },
     Case {
         name: "idle-lines",
@@ -110,35 +111,35 @@ pub(super) static CASES: [Case; 19] = [
         round: 10,
         arguments: &["--threads", "1", "--write-timeout", "150ms"],
         write_timeout: Some(SHORT),
-        ..CROWD
+        ..BYSTANDERS
     },
     Case {
         name: "max-connections",
         // The bystanders count, too.
         arguments: &["--threads", "1", "--max-connections", "8"],
         room: 2,
-        ..CROWD
+        ..BYSTANDERS
     },
     Case {
         name: "max-per-peer",
         arguments: &["--threads", "1", "--max-per-peer", "2"],
         bystanders: 2,
         room: 2,
-        ..CROWD
+        ..BYSTANDERS
     },
     Case {
         name: "close-after",
         arguments: &["--threads", "1", "--close-after", "5000"],
         rules: ended(5000, Termination::Close),
         bystanders: 4,
-        ..CROWD
+        ..BYSTANDERS
     },
     Case {
         name: "reset-after",
         arguments: &["--threads", "1", "--reset-after", "5000"],
         rules: ended(5000, Termination::Reset),
         bystanders: 4,
-        ..CROWD
+        ..BYSTANDERS
     },
     Case {
         name: "stall-after",
@@ -146,7 +147,7 @@ pub(super) static CASES: [Case; 19] = [
         arguments: &["--threads", "1", "--stall-after", "5000"],
         rules: ended(5000, Termination::Stall),
         bystanders: 4,
-        ..CROWD
+        ..BYSTANDERS
     },
     Case {
         name: "close-lines",
@@ -164,7 +165,7 @@ pub(super) static CASES: [Case; 19] = [
             termination: Some((5003, Termination::Close)),
             ..framed(Framing::Line, 100)
         },
-        ..CROWD
+        ..BYSTANDERS
     },
     Case {
         name: "corrupt",

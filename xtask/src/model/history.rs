@@ -41,13 +41,13 @@ const BORDERS: [usize; 16] = [
 /// Some connections and what happens, step by step.
 #[derive(Clone, Debug)]
 pub(super) struct History {
-    pub(super) peers: Vec<Manner>,
+    pub(super) peers: Vec<Behaviour>,
     pub(super) steps: Vec<Step>,
 }
 
 /// How a peer's socket is set up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Manner {
+pub(super) struct Behaviour {
     /// With a receive buffer of a few KiB.
     pub(super) little_room: bool,
     /// With segments of half a KiB, so that the server's send buffer is small, too.
@@ -111,7 +111,7 @@ pub(super) enum Step {
         peer: usize,
     },
     /// Waits until those that read have all that they must get.
-    Settle,
+    WaitUntilQuiet,
     /// SIGSTOP.
     Freeze,
     /// SIGCONT.
@@ -128,13 +128,13 @@ pub(super) enum Step {
 pub(super) fn histories(case: &'static Case) -> impl Strategy<Value = History> {
     let flags = || (any::<bool>(), any::<bool>());
     let room = prop_oneof![Just((true, true)), flags()];
-    let manner = (room, flags()).prop_map(|(room, flags)| Manner {
+    let behaviour = (room, flags()).prop_map(|(room, flags)| Behaviour {
         little_room: room.0,
         short_segments: room.1,
         little_to_send: flags.0,
         nodelay: flags.1,
     });
-    (vec(manner, 1..=PEERS), vec(part(case), 1..=PARTS))
+    (vec(behaviour, 1..=PEERS), vec(part(case), 1..=PARTS))
         .prop_map(|(peers, parts)| History { peers, steps: parts.concat() })
 }
 
@@ -158,8 +158,8 @@ fn step(case: &'static Case) -> impl Strategy<Value = Step> {
     };
     let one = |make: fn(usize) -> Step| peer().prop_map(make).boxed();
     // A stop takes a server with it, so it is rare.
-    let stop =
-        prop::bool::weighted(0.15).prop_map(|stop| if stop { Step::Stop } else { Step::Settle });
+    let stop = prop::bool::weighted(0.15)
+        .prop_map(|stop| if stop { Step::Stop } else { Step::WaitUntilQuiet });
     let weighted = vec![
         (24, send(case).boxed()),
         (2 * framed, sized(|peer, size| Step::Nonsense { peer, size })),
@@ -173,7 +173,7 @@ fn step(case: &'static Case) -> impl Strategy<Value = Step> {
         (3, sized(|peer, size| Step::Read { peer, size })),
         (3, one(|peer| Step::HalfClose { peer })),
         (2, one(|peer| Step::Reset { peer })),
-        (6, Just(Step::Settle).boxed()),
+        (6, Just(Step::WaitUntilQuiet).boxed()),
         (1, Just(Step::Freeze).boxed()),
         (1, Just(Step::Thaw).boxed()),
         (u32::from(timed), (1..250_u64).prop_map(|ms| Step::Pass { ms }).boxed()),
@@ -253,7 +253,7 @@ fn large_bursts() -> impl Strategy<Value = Vec<Step>> {
         let large = of_each(&|peer| Step::Send { peer, size: LARGE, frame });
         let steps = [
             large.clone(),
-            vec![Step::Settle],
+            vec![Step::WaitUntilQuiet],
             of_each(&|peer| Step::Warm { peer }),
             of_each(&|peer| Step::Pause { peer }),
             vec![Step::Freeze],
@@ -279,15 +279,15 @@ fn frozen_past_the_timeout(case: &'static Case) -> impl Strategy<Value = Vec<Ste
     let step = (send(case), any::<bool>(), 160..300_u64);
     step.prop_map(|(send, warm, ms)| {
         let Step::Send { peer, .. } = send else { unreachable!("`send` makes no other") };
-        let first = if warm { Step::Warm { peer } } else { Step::Settle };
-        vec![first, Step::Freeze, send, Step::Pass { ms }, Step::Thaw, Step::Settle]
+        let first = if warm { Step::Warm { peer } } else { Step::WaitUntilQuiet };
+        vec![first, Step::Freeze, send, Step::Pass { ms }, Step::Thaw, Step::WaitUntilQuiet]
     })
 }
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, manner) in self.peers.iter().enumerate() {
-            let Manner { little_room, short_segments, little_to_send, nodelay } = manner;
+        for (number, behaviour) in self.peers.iter().enumerate() {
+            let Behaviour { little_room, short_segments, little_to_send, nodelay } = behaviour;
             let flags = [
                 (*little_room, " little-room"),
                 (*short_segments, " short-segments"),

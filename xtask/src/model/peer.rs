@@ -9,11 +9,11 @@ use echo_test_support::model::{End, Framing, Model};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::case::Case;
-use super::history::Manner;
+use super::history::Behaviour;
 use crate::socket_table::queues_of_both_ends;
 
 /// What is read in one go.
-const PIECE: usize = 64 * 1024;
+const READ_SIZE: usize = 64 * 1024;
 /// How much earlier than its timeout a server may be seen to act: it counts milliseconds.
 const ROUNDING: Duration = Duration::from_millis(5);
 
@@ -50,21 +50,21 @@ impl Peer {
     pub(super) fn connect(
         case: &'static Case,
         number: usize,
-        manner: Manner,
+        behaviour: Behaviour,
         from: IpAddr,
         to: SocketAddr,
     ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-        if manner.little_room {
+        if behaviour.little_room {
             socket.set_recv_buffer_size(4096)?;
         }
-        if manner.little_to_send {
+        if behaviour.little_to_send {
             socket.set_send_buffer_size(4096)?;
         }
-        if manner.short_segments {
+        if behaviour.short_segments {
             socket.set_tcp_mss(536)?;
         }
-        socket.set_tcp_nodelay(manner.nodelay)?;
+        socket.set_tcp_nodelay(behaviour.nodelay)?;
         socket.bind(&SocketAddr::new(from, 0).into())?;
         let now = Instant::now();
         socket.connect(&to.into())?;
@@ -237,12 +237,12 @@ impl Peer {
     }
 
     fn read(&mut self) -> Result<bool> {
-        let mut piece = [0; PIECE];
+        let mut piece = [0; READ_SIZE];
         let mut progress = false;
         while self.wants_to_read() {
             let limit = match self.reading {
-                Reading::All => PIECE,
-                Reading::AtMost(left) => left.min(PIECE),
+                Reading::All => READ_SIZE,
+                Reading::AtMost(left) => left.min(READ_SIZE),
             };
             match (&self.socket).read(&mut piece[..limit]) {
                 Ok(0) => self.end = if self.was_reset { End::Reset } else { End::Eof },

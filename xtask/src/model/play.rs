@@ -86,7 +86,7 @@ impl Play<'_> {
                 self.leave(peer);
                 Ok(())
             }
-            Step::Settle => self.settle(),
+            Step::WaitUntilQuiet => self.wait_until_quiet(),
             Step::Freeze => self.host.freeze(),
             Step::Thaw => {
                 self.host.thaw();
@@ -119,8 +119,8 @@ impl Play<'_> {
 
     fn connect(&mut self, index: usize) -> Result<()> {
         self.connected[index] = true;
-        let (manner, from) = (self.history.peers[index], self.setting.from);
-        let peer = Peer::connect(self.case, index, manner, from, self.host.address());
+        let (behaviour, from) = (self.history.peers[index], self.setting.from);
+        let peer = Peer::connect(self.case, index, behaviour, from, self.host.address());
         let mut peer = match peer {
             // It does not listen any more.
             Err(_) if self.host.is_stopping() => return Ok(()),
@@ -196,7 +196,7 @@ impl Play<'_> {
         }
     }
 
-    fn settle(&mut self) -> Result<()> {
+    fn wait_until_quiet(&mut self) -> Result<()> {
         if self.host.is_frozen() {
             return Ok(());
         }

@@ -14,19 +14,19 @@ const TIME: Duration = Duration::from_secs(60);
 const TRIES: usize = 4;
 
 /// A history and the ways to make it smaller.
-pub(super) struct Drawn(<BoxedStrategy<History> as Strategy>::Tree);
+pub(super) struct SampledHistory(<BoxedStrategy<History> as Strategy>::Tree);
 
 /// The history that follows from a seed.
-pub(super) fn draw(case: &'static Case, seed: u64) -> Drawn {
+pub(super) fn draw(case: &'static Case, seed: u64) -> SampledHistory {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), random);
     let tree = histories(case).boxed().new_tree(&mut runner);
-    Drawn(tree.expect("no part of a history is rejected for ever"))
+    SampledHistory(tree.expect("no part of a history is rejected for ever"))
 }
 
-impl Drawn {
+impl SampledHistory {
     pub(super) fn history(&self) -> History {
         self.0.current()
     }
@@ -34,7 +34,7 @@ impl Drawn {
 
 /// The smallest history found that still fails, and its error; `None` if the first does not fail again.
 pub(super) fn shrink(
-    Drawn(mut tree): Drawn,
+    SampledHistory(mut tree): SampledHistory,
     fails: impl Fn(&History) -> Option<String>,
 ) -> Option<(History, String)> {
     let fails = |history: &History| (0..TRIES).find_map(|_| fails(history));
