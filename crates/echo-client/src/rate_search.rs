@@ -61,6 +61,8 @@ pub struct RateSearch {
     previous: Bounds,
     /// How many steps to move away from a bound in search of the other one.
     expansion: u32,
+    /// The step that was tried last. It is tried again until the phase has decided on it.
+    trying: Option<u32>,
     /// The step whose trial is under way.
     pending: Option<u32>,
     trials: Vec<FinishedTrial>,
@@ -155,6 +157,7 @@ impl RateSearch {
             current: 0,
             tallies: BTreeMap::new(),
             previous: Bounds { lower: Some(start), upper: None },
+            trying: None,
             pending: None,
             trials: Vec::new(),
             result: None,
@@ -169,6 +172,7 @@ impl RateSearch {
     pub fn next_trial(&mut self) -> Option<Trial> {
         if self.pending.is_none() && self.result.is_none() {
             self.pending = self.next_step();
+            self.trying = self.pending;
         }
         self.pending.map(|step| self.trial(step))
     }
@@ -257,6 +261,11 @@ impl RateSearch {
     /// The step to try next; `None`, and the result is set, when the last phase is complete.
     fn next_step(&mut self) -> Option<u32> {
         loop {
+            if let Some(step) = self.trying
+                && self.tallies[&step].verdict(self.phase()) == TallyVerdict::Undecided
+            {
+                return Some(step);
+            }
             let bounds = self.bounds_in_phase();
             let step = match (bounds.lower, bounds.upper) {
                 (Some(lower), Some(upper)) => {
@@ -276,6 +285,7 @@ impl RateSearch {
             self.current += 1;
             self.previous = bounds;
             self.expansion = self.phase().width.min(self.grid.doubling());
+            self.trying = None;
         }
     }
 
@@ -316,6 +326,7 @@ impl RateSearch {
             _ => upper.saturating_sub(self.next_expansion()),
         }
     }
+
     fn next_expansion(&mut self) -> u32 {
         let steps = self.expansion;
         self.expansion = steps.saturating_mul(2).min(self.grid.doubling());

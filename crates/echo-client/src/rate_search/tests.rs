@@ -102,10 +102,10 @@ fn mixed_trials_tell_that_the_condition_hardly_depends_on_the_rate() {
         let search = run(RateSearchSettings::default(), |trial| met(queue.p99(trial) < limit_s));
         search
             .mixed_range()
-            .is_some_and(|(lowest_bad, highest_good)| highest_good / lowest_bad > 1.2)
+            .is_some_and(|(lowest_bad, highest_good)| highest_good / lowest_bad > 1.1)
     };
     let wide = (0..20).filter(is_wide).count();
-    assert!(wide >= 15, "{wide} of 20 searches have a wide range of mixed trials");
+    assert!(wide >= 12, "{wide} of 20 searches have a wide range of mixed trials");
     let steep = run(RateSearchSettings::default(), |trial| met(trial.rate <= 5_000.0));
     assert_eq!(steep.mixed_range(), None);
 }
@@ -277,4 +277,16 @@ fn settings_that_contradict_each_other_are_refused() {
     for (settings, error) in wrong {
         assert_eq!(RateSearch::new(settings).err(), Some(error), "{settings:?}");
     }
+}
+
+#[test]
+fn a_rate_is_tried_until_it_is_decided_before_the_next_one() {
+    let mut trials = 0;
+    let search = run(RateSearchSettings::default(), |trial| {
+        trials += 1;
+        // The first trial, at 1000, lies, so that later phases search above its rate again.
+        met(trials > 1 && trial.rate <= 1_050.0)
+    });
+    let rates: Vec<f64> = search.trials().iter().map(|finished| finished.trial.rate).collect();
+    assert!(rates.iter().all(|&rate| rate < 1_300.0), "far above the limit: {rates:?}");
 }
