@@ -1,5 +1,6 @@
 //! Conditions on the metrics of a run, such as `p99>2ms`. Metrics have their JSON names.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::metric::{Metric, MetricError};
@@ -7,16 +8,20 @@ use crate::run::{GateResult, Metrics};
 use crate::run_file::MetricSummary;
 use crate::units;
 
-/// A condition that makes a run fail.
+/// A condition on a metric, such as `p99<2ms`.
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct Condition {
     /// As given.
     text: String,
     metric: Metric,
-    fails: Comparison,
+    comparison: Comparison,
     /// In the unit of the metric.
     limit: f64,
 }
+
+/// A condition that makes a run fail.
+#[derive(Clone, Debug)]
+pub struct Gate(Condition);
 
 /// Why a text is not a condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,18 +46,50 @@ type Comparison = fn(&f64, &f64) -> bool;
 const COMPARISONS: [(&str, Comparison); 4] =
     [(">=", f64::ge), ("<=", f64::le), (">", f64::gt), ("<", f64::lt)];
 
+impl Condition {
+    /// What it is about.
+    #[must_use]
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// Whether it holds for a value of the metric.
+    #[must_use]
+    pub fn holds(&self, value: f64) -> bool {
+        (self.comparison)(&value, &self.limit)
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl Gate {
+    /// What it is about.
+    #[must_use]
+    pub fn metric(&self) -> Metric {
+        self.0.metric
+    }
+
     /// Checks the condition for the median of these runs, or the sum of a count of errors. A metric
     /// that a run did not measure fails it: a missing value must not pass for a good one.
     #[must_use]
     pub fn check(&self, runs: &[&Metrics]) -> GateResult {
-        let values: Vec<_> = runs.iter().map(|run| self.metric.of(run)).collect();
+        let Condition { text, metric, limit, .. } = &self.0;
+        let values: Vec<_> = runs.iter().map(|run| metric.of(run)).collect();
         let known: Option<Vec<f64>> = values.iter().copied().collect();
-        let value = known.and_then(|known| MetricSummary::of(self.metric, &known).ok());
+        let value = known.and_then(|known| MetricSummary::of(*metric, &known).ok());
         let value = value.map(|summary| summary.judged());
-        let failed = value.is_none_or(|value| (self.fails)(&value, &self.limit));
-        let (gate, limit) = (self.text.clone(), self.limit);
-        GateResult { gate, value, values, limit, is_time: self.metric.is_time(), failed }
+        GateResult {
+            gate: text.clone(),
+            value,
+            values,
+            limit: *limit,
+            is_time: metric.is_time(),
+            failed: value.is_none_or(|value| self.0.holds(value)),
+        }
     }
 }
 
@@ -60,10 +97,24 @@ impl FromStr for Gate {
     type Err = GateError;
 
     fn from_str(text: &str) -> Result<Self, GateError> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Condition {
+    type Err = GateError;
+
+    fn from_str(text: &str) -> Result<Self, GateError> {
         let (name, rest) = text.split_at(text.find(['<', '>']).ok_or(GateError::Syntax)?);
         let mut comparisons = COMPARISONS.into_iter();
-        let (value, fails) = comparisons
-            .find_map(|(sign, fails)| Some((rest.strip_prefix(sign)?.trim(), fails)))
+        let (value, comparison) = comparisons
+            .find_map(|(sign, compare)| Some((rest.strip_prefix(sign)?.trim(), compare)))
             .ok_or(GateError::Syntax)?;
         let metric: Metric = name.trim().parse()?;
         let limit = if metric.is_time() {
@@ -74,7 +125,7 @@ impl FromStr for Gate {
         } else {
             units::count(value).map_err(|_| GateError::Number(value.to_owned()))?
         };
-        Ok(Self { text: text.to_owned(), metric, fails, limit })
+        Ok(Self { text: text.to_owned(), metric, comparison, limit })
     }
 }
 

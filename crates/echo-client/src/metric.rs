@@ -162,6 +162,15 @@ impl Metric {
         }
     }
 
+    /// A warning if it is a percentile that too few samples lie beyond.
+    #[must_use]
+    pub fn too_few_samples(self, metrics: &Metrics) -> Option<String> {
+        let Source::Percentile(times, percentile) = self.0 else { return None };
+        let count = times.of(metrics).count;
+        let is_thin = count > 0 && count < percentile.samples_for(SAMPLES_BEYOND);
+        is_thin.then(|| too_few_samples(&self.name(), count))
+    }
+
     /// The unit of its values.
     #[must_use]
     pub fn unit(self) -> Unit {
@@ -204,6 +213,20 @@ impl Metric {
             }
         }
     }
+}
+
+impl From<Percentile> for Metric {
+    /// That of latency.
+    fn from(percentile: Percentile) -> Self {
+        Self(Source::Percentile(Times::Latency, percentile))
+    }
+}
+
+/// Samples that must lie beyond a percentile for it to be meaningful.
+pub(crate) const SAMPLES_BEYOND: u32 = 10;
+
+pub(crate) fn too_few_samples(names: &str, count: u64) -> String {
+    format!("too few samples for {names}: fewer than {SAMPLES_BEYOND} of {count} lie beyond")
 }
 
 fn known_percentile(name: &str) -> Percentile {

@@ -177,6 +177,10 @@ pub struct Metrics {
     pub missing_bytes: u64,
     /// Messages requested, or due before the end, that were not sent; an estimate with `poisson`.
     pub unsent: u64,
+    /// Whether messages were sent at the requested rate; null in a closed loop and in files of
+    /// version 1.
+    #[serde(default)]
+    pub rate_reached: Option<bool>,
     /// Connections that failed.
     pub failed: u64,
     /// The same by cause.
@@ -198,6 +202,18 @@ pub struct Metrics {
     pub retransmits: Option<u64>,
     /// Reasons to doubt the metrics.
     pub warnings: Vec<String>,
+}
+
+/// A thread that runs for this share of the time is considered the bottleneck.
+pub(crate) const BUSY_SHARE: f64 = 0.95;
+
+impl Metrics {
+    /// Whether the client may have been the bottleneck. Where the system does not report how busy it
+    /// was, it may.
+    #[must_use]
+    pub fn is_client_busy(&self) -> bool {
+        self.busy.is_none_or(|busy| busy >= BUSY_SHARE)
+    }
 }
 
 /// Failed connections by cause.
@@ -236,7 +252,8 @@ impl Causes {
     }
 
     /// The sum with those of another run or worker.
-    pub(crate) fn plus(self, other: Self) -> Self {
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             connect: self.connect + other.connect,
             changed: self.changed + other.changed,

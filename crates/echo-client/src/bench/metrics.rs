@@ -8,17 +8,15 @@ use super::Shared;
 use super::stats::{IntervalStats, Totals};
 use super::workload::{Arrivals, RunLimit, Workload};
 use crate::distribution::Distribution;
-use crate::run::{Fairness, Interval, Loop, Metrics, Settings};
+use crate::metric::{PERCENTILES, SAMPLES_BEYOND, too_few_samples};
+use crate::percentile::Percentile;
+use crate::run::{BUSY_SHARE, Fairness, Interval, Loop, Metrics, Settings};
 
-/// A thread that runs for this share of the time is considered the bottleneck.
-const BUSY_SHARE: f64 = 0.95;
 /// A rate counts as reached from this share of it on.
 const REACHED_SHARE: f64 = 0.99;
 /// With less server CPU time than this, the metric is too coarse: the system counts user and system
 /// time in hundredths of a second each, so the sum is accurate to 0.02 s.
 const MIN_SERVER_CPU: Duration = Duration::from_millis(200);
-/// Samples that must lie beyond a percentile for it to be meaningful.
-const MIN_SAMPLES_BEYOND: f64 = 10.0;
 
 /// The settings as saved with the run.
 pub(super) fn settings(shared: &Shared<'_>) -> Settings {
@@ -88,6 +86,7 @@ pub(super) fn metrics(
         loss: totals.sent - totals.received,
         missing_bytes: totals.sent_bytes - totals.received_bytes,
         unsent: totals.unsent,
+        rate_reached: workload.rate.map(|requested| is_reached(workload, requested, rate, &totals)),
         failed: totals.failed,
         causes: totals.causes,
         fairness: fairness(&totals.shares),
@@ -168,19 +167,14 @@ fn warnings(
         ));
     }
     warnings.extend(workload.server_pid.and_then(|pid| server_warning(pid, totals)));
-    let percentiles = [("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
-    let thin: Vec<_> = percentiles
-        .into_iter()
-        // 1 of 100 samples lies beyond p99. The small term absorbs rounding errors.
-        .filter(|(_, quantile)| latency.count as f64 * (1.0 - quantile) + 1e-6 < MIN_SAMPLES_BEYOND)
-        .map(|(name, _)| name)
-        .collect();
+    // The median needs no more than the others.
+    let is_thin = |name: &&str| {
+        let percentile: Percentile = name.parse().expect("it is a percentile");
+        latency.count < percentile.samples_for(SAMPLES_BEYOND)
+    };
+    let thin: Vec<_> = PERCENTILES.into_iter().skip(1).filter(is_thin).collect();
     if latency.count > 0 && !thin.is_empty() {
-        warnings.push(format!(
-            "too few samples for {}: fewer than 10 of {} lie beyond",
-            thin.join(", "),
-            latency.count
-        ));
+        warnings.push(too_few_samples(&thin.join(", "), latency.count));
     }
     warnings
 }

@@ -1,98 +1,180 @@
 //! `echo-client bench`: generates a load and reports what was measured.
 
+mod hdr_log;
+mod lazy_truncate;
+mod output;
 mod progress_line;
+mod repeats;
+mod search;
 mod text;
 
-use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, Write};
-use std::path::Path;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use echo_client::bench::{self, Event, Stop, Workload};
-use echo_client::hdr_log::LogWriter;
-use echo_client::run::{Interval, Run};
+use echo_client::gates::Gate;
+use echo_client::metric::Metric;
+use echo_client::run::{Metrics, Run};
 use echo_client::run_file::RunFile;
 use echo_client::{Config, Error};
-use hdrhistogram::Histogram;
-use serde::Serialize;
 
+use self::hdr_log::HdrLog;
+use self::output::Output;
 use self::progress_line::ProgressLine;
-use crate::cli::{BenchOptions, Format};
+use crate::cli::BenchOptions;
 use crate::descriptors::raise_limit;
 use crate::print::{print_error, print_gate, print_note};
 use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
-use crate::terminal::width;
 
-/// Exit code if a gate failed.
-const GATE_FAILED: u8 = 3;
+/// Exit code if a gate failed, or if a search found no rate.
+const CONDITION_FAILED: u8 = 3;
+/// How often a pause looks whether it was interrupted.
+const PAUSE_STEP: Duration = Duration::from_millis(50);
 
-/// Runs the load. The first Ctrl-C ends it early and still reports; the second one exits at once.
+/// Runs the load: once, several times, or in search of the highest rate. The first Ctrl-C ends it
+/// early and still reports; the second one exits at once.
 pub(crate) fn run(
     config: &Config,
     workload: &Workload,
     options: &BenchOptions,
 ) -> anyhow::Result<ExitCode> {
     raise_limit(workload.connections, workload.threads)?;
-    // Open the files first: a run whose results cannot be saved would be wasted.
-    let mut report = Report::open(options)?;
-    let mut log = options.hdr_log.as_deref().map(HdrLog::create).transpose()?;
-    let stop = Stop::default();
-    let progress = Arc::new(ProgressLine::new(workload));
-    handle_signals(stop.clone(), Arc::clone(&progress)).context("cannot wait for signals")?;
-    // A full disk does not end the run: its final report is still worth having.
-    let mut write_error = None;
-    let run = bench::run(config, workload, &stop, |event| {
-        let result = match event {
-            Event::Started(run) => {
-                progress.start();
-                let begun = log.as_mut().map_or(Ok(()), |log| log.begin(config, workload));
-                begun.and_then(|()| report.start(run))
-            }
-            Event::Interval(interval, latency) => {
-                progress.interval(interval, latency);
-                let logged = log.as_mut().map_or(Ok(()), |log| log.write(interval, latency));
-                logged.and_then(|()| report.interval(interval, &progress))
-            }
-        };
-        if let Err(error) = result {
-            write_error.get_or_insert(error);
-        }
-    });
-    progress.finish();
-    let mut run = run?;
-    run.gates = options.fail_if.iter().map(|gate| gate.check(&[&run.result])).collect();
-    let written = report.end(&run);
-    if !report.shows_gates() || written.is_err() {
-        run.gates.iter().filter(|gate| gate.failed).for_each(print_gate);
+    let mut session = Session::open(config, workload, options)?;
+    let finished = match &options.find_rate {
+        Some(condition) => search::find(&mut session, condition),
+        None => repeats::run(&mut session),
+    };
+    session.progress.finish();
+    Ok(session.report(finished?))
+}
+
+/// What there is to report.
+struct Finished {
+    file: RunFile,
+    /// The exit code, gates apart.
+    code: u8,
+    /// What ended it before everything was measured.
+    failure: Option<Error>,
+    /// What an interruption left out, if there was one.
+    partial: Option<String>,
+}
+
+/// Everything that lasts from the first run to the report.
+struct Session<'a> {
+    config: &'a Config,
+    workload: &'a Workload,
+    options: &'a BenchOptions,
+    output: Output,
+    log: Option<HdrLog>,
+    stop: Stop,
+    progress: Arc<ProgressLine>,
+    /// A full disk does not end a run: its final report is still worth having.
+    write_error: Option<anyhow::Error>,
+}
+
+impl<'a> Session<'a> {
+    fn open(
+        config: &'a Config,
+        workload: &'a Workload,
+        options: &'a BenchOptions,
+    ) -> anyhow::Result<Self> {
+        // Open the files first: a run whose results cannot be saved would be wasted.
+        let output = Output::open(options)?;
+        let log = options.hdr_log.as_deref().map(|path| HdrLog::open(path, options.repeat));
+        let log = log.transpose()?;
+        let (stop, progress) = (Stop::default(), Arc::new(ProgressLine::new()));
+        handle_signals(stop.clone(), Arc::clone(&progress)).context("cannot wait for signals")?;
+        Ok(Self { config, workload, options, output, log, stop, progress, write_error: None })
     }
-    let is_partial = stop.is_stopped() && !run.gates.is_empty();
-    if is_partial {
-        print_note("the run was interrupted: its gates have judged only a part of it");
+
+    /// Runs a workload once. Its progress begins with `title`.
+    fn measure(&mut self, workload: &Workload, title: &str) -> Result<Run, Error> {
+        let Self { config, options, output, log, stop, progress, write_error, .. } = self;
+        progress.begin(title, workload);
+        let mut run = bench::run(config, workload, stop, |event| {
+            let written = match event {
+                Event::Started(run) => {
+                    progress.start();
+                    let begun = log.as_mut().map_or(Ok(()), |log| log.begin(config, workload));
+                    begun.and_then(|()| output.start(run, title))
+                }
+                Event::Interval(interval, latency) => {
+                    progress.interval(interval, latency);
+                    let logged = log.as_mut().map_or(Ok(()), |log| log.write(interval, latency));
+                    logged.and_then(|()| output.interval(interval, progress))
+                }
+            };
+            if let Err(error) = written {
+                write_error.get_or_insert(error);
+            }
+        })?;
+        let judged = options.fail_if.iter().map(Gate::metric);
+        let judged = judged.chain(options.find_rate.iter().map(|condition| condition.metric()));
+        let shown = options.percentiles.iter().map(|&percentile| Metric::from(percentile));
+        let warnings = thin_percentiles(judged.chain(shown), &run.result);
+        run.result.warnings.extend(warnings);
+        Ok(run)
     }
-    let code = exit_code(&run).max(is_partial.into());
-    match write_error.or(written.err()) {
-        // A closed stdout does not change the result of the run.
-        Some(error) if !is_broken_pipe(&error) => {
-            print_error(&error, None);
-            Ok(code.max(1).into())
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_stopped()
+    }
+
+    /// Waits, unless interrupted.
+    fn pause(&self, duration: Duration) {
+        let end = Instant::now() + duration;
+        while !self.is_stopped() && Instant::now() < end {
+            thread::sleep(end.saturating_duration_since(Instant::now()).min(PAUSE_STEP));
         }
-        _ => Ok(code.into()),
+    }
+
+    fn report(mut self, finished: Finished) -> ExitCode {
+        let Finished { file, mut code, failure, partial } = finished;
+        let written = self.output.end(&file);
+        if !self.output.shows_gates() || written.is_err() {
+            file.gates.iter().filter(|gate| gate.failed).for_each(print_gate);
+        }
+        if file.gates.iter().any(|gate| gate.failed) {
+            // It takes precedence over losses.
+            code = CONDITION_FAILED;
+        }
+        if let Some(partial) = partial {
+            let judged = "; its gates have judged only a part of it";
+            let judged = if file.gates.is_empty() { "" } else { judged };
+            if !(partial.is_empty() && judged.is_empty()) {
+                print_note(&format!("the run was interrupted{partial}{judged}"));
+            }
+            code = code.max(u8::from(!judged.is_empty()));
+        }
+        if let Some(failure) = failure {
+            let hint = failure.hint();
+            print_error(&failure.into(), hint);
+            code = code.max(1);
+        }
+        match self.write_error.or(written.err()) {
+            // A closed stdout does not change the result of the run.
+            Some(error) if !is_broken_pipe(&error) => {
+                print_error(&error, None);
+                code.max(1).into()
+            }
+            _ => code.into(),
+        }
     }
 }
 
-/// The exit code. A failed gate takes precedence over losses.
-fn exit_code(run: &Run) -> u8 {
-    let result = &run.result;
-    if run.gates.iter().any(|gate| gate.failed) {
-        return GATE_FAILED;
-    }
-    let is_short = run.settings.messages.is_some() && result.unsent > 0;
-    // What was not measured is not known to be good.
-    let is_empty = result.latency.count == 0;
-    u8::from(result.loss > 0 || result.failed > 0 || is_empty || is_short)
+/// Warnings about percentiles that few samples lie beyond. Those of every run have theirs already.
+fn thin_percentiles(metrics: impl Iterator<Item = Metric>, result: &Metrics) -> Vec<String> {
+    let mut warnings: Vec<String> = metrics
+        .filter(|metric| !echo_client::metric::PERCENTILES.contains(&metric.name().as_str()))
+        .filter_map(|metric| metric.too_few_samples(result))
+        .collect();
+    warnings.sort();
+    warnings.dedup();
+    warnings
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -100,7 +182,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     source.kind() == ErrorKind::BrokenPipe
 }
 
-fn handle_signals(stop: Stop, progress: Arc<ProgressLine>) -> io::Result<()> {
+fn handle_signals(stop: Stop, progress: Arc<ProgressLine>) -> std::io::Result<()> {
     let mut signalled = false;
     on_each_signal(move |signal| {
         if signal == SIGQUIT {
@@ -111,163 +193,4 @@ fn handle_signals(stop: Stop, progress: Arc<ProgressLine>) -> io::Result<()> {
         }
         stop.stop();
     })
-}
-
-/// Where the report goes, and its format.
-struct Report {
-    format: Format,
-    output: Box<dyn Write>,
-    /// Name of the output in errors.
-    name: String,
-    is_stdout: bool,
-    /// Whether the text report has a line per interval.
-    has_intervals: bool,
-}
-
-/// One line of `jsonl`, in the layout of iperf3.
-#[derive(Serialize)]
-struct Line<'a, T> {
-    event: &'static str,
-    data: &'a T,
-}
-
-impl Report {
-    fn open(options: &BenchOptions) -> anyhow::Result<Self> {
-        if options.output.is_some() && options.output == options.hdr_log {
-            bail!("--output and --hdr-log cannot be the same file");
-        }
-        let (output, name): (Box<dyn Write>, _) = match &options.output {
-            None => (Box::new(io::stdout()), "the report".to_owned()),
-            Some(path) => (Box::new(LazyTruncate::open(path)?), path.display().to_string()),
-        };
-        let (format, has_intervals) = (options.format, options.interval.is_some());
-        Ok(Self { format, output, name, is_stdout: options.output.is_none(), has_intervals })
-    }
-
-    /// Whether the gates are shown in the report on the terminal.
-    fn shows_gates(&self) -> bool {
-        self.format == Format::Text && self.is_stdout
-    }
-
-    fn start(&mut self, run: &Run) -> anyhow::Result<()> {
-        if self.format != Format::Jsonl {
-            return Ok(());
-        }
-        let mut data = serde_json::to_value(RunFile::header(run))?;
-        if let Some(fields) = data.as_object_mut() {
-            let is_known = |name: &str| !["runs", "summary", "search", "gates"].contains(&name);
-            fields.retain(|name, _| is_known(name));
-            fields.insert("started".to_owned(), run.started.clone().into());
-        }
-        self.line("start", &data)
-    }
-
-    fn interval(&mut self, interval: &Interval, progress: &ProgressLine) -> anyhow::Result<()> {
-        match self.format {
-            Format::Jsonl => self.line("interval", interval),
-            Format::Text if self.has_intervals => {
-                progress.above(|| self.write(&text::interval(interval, width(io::stdout()))))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn line(&mut self, event: &'static str, data: &impl Serialize) -> anyhow::Result<()> {
-        let line = serde_json::to_string(&Line { event, data })?;
-        self.write(&line)
-    }
-
-    /// Writes the final report. If its file cannot be written, the report goes to stdout, so that
-    /// the run was not in vain.
-    fn end(&mut self, run: &Run) -> anyhow::Result<()> {
-        let written = self.metrics(run);
-        if written.is_err() && !self.is_stdout {
-            (self.output, self.is_stdout) = (Box::new(io::stdout()), true);
-            // The error to report is that of the file.
-            let _ = self.metrics(run);
-        }
-        written
-    }
-
-    fn metrics(&mut self, run: &Run) -> anyhow::Result<()> {
-        match self.format {
-            Format::Text => self.write(text::report(run, width(io::stdout())).trim_end()),
-            Format::Json => {
-                self.write(&serde_json::to_string_pretty(&RunFile::of(vec![run.clone()]))?)
-            }
-            Format::Jsonl => self.line("end", &RunFile::of(vec![run.clone()])),
-        }
-    }
-
-    fn write(&mut self, text: &str) -> anyhow::Result<()> {
-        let result = writeln!(self.output, "{text}").and_then(|()| self.output.flush());
-        match result {
-            Ok(()) => Ok(()),
-            // `main` handles a closed stdout.
-            Err(error) if self.is_stdout => Err(Error::Output(error).into()),
-            Err(error) => Err(error).with_context(|| format!("cannot write {}", self.name)),
-        }
-    }
-}
-
-/// An HdrHistogram interval log.
-struct HdrLog {
-    /// Until the log is started.
-    file: Option<LazyTruncate>,
-    log: Option<LogWriter<BufWriter<LazyTruncate>>>,
-    name: String,
-}
-
-impl HdrLog {
-    fn create(path: &Path) -> anyhow::Result<Self> {
-        let file = Some(LazyTruncate::open(path)?);
-        Ok(Self { file, log: None, name: path.display().to_string() })
-    }
-
-    /// Starts the log. Its times count from the end of the warm-up.
-    fn begin(&mut self, config: &Config, workload: &Workload) -> anyhow::Result<()> {
-        let Some(file) = self.file.take() else { return Ok(()) };
-        let comment =
-            format!("echo-client bench, {} port {}, nanoseconds", config.host, config.port);
-        let log =
-            LogWriter::new(BufWriter::new(file), SystemTime::now() + workload.warmup, &comment);
-        self.log = Some(log.with_context(|| format!("cannot write {}", self.name))?);
-        Ok(())
-    }
-
-    fn write(&mut self, interval: &Interval, latency: &Histogram<u64>) -> anyhow::Result<()> {
-        let Some(log) = &mut self.log else { return Ok(()) };
-        let start = Duration::from_secs_f64(interval.start_s);
-        let length = Duration::from_secs_f64(interval.seconds);
-        let result = log.write(latency, start, length, None);
-        result.with_context(|| format!("cannot write {}", self.name))
-    }
-}
-
-/// A file that is truncated on the first write: a run that fails to start leaves the results of the
-/// previous one.
-struct LazyTruncate {
-    file: File,
-    is_old: bool,
-}
-
-impl LazyTruncate {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let file = File::options().create(true).write(true).truncate(false).open(path);
-        let file = file.with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self { file, is_old: true })
-    }
-}
-
-impl Write for LazyTruncate {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if std::mem::take(&mut self.is_old) && self.file.metadata()?.is_file() {
-            self.file.set_len(0)?;
-        }
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }

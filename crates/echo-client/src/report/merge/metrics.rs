@@ -28,6 +28,9 @@ pub(super) fn metrics(
         loss: all().map(|result| result.loss).sum(),
         missing_bytes: all().map(|result| result.missing_bytes).sum(),
         unsent: all().map(|result| result.unsent).sum(),
+        rate_reached: all()
+            .filter_map(|result| result.rate_reached)
+            .reduce(|one, other| one && other),
         failed: all().map(|result| result.failed).sum(),
         causes: all().map(|result| result.causes).fold(Causes::default(), Causes::plus),
         incidents: incidents(runs),

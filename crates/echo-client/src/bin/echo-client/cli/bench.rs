@@ -5,15 +5,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
-use clap::{Args, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgGroup, Args, CommandFactory, ValueEnum};
 use echo_client::bench::{Arrivals, Engine, RunLimit, Workload};
-use echo_client::gates::Gate;
+use echo_client::compare::MAX_RUNS;
+use echo_client::gates::{Condition, Gate};
+use echo_client::metric::PERCENTILES;
+use echo_client::percentile::Percentile;
 use echo_client::units;
 
 use super::{Cli, message_size, nonzero_duration, whole};
 
 /// The short options are those of wrk2 and ping(8).
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("schedule").multiple(true)))]
 pub(crate) struct BenchOptions {
     /// Concurrent connections
     #[arg(short, long, env = "ECHO_CONNECTIONS", value_name = "N", default_value_t = 1)]
@@ -25,7 +30,7 @@ pub(crate) struct BenchOptions {
     #[arg(value_parser = message_size)]
     size: u32,
 
-    /// How long to measure [default: 10s]
+    /// How long to measure [default: 10s; 1s for each trial of --find-rate]
     #[arg(short, long, env = "ECHO_DURATION", value_name = "DURATION", value_parser = nonzero_duration)]
     #[arg(conflicts_with = "messages")]
     duration: Option<Duration>,
@@ -43,10 +48,11 @@ pub(crate) struct BenchOptions {
     /// Messages per second over all connections, sent on schedule whatever comes back; 50k is 50000
     /// [default: closed loop, each echo triggers the next message]
     #[arg(short = 'R', long, env = "ECHO_RATE", value_name = "RATE", value_parser = rate)]
+    #[arg(group = "schedule")]
     rate: Option<f64>,
 
     /// Spacing of messages with --rate: constant or poisson (random) [default: constant]
-    #[arg(long, env = "ECHO_ARRIVALS", value_name = "ARRIVALS", requires = "rate", value_enum)]
+    #[arg(long, env = "ECHO_ARRIVALS", value_name = "ARRIVALS", requires = "schedule", value_enum)]
     #[arg(hide_possible_values = true)]
     arrivals: Option<Arrivals>,
 
@@ -66,7 +72,7 @@ pub(crate) struct BenchOptions {
     #[arg(value_parser = whole::<u16>(1..=u16::MAX.into()), allow_negative_numbers = true)]
     threads: u16,
 
-    /// Send this long before measuring [default: 1s; none with --messages]
+    /// Send this long before measuring [default: 1s; none with --messages; 200ms with --find-rate]
     #[arg(long, env = "ECHO_WARMUP", value_name = "DURATION", conflicts_with = "messages")]
     #[arg(value_parser = units::duration)]
     warmup: Option<Duration>,
@@ -79,6 +85,35 @@ pub(crate) struct BenchOptions {
     #[arg(long, env = "ECHO_RECONNECT_EVERY", value_name = "N")]
     #[arg(value_parser = whole::<u64>(1..=u64::MAX), allow_negative_numbers = true)]
     reconnect_every: Option<u64>,
+
+    /// Run this many times and report medians with 95 % intervals
+    ///
+    /// An interval needs 6 runs. Each run has new connections and its own warm-up. Gates judge the
+    /// median, and counts of errors by their sum.
+    #[arg(long, env = "ECHO_REPEAT", value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = whole::<u32>(1..=MAX_RUNS as u64), allow_negative_numbers = true)]
+    #[arg(hide_default_value = true)]
+    pub(crate) repeat: u32,
+
+    /// Wait this long between runs [default: 1s]
+    #[arg(long, env = "ECHO_PAUSE", value_name = "DURATION", requires = "repeat")]
+    #[arg(value_parser = units::duration)]
+    pub(crate) pause: Option<Duration>,
+
+    /// Find the highest rate at which this holds: 'p99<2ms', 'loss<1'
+    ///
+    /// Runs short trials at many rates, from --rate on (default 1000/s), several at each, and reports
+    /// two rates 2 % apart: the condition holds at the lower one in most trials, and does not at the
+    /// upper one. Exit code 3 if it does not hold at 10/s either. --fail-if 'rate<40k' judges the
+    /// lower rate.
+    #[arg(long, env = "ECHO_FIND_RATE", value_name = "CONDITION", group = "schedule")]
+    #[arg(conflicts_with_all = ["messages", "repeat", "interval", "hdr_log"])]
+    pub(crate) find_rate: Option<Condition>,
+
+    /// Percentiles that the text report shows
+    #[arg(long, env = "ECHO_PERCENTILES", value_name = "LIST", value_delimiter = ',')]
+    #[arg(default_values = PERCENTILES)]
+    pub(crate) percentiles: Vec<Percentile>,
 
     /// Print a line this often [default: none; saved runs have intervals of 1s]
     #[arg(short, long, env = "ECHO_INTERVAL", value_name = "DURATION", value_parser = interval)]
@@ -135,6 +170,8 @@ Examples:
                                                    CPU time per echo of the server
   echo-client bench -R 1000 --fail-if 'p99>2ms'    exit code 3 if too slow
   echo-client bench --format json -o run.json      for  echo-client report
+  echo-client bench --repeat 6                     six runs, and how sure the medians are
+  echo-client bench -c 50 --find-rate 'p99<2ms'    how much load it takes
 
 Ctrl-C ends the run early and reports what was measured, once the messages in
 flight have come back or timed out. Ctrl-\\ (SIGQUIT) prints interim metrics.
@@ -147,14 +184,18 @@ Exit code: 0 everything came back unchanged, 1 it did not, 2 wrong usage, 3 a
 
 impl Cli {
     pub(crate) fn workload(&self, options: &BenchOptions) -> Workload {
-        let ten_seconds = Duration::from_secs(10);
+        let (seconds, warmup_ms) = if options.find_rate.is_some() { (1, 200) } else { (10, 1000) };
+        let duration = options.duration.unwrap_or(Duration::from_secs(seconds));
         let (limit, warmup) = match options.messages {
             Some(messages) => (RunLimit::Messages(messages), Duration::ZERO),
-            None => (
-                RunLimit::Duration(options.duration.unwrap_or(ten_seconds)),
-                Duration::from_secs(1),
-            ),
+            None => (RunLimit::Duration(duration), Duration::from_millis(warmup_ms)),
         };
+        if options.find_rate.is_some()
+            && let Some(gate) = options.fail_if.iter().find(|gate| gate.metric().name() != "rate")
+        {
+            let why = format!("--find-rate finds a rate: --fail-if cannot judge {gate} of it");
+            Self::command().error(ErrorKind::ArgumentConflict, why).exit();
+        }
         Workload {
             connections: options.connections as usize,
             size: options.size,

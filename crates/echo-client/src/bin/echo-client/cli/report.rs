@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use echo_client::hdr_log::LogUnit;
-use echo_client::metric::Metric;
+use echo_client::metric::{Metric, PERCENTILES};
 use echo_client::percentile::Percentile;
 use echo_client::report::XAxis;
 
@@ -36,7 +36,7 @@ pub(crate) struct ReportOptions {
 
     /// Percentiles of latency that the table shows
     #[arg(long, env = "ECHO_PERCENTILES", value_name = "LIST", value_delimiter = ',')]
-    #[arg(default_value = "p50,p90,p99,p99.9,p99.99")]
+    #[arg(default_values = PERCENTILES)]
     pub(crate) percentiles: Vec<Percentile>,
 
     /// Plot one metric against a varied setting: connections, size or rate
