@@ -1,46 +1,53 @@
-//! Plots of runs: latency by percentile with rate over time, or the curves of one metric.
+//! Plots of runs as SVG: latency by percentile with rate over time, or the curves of one metric.
 //!
 //! Percentiles are plotted on HdrHistogram's axis, 1/(1-p): each unit leaves a tenth of the slower
 //! echoes, so that the tail gets as much room as the bulk.
 
 mod axis;
 mod series;
-mod series_style;
 
-use plotters::coord::Shift;
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::fmt::Write;
 
 use self::axis::Axis;
 use self::series::{marked, percentiles, rates};
-use self::series_style::SeriesStyle;
 use super::{Curves, Error, LoadedRun, XAxis};
-use crate::units::Unit;
+use crate::units::{Unit, wrap};
 
 /// More series cannot be told apart by colour, dashes and markers.
 pub const MAX_SERIES: usize = 12;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type PlotResult = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 type Point = (f64, f64);
 
-/// Width of the plot in pixels, and the heights of its parts.
-const WIDTH: u32 = 960;
-const TITLE_HEIGHT: u32 = 40;
-const CONDITIONS_HEIGHT: u32 = 24;
-const LEGEND_LINE: u32 = 24;
-const PERCENTILES_HEIGHT: u32 = 420;
-const RATES_HEIGHT: u32 = 300;
-const CURVES_HEIGHT: u32 = 460;
-/// Columns of the legend and characters per name. If one name is longer, each gets its own line:
-/// shortened names often look the same.
-const LEGENDS: [(usize, usize); 2] = [(3, 28), (1, 100)];
+/// In pixels, as all lengths here.
+const WIDTH: f64 = 960.0;
+const TITLE_HEIGHT: f64 = 40.0;
+const SUBTITLE_LINE: f64 = 18.0;
+const LEGEND_LINE: f64 = 24.0;
+/// Ends of the x axis, and the room above and below a plot's axes.
+const LEFT: f64 = 100.0;
+const RIGHT: f64 = WIDTH - 37.0;
+const ABOVE: f64 = 16.0;
+const BELOW: f64 = 62.0;
+/// Characters in a line of the subtitle.
+const SUBTITLE_COLUMNS: usize = 130;
+/// Longer names get a line of their own, and names longer than that are compressed.
+const LEGEND_COLUMN: usize = 28;
+const LEGEND_COLUMNS: usize = 100;
 
-const FONT: &str = "sans-serif";
-const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
+const MIDDLE: &str = "text-anchor=\"middle\"";
+const COMPRESSED: &str = "textLength=\"820\" lengthAdjust=\"spacingAndGlyphs\"";
 
-/// Plots the runs as SVG. Its text stays text.
+/// The palette of Okabe and Ito, which is safe for colour-blind readers, without its yellow, which
+/// is too pale on white. The first four also differ in lightness.
+const COLOURS: [&str; 7] =
+    ["#0072B2", "#D55E00", "#000000", "#56B4E9", "#009E73", "#CC79A7", "#E69F00"];
+/// Lengths of dashes and gaps. With 5 of these, 7 colours and 4 markers, 140 series look different.
+const DASHES: [&str; 5] = ["none", "12 5", "3 4", "14 4 3 4", "24 5"];
+/// A circle, a square, a triangle and a cross.
+const MARKS: [&str; 4] =
+    ["M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0Z", "M-5-5H5V5H-5Z", "M-6 5L0-6L6 5Z", "M-5-5L5 5M-5 5L5-5"];
+
+/// Plots the runs. Text stays text.
 ///
 /// # Errors
 ///
@@ -57,7 +64,7 @@ pub fn plot(saved: &[LoadedRun]) -> Result<String, Error> {
     let mut plots = vec![by_percentile(saved)];
     plots.extend(over_time(saved));
     let heading = "Latency by percentile, and rate over time";
-    Ok(Picture { heading, conditions: "", names, plots }.svg())
+    Ok(Picture { heading, subtitle: "", names, plots }.svg())
 }
 
 /// A run without an echo has no curve, and the legend says why.
@@ -70,9 +77,9 @@ fn name_in_legend(saved: &LoadedRun) -> String {
 
 fn by_percentile(saved: &[LoadedRun]) -> Plot {
     let curves: Vec<Vec<Point>> = saved.iter().map(|saved| percentiles(&saved.latency)).collect();
-    let x = Axis::percentile(curves.iter().flatten().map(|&(nines, _)| nines));
-    let y = Axis::latency(curves.iter().flatten().map(|&(_, us)| us));
-    Plot { height: PERCENTILES_HEIGHT, axes: [x, y], curves }
+    let [nines, times] = coordinates(&curves);
+    let y = Axis::measured("latency", Unit::Microseconds, &times);
+    Plot { height: 342.0, x: Axis::percentile(&nines), y, curves }
 }
 
 /// The rates over time, if any run has intervals.
@@ -82,12 +89,13 @@ fn over_time(saved: &[LoadedRun]) -> Option<Plot> {
         return None;
     }
     let intervals = saved.iter().flat_map(|saved| &saved.intervals);
-    let x = Axis::time(intervals.map(|part| part.start_s + part.seconds));
-    let y = Axis::rate(curves.iter().flatten().map(|&(_, rate)| rate));
-    Some(Plot { height: RATES_HEIGHT, axes: [x, y], curves })
+    let ends: Vec<f64> = intervals.map(|part| part.start_s + part.seconds).collect();
+    let [_, rates] = coordinates(&curves);
+    let y = Axis::measured("rate (echoes/s)", Unit::PerSecond, &rates);
+    Some(Plot { height: 222.0, x: Axis::time(&ends), y, curves })
 }
 
-/// Plots curves as SVG. Its text stays text.
+/// Plots curves. Text stays text.
 ///
 /// # Errors
 ///
@@ -97,166 +105,145 @@ pub fn plot_curves(curves: &Curves) -> Result<String, Error> {
         return Err(Error::TooManyRuns(curves.curves.len()));
     }
     let names = curves.curves.iter().map(|curve| curve.label.as_str()).collect();
-    let points = curves.curves.iter().map(|curve| {
-        curve.points.iter().map(|point| (point.at, point.value)).collect::<Vec<Point>>()
-    });
-    let points: Vec<_> = points.collect();
-    let (x_values, values) = (
-        points.iter().flatten().map(|&(place, _)| place),
-        points.iter().flatten().map(|&(_, value)| value),
-    );
+    let points = curves.curves.iter().map(|curve| curve.points.iter());
+    let points: Vec<Vec<Point>> =
+        points.map(|points| points.map(|point| (point.at, point.value)).collect()).collect();
+    let [x, y] = coordinates(&points);
+    let title = curves.against.description();
     let x = match curves.against {
-        XAxis::Size => Axis::sizes(curves.against.description(), x_values),
-        XAxis::Connections | XAxis::Rate => Axis::counts(curves.against.description(), x_values),
+        XAxis::Size => Axis::sizes(title, &x),
+        XAxis::Connections | XAxis::Rate => Axis::counts(title, &x),
     };
-    let title = curves.metric_description();
-    let y = if curves.unit == Unit::Microseconds {
-        Axis::times(&title, values)
-    } else {
-        Axis::numbers(&title, values)
-    };
-    let plots = vec![Plot { height: CURVES_HEIGHT, axes: [x, y], curves: points }];
-    let (heading, conditions) = (&curves.heading(), curves.conditions.as_str());
-    Ok(Picture { heading, conditions, names, plots }.svg())
+    let y = Axis::measured(&curves.metric_description(), curves.unit, &y);
+    let plots = vec![Plot { height: 382.0, x, y, curves: points }];
+    let (heading, subtitle) = (&curves.heading(), curves.conditions.as_str());
+    Ok(Picture { heading, subtitle, names, plots }.svg())
+}
+
+/// The x values and the y values.
+fn coordinates(curves: &[Vec<Point>]) -> [Vec<f64>; 2] {
+    let (x, y) = curves.iter().flatten().copied().unzip();
+    [x, y]
 }
 
 /// A page of plots with a title and a legend.
 struct Picture<'a> {
     heading: &'a str,
-    /// Subtitle; may be empty.
-    conditions: &'a str,
+    /// May be empty.
+    subtitle: &'a str,
     /// Names of the series, in the order of each plot.
     names: Vec<&'a str>,
     plots: Vec<Plot>,
 }
 
 struct Plot {
-    height: u32,
-    axes: [Axis; 2],
+    /// Length of the y axis.
+    height: f64,
+    x: Axis,
+    y: Axis,
     /// In units of the axes.
     curves: Vec<Vec<Point>>,
 }
 
 impl Picture<'_> {
     fn svg(&self) -> String {
-        let mut svg = String::new();
-        self.draw(&mut svg).expect("memory takes what is drawn in it");
-        svg
+        let mut svg = text((WIDTH / 2.0, 22.0), 18, MIDDLE, self.heading);
+        let mut y = TITLE_HEIGHT;
+        let subtitle = wrap(self.subtitle, SUBTITLE_COLUMNS, 0);
+        for line in subtitle.lines() {
+            svg += &text((WIDTH / 2.0, y + 6.0), 12, MIDDLE, line);
+            y += SUBTITLE_LINE;
+        }
+        y += self.legend(&mut svg, y + 12.0);
+        for plot in &self.plots {
+            plot.draw(&mut svg, y + ABOVE);
+            y += ABOVE + plot.height + BELOW;
+        }
+        format!(
+            "<svg width=\"{WIDTH}\" height=\"{y}\" viewBox=\"0 0 {WIDTH} {y}\" \
+             xmlns=\"http://www.w3.org/2000/svg\" font-family=\"sans-serif\">\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>\n{svg}</svg>\n"
+        )
     }
 
-    fn draw(&self, svg: &mut String) -> PlotResult {
-        let (columns, _) = legend_of(&self.names);
-        let legend_height = LEGEND_LINE * self.names.len().div_ceil(columns) as u32;
-        let plots_height: u32 = self.plots.iter().map(|plot| plot.height).sum();
-        let conditions_height = if self.conditions.is_empty() { 0 } else { CONDITIONS_HEIGHT };
-        let title_height = TITLE_HEIGHT + conditions_height;
-        let height = title_height + legend_height + plots_height;
-        let whole = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
-        whole.fill(&WHITE)?;
-        let (title, rest) = whole.split_vertically(title_height);
-        let (legend, mut rest) = rest.split_vertically(legend_height);
-        let centre = Pos::new(HPos::Center, VPos::Center);
-        title.draw_text(self.heading, &font(22).pos(centre), (WIDTH as i32 / 2, 22))?;
-        let below = (WIDTH as i32 / 2, TITLE_HEIGHT as i32 + 6);
-        title.draw_text(self.conditions, &font(15).pos(centre), below)?;
-        draw_legend(&legend, &self.names)?;
-        for plot in &self.plots {
-            let (area, below) = rest.split_vertically(plot.height);
-            plot.draw(&area)?;
-            rest = below;
+    /// A sample and a name for each series. Returns the height.
+    fn legend(&self, svg: &mut String, top: f64) -> f64 {
+        let longest = self.names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+        let columns = if longest > LEGEND_COLUMN { 1 } else { 3 };
+        for (index, name) in self.names.iter().enumerate() {
+            let x = 60.0 + (WIDTH - 90.0) / columns as f64 * (index % columns) as f64;
+            let y = top + LEGEND_LINE * (index / columns) as f64;
+            *svg += &series(index, &[(x, y), (x + 46.0, y)], &[(x + 23.0, y)]);
+            let is_long = name.chars().count() > LEGEND_COLUMNS;
+            *svg += &text((x + 54.0, y), 13, if is_long { COMPRESSED } else { "" }, name);
         }
-        whole.present()
+        LEGEND_LINE * self.names.len().div_ceil(columns) as f64
     }
 }
 
 impl Plot {
-    fn draw(&self, area: &Area) -> PlotResult {
-        let [x_axis, y_axis] = &self.axes;
-        let mut chart = ChartBuilder::on(area)
-            .margin_top(16)
-            .margin_left(12)
-            .margin_right(36)
-            .margin_bottom(8)
-            .x_label_area_size(54)
-            .y_label_area_size(88)
-            .build_cartesian_2d(x_axis.clone(), y_axis.clone())?;
-        chart
-            .configure_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(INK)
-            .label_style(font(15))
-            .axis_desc_style(font(17))
-            .x_desc(x_axis.title.as_str())
-            .y_desc(y_axis.title.as_str())
-            .draw()?;
-        // Plotters supports only one kind of dashed line, so dashes are computed in pixels.
-        let pixels = area.use_screen_coord();
+    fn draw(&self, svg: &mut String, top: f64) {
+        let bottom = top + self.height;
+        let place = |&(x, y): &Point| {
+            let (x, y) = (self.x.share(x), self.y.share(y));
+            (LEFT + x * (RIGHT - LEFT), bottom - y * self.height)
+        };
+        for (value, label) in &self.x.ticks {
+            let (x, _) = place(&(*value, 0.0));
+            *svg += &line("#DDDDDD", (x, top), (x, bottom + 5.0));
+            *svg += &text((x, bottom + 15.0), 12, MIDDLE, label);
+        }
+        for (value, label) in &self.y.ticks {
+            let (_, y) = place(&(0.0, *value));
+            *svg += &line("#DDDDDD", (LEFT - 5.0, y), (RIGHT, y));
+            *svg += &text((LEFT - 10.0, y), 12, "text-anchor=\"end\"", label);
+        }
+        *svg += &line("#222222", (LEFT, top), (LEFT, bottom));
+        *svg += &line("#222222", (LEFT, bottom), (RIGHT, bottom));
+        *svg += &text((f64::midpoint(LEFT, RIGHT), bottom + 46.0), 14, MIDDLE, &self.x.title);
+        let middle = f64::midpoint(top, bottom);
+        let turned = format!("{MIDDLE} transform=\"rotate(270 22 {middle})\"");
+        *svg += &text((22.0, middle), 14, &turned, &self.y.title);
         for (index, curve) in self.curves.iter().enumerate() {
-            let style = SeriesStyle::number(index);
-            let curve: Vec<Point> =
-                curve.iter().map(|&(x, y)| (x_axis.place(x), y_axis.place(y))).collect();
-            let pixel = |place: &Point| chart.plotting_area().map_coordinate(place);
-            for dash in style.dashes(&curve.iter().map(pixel).collect::<Vec<_>>()) {
-                pixels.draw(&PathElement::new(dash, style.stroke()))?;
-            }
-            for place in marked(&curve, &x_axis.ticks) {
-                style.mark(&pixels, pixel(&place))?;
-            }
+            let marks: Vec<Point> = marked(curve, &self.x.ticks).iter().map(place).collect();
+            *svg += &series(index, &curve.iter().map(place).collect::<Vec<_>>(), &marks);
         }
-        Ok(())
     }
 }
 
-fn font(size: u32) -> TextStyle<'static> {
-    TextStyle::from((FONT, size).into_font()).color(&INK)
-}
-
-fn legend_of(names: &[&str]) -> (usize, usize) {
-    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
-    LEGENDS[usize::from(longest > LEGENDS[0].1)]
-}
-
-/// A line sample and a name for each series.
-fn draw_legend(area: &Area, names: &[&str]) -> PlotResult {
-    let left = Pos::new(HPos::Left, VPos::Center);
-    let (columns, room) = legend_of(names);
-    for (index, name) in names.iter().enumerate() {
-        let column = (WIDTH as usize - 90) / columns * (index % columns);
-        let line = LEGEND_LINE as usize * (index / columns);
-        let (x, y) = (60 + column as i32, 12 + line as i32);
-        let style = SeriesStyle::number(index);
-        for dash in style.dashes(&[(x, y), (x + 46, y)]) {
-            area.draw(&PathElement::new(dash, style.stroke()))?;
-        }
-        style.mark(area, (x + 23, y))?;
-        area.draw_text(&shortened(name, room), &font(16).pos(left), (x + 54, y))?;
+/// A line with markers, filled with white so that overlapping ones stay visible.
+fn series(index: usize, line: &[Point], marks: &[Point]) -> String {
+    let (colour, dashes) = (COLOURS[index % COLOURS.len()], DASHES[index % DASHES.len()]);
+    let stroke = format!("stroke=\"{colour}\" stroke-width=\"2\"");
+    let points: Vec<String> = line.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    let mut svg = format!(
+        "<polyline fill=\"none\" {stroke} stroke-dasharray=\"{dashes}\" points=\"{}\"/>\n",
+        points.join(" ")
+    );
+    for (x, y) in marks {
+        let mark = MARKS[index % MARKS.len()];
+        let place = format!("transform=\"translate({x:.1} {y:.1})\"");
+        let _ = writeln!(svg, "<path fill=\"#FFFFFF\" {stroke} d=\"{mark}\" {place}/>");
     }
-    Ok(())
+    svg
 }
 
-/// Shortens a name to fit the legend. Its end is kept: it may be what distinguishes it.
-fn shortened(name: &str, room: usize) -> String {
-    let letters: Vec<char> = name.chars().collect();
-    if letters.len() <= room {
-        return name.to_owned();
-    }
-    let half = room / 2;
-    letters[..half].iter().chain(&['…']).chain(&letters[letters.len() - half + 1..]).collect()
+fn line(colour: &str, (x1, y1): Point, (x2, y2): Point) -> String {
+    format!("<path stroke=\"{colour}\" d=\"M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}\"/>\n")
+}
+
+fn text((x, y): Point, size: u32, attributes: &str, text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!(
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" dy=\"0.35em\" font-size=\"{size}\" \
+         {attributes} fill=\"#222222\">{text}</text>\n"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::fixtures::{run, saved};
-
-    #[test]
-    fn a_long_name_keeps_its_start_and_end() {
-        assert_eq!(shortened("short", 28), "short");
-        let long = shortened(&format!("first-{}-last", "x".repeat(40)), 28);
-        assert_eq!(long.chars().count(), 28);
-        assert!(long.starts_with("first-") && long.ends_with("-last"), "{long}");
-    }
 
     #[test]
     fn names_that_differ_in_the_middle_stay_distinct() {

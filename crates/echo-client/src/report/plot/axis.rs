@@ -1,174 +1,128 @@
 //! The range, ticks and labels of an axis.
 
-use std::ops::Range;
+use std::time::Duration;
 
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+use crate::units::{Unit, bytes, exact_time};
 
 /// Values that span more than this factor get a logarithmic axis.
 const LOGARITHMIC: f64 = 20.0;
-/// Up to this many decades a logarithmic axis has ticks at 1, 2 and 5, beyond that only at 1.
-const FINE_DECADES: f64 = 3.0;
-/// Approximate number of ticks on a linear axis.
+/// Up to this factor a logarithmic axis has ticks at 1, 2 and 5, beyond that only at 1.
+const FINE: f64 = 1e3;
+/// Approximate number of ticks on a linear axis, and for sizes.
 const TICKS: f64 = 8.0;
-const LOG_2: f64 = std::f64::consts::LOG10_2;
 
-/// An axis. The built-in ones of plotters choose their own ticks. A position is the value, or its
-/// decimal logarithm.
-#[derive(Clone)]
+/// An axis. A position on it is the value, or its logarithm.
 pub(super) struct Axis {
     pub(super) title: String,
-    /// Positions of the ticks.
-    pub(super) ticks: Vec<f64>,
-    from: f64,
-    to: f64,
-    logarithmic: bool,
-    name: fn(f64) -> String,
+    /// Values and their labels.
+    pub(super) ticks: Vec<(f64, String)>,
+    /// Positions of the two ends.
+    ends: (f64, f64),
+    position: fn(f64) -> f64,
 }
 
+type Label = fn(f64) -> String;
+
 impl Axis {
-    /// Latency in microseconds.
-    pub(super) fn latency(values: impl Iterator<Item = f64> + Clone) -> Self {
-        Self::times("latency", values)
-    }
-
-    /// Time in microseconds.
-    pub(super) fn times(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
-        let most = values.clone().fold(0.0, f64::max);
-        // Zero has no logarithm. Histograms use it for values below their resolution.
-        let least = values.filter(|&value| value > 0.0).fold(most, f64::min);
-        if most > LOGARITHMIC * least {
-            return Self::logarithmic(title, least, most, duration);
-        }
-        Self::linear(title, rounded_up(most), duration)
-    }
-
-    /// Any numbers.
-    pub(super) fn numbers(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
-        let most = values.clone().fold(0.0, f64::max);
-        let least = values.fold(most, f64::min);
-        // For counts, zero is a value like any other.
+    /// What was measured: from zero, so that differences appear in proportion, or logarithmic if
+    /// the values are far apart.
+    pub(super) fn measured(title: &str, unit: Unit, values: &[f64]) -> Self {
+        let is_time = unit == Unit::Microseconds;
+        // For a count zero is a value like any other. Times of zero are below the resolution.
+        let (least, most) = range(values, |value| value > 0.0 || !is_time);
+        let label = if is_time { duration } else { number };
         if least > 0.0 && most > LOGARITHMIC * least {
-            return Self::logarithmic(title, least, most, number);
+            return Self::logarithmic(title, (least, most), &decimal(most / least), label);
         }
-        Self::linear(title, rounded_up(most), number)
+        let step = step(most);
+        Self::linear(title, (most / step).ceil().max(1.0) * step, label)
     }
 
     /// Positive numbers, usually varied by a constant factor.
-    pub(super) fn counts(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
-        let most = values.clone().fold(0.0, f64::max);
-        Self::logarithmic(title, values.fold(most, f64::min), most, number)
+    pub(super) fn counts(title: &str, values: &[f64]) -> Self {
+        let (least, most) = range(values, |_| true);
+        Self::logarithmic(title, (least, most), &decimal(most / least), number)
     }
 
-    /// Bytes per message, with ticks at powers of two.
-    pub(super) fn sizes(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
-        let most = values.clone().fold(0.0, f64::max);
-        let (from, to) = (values.fold(most, f64::min).log2().floor(), most.log2().ceil());
-        let step = ((to - from) / TICKS).ceil().max(1.0);
-        // From the largest down: it needs a tick more than the smallest.
-        let ticks = (0..=((to - from) / step) as u32).map(|tick| to - f64::from(tick) * step);
-        let ticks = ticks.map(|power| power * LOG_2).rev().collect();
-        let (from, to) = (from * LOG_2, to * LOG_2);
-        Self { title: title.to_owned(), ticks, from, to, logarithmic: true, name: bytes }
+    /// Bytes per message, with ticks at powers of two or four.
+    pub(super) fn sizes(title: &str, values: &[f64]) -> Self {
+        let (least, most) = range(values, |_| true);
+        let power = if most > least * TICKS.exp2() { 4_f64 } else { 2.0 };
+        let ticks: Vec<f64> = (0..=32).map(|exponent| power.powi(exponent)).collect();
+        Self::logarithmic(title, (least, most), &ticks, bytes)
     }
 
-    /// Echoes per second.
-    pub(super) fn rate(values: impl Iterator<Item = f64>) -> Self {
-        Self::linear("rate (echoes/s)", rounded_up(values.fold(0.0, f64::max)), number)
-    }
-
-    /// Seconds.
-    pub(super) fn time(values: impl Iterator<Item = f64>) -> Self {
-        Self::linear("time from the start (s)", values.fold(0.0, f64::max), |it| format!("{it}"))
+    /// Seconds from the start.
+    pub(super) fn time(values: &[f64]) -> Self {
+        let (_, most) = range(values, |_| true);
+        Self::linear("time from the start (s)", most, |seconds| format!("{seconds}"))
     }
 
     /// Nines of the percentile: 3 for 99.9 %.
-    pub(super) fn percentile(values: impl Iterator<Item = f64>) -> Self {
-        let to = values.fold(1.0, f64::max);
-        let median = 2_f64.log10();
-        let nines = (1..=to as u32).map(f64::from);
-        let ticks = [0.0, median].into_iter().chain(nines).collect();
-        let (title, name) = ("percentile of the echoes".to_owned(), percent);
-        Self { title, ticks, from: 0.0, to, logarithmic: false, name }
+    pub(super) fn percentile(values: &[f64]) -> Self {
+        let to = range(values, |_| true).1.max(1.0);
+        let ticks = [0.0, 2_f64.log10()].into_iter().chain((1..=to as u32).map(f64::from));
+        Self {
+            title: "percentile of the echoes".to_owned(),
+            ticks: ticks.map(|nines| (nines, percent(nines))).collect(),
+            ends: (0.0, to),
+            position: |nines| nines,
+        }
     }
 
-    /// Starts at zero, so that differences appear in proportion.
-    fn linear(title: &str, to: f64, name: fn(f64) -> String) -> Self {
+    fn linear(title: &str, to: f64, label: Label) -> Self {
         let to = if to > 0.0 { to } else { 1.0 };
         let step = step(to);
         // The small term keeps the last tick despite rounding errors.
         let ticks = (0..=(to / step + 1e-6) as u32).map(|tick| round(f64::from(tick) * step));
-        let (title, ticks) = (title.to_owned(), ticks.collect());
-        Self { title, ticks, from: 0.0, to, logarithmic: false, name }
+        let ticks = ticks.map(|value| (value, label(value))).collect();
+        Self { title: title.to_owned(), ticks, ends: (0.0, to), position: |value| value }
     }
 
-    fn logarithmic(title: &str, least: f64, most: f64, name: fn(f64) -> String) -> Self {
-        let powers = least.log10().floor() as i32..=most.log10().ceil() as i32;
-        let steps = |digits: &'static [f64]| {
-            let values = |ten| digits.iter().map(move |digit| digit * 10_f64.powi(ten));
-            powers.clone().flat_map(values)
-        };
-        let fine = || steps(&[1.0, 2.0, 5.0]);
-        let from = fine().filter(|&it| it <= least).fold(f64::MIN, f64::max);
-        let to = fine().filter(|&it| it >= most).fold(f64::MAX, f64::min);
-        let few = (most / least).log10() > FINE_DECADES;
-        let ticks = if few { steps(&[1.0]).collect::<Vec<_>>() } else { fine().collect() };
-        let ticks = ticks.into_iter().filter(|it| (from..=to).contains(it)).map(f64::log10);
-        let (from, to) = (from.log10(), to.log10());
-        let (title, ticks) = (title.to_owned(), ticks.collect());
-        Self { title, ticks, from, to, logarithmic: true, name }
+    /// From the last tick below the values to the first above them.
+    fn logarithmic(title: &str, (least, most): (f64, f64), ticks: &[f64], label: Label) -> Self {
+        let from =
+            ticks.iter().copied().filter(|&it| it <= least).fold(f64::MIN_POSITIVE, f64::max);
+        let to = ticks.iter().copied().filter(|&it| it >= most).fold(f64::MAX, f64::min);
+        let ticks = ticks.iter().filter(|it| (from..=to).contains(it));
+        Self {
+            title: title.to_owned(),
+            ticks: ticks.map(|&value| (value, label(value))).collect(),
+            ends: (from.ln(), to.ln()),
+            position: f64::ln,
+        }
     }
 
-    pub(super) fn place(&self, value: f64) -> f64 {
-        let place = if self.logarithmic { value.log10() } else { value };
-        place.clamp(self.from, self.to)
-    }
-
-    fn label(&self, place: f64) -> String {
-        (self.name)(if self.logarithmic { round(10_f64.powf(place)) } else { place })
+    /// Where a value is, as a share of the axis.
+    pub(super) fn share(&self, value: f64) -> f64 {
+        let (from, to) = self.ends;
+        (((self.position)(value) - from) / (to - from)).clamp(0.0, 1.0)
     }
 }
 
-impl Ranged for Axis {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, &place: &f64, (first, last): (i32, i32)) -> i32 {
-        let share = (place - self.from) / (self.to - self.from);
-        first + (share * f64::from(last - first)).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // Plotters asks once for major ticks and once for minor grid lines.
-        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.from..self.to
-    }
-}
-
-impl ValueFormatter<f64> for Axis {
-    fn format_ext(&self, &place: &f64) -> String {
-        self.label(place)
-    }
+fn range(values: &[f64], counts: impl Fn(f64) -> bool) -> (f64, f64) {
+    let most = values.iter().copied().fold(0.0, f64::max);
+    (values.iter().copied().filter(|&value| counts(value)).fold(most, f64::min), most)
 }
 
 /// Distance between ticks: 1, 2 or 5 times a power of ten.
 fn step(to: f64) -> f64 {
-    let least = to / TICKS;
+    let least = if to > 0.0 { to / TICKS } else { 1.0 };
     let ten = 10_f64.powf(least.log10().floor());
-    let digit = [1.0, 2.0, 5.0].into_iter().find(|digit| digit * ten >= least);
-    digit.unwrap_or(10.0) * ten
+    [1.0, 2.0, 5.0, 10.0].into_iter().find(|digit| digit * ten >= least).unwrap_or(10.0) * ten
 }
 
-/// Rounds up to the next tick, so that the axis ends with one.
-fn rounded_up(to: f64) -> f64 {
-    if to > 0.0 { (to / step(to)).ceil() * step(to) } else { to }
+/// Ticks for a logarithmic axis over this factor.
+fn decimal(factor: f64) -> Vec<f64> {
+    let digits: &[f64] = if factor > FINE { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    (-3..=16)
+        .flat_map(|ten| digits.iter().map(move |digit| round(digit * 10_f64.powi(ten))))
+        .collect()
 }
 
 /// Removes rounding errors from the last digits.
 fn round(value: f64) -> f64 {
-    format!("{value:.9e}").parse().expect("it was a number before")
+    (value * 1e6).round() / 1e6
 }
 
 fn percent(nines: f64) -> String {
@@ -178,13 +132,10 @@ fn percent(nines: f64) -> String {
 }
 
 fn duration(us: f64) -> String {
-    match us {
-        0.0 => "0".to_owned(),
-        us if us < 1.0 => format!("{} ns", round(us * 1e3)),
-        us if us < 1e3 => format!("{us} µs"),
-        us if us < 1e6 => format!("{} ms", round(us / 1e3)),
-        us => format!("{} s", round(us / 1e6)),
+    if us == 0.0 {
+        return "0".to_owned();
     }
+    exact_time(Duration::from_nanos((us * 1e3).round() as u64))
 }
 
 fn number(value: f64) -> String {
@@ -195,52 +146,59 @@ fn number(value: f64) -> String {
     }
 }
 
-fn bytes(count: f64) -> String {
-    match count {
-        count if count < 1024.0 => format!("{} B", round(count)),
-        count if count < 1_048_576.0 => format!("{} KiB", round(count / 1024.0)),
-        count => format!("{} MiB", round(count / 1_048_576.0)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn labels(axis: &Axis) -> Vec<String> {
-        axis.ticks.iter().map(|&place| axis.label(place)).collect()
+    fn labels(axis: &Axis) -> Vec<&str> {
+        axis.ticks.iter().map(|(_, label)| label.as_str()).collect()
+    }
+
+    fn latency(values: &[f64]) -> Axis {
+        Axis::measured("latency", Unit::Microseconds, values)
     }
 
     #[test]
     fn a_narrow_range_is_linear_and_a_wide_one_logarithmic() {
-        let narrow = Axis::latency([10.0, 90.0].into_iter());
-        assert_eq!(labels(&narrow)[..3], ["0", "20 µs", "40 µs"]);
-        let wide = Axis::latency([15.0, 900.0].into_iter());
+        assert_eq!(labels(&latency(&[10.0, 90.0]))[..3], ["0", "20 µs", "40 µs"]);
         let expected = ["10 µs", "20 µs", "50 µs", "100 µs", "200 µs", "500 µs", "1 ms"];
-        assert_eq!(labels(&wide), expected);
-        let wider = Axis::latency([0.5, 3e6].into_iter());
-        assert_eq!(labels(&wider)[..2], ["1 µs", "10 µs"]);
-        assert_eq!(labels(&wider).last().unwrap(), "1 s");
-        assert_eq!((wider.from, wider.to), (0.5_f64.log10(), 5e6_f64.log10()));
+        assert_eq!(labels(&latency(&[15.0, 900.0])), expected);
+        let wider = latency(&[0.5, 3e6]);
+        assert_eq!((labels(&wider)[0], *labels(&wider).last().unwrap()), ("100 ns", "10 s"));
+        assert_eq!(wider.ticks.len(), 9);
+    }
+
+    #[test]
+    fn a_count_of_zero_has_its_place() {
+        let axis = Axis::measured("loss", Unit::Count, &[0.0, 5.0, 1e6]);
+        assert_eq!((axis.share(0.0), labels(&axis)[..2].to_vec()), (0.0, vec!["0", "200k"]));
     }
 
     #[test]
     fn percentiles_have_a_tick_per_nine() {
-        let axis = Axis::percentile([4.2].into_iter());
+        let axis = Axis::percentile(&[4.2]);
         assert_eq!(labels(&axis), ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
+    }
+
+    #[test]
+    fn sizes_have_ticks_at_powers_of_two_or_four() {
+        assert_eq!(labels(&Axis::sizes("", &[65.0, 500.0])), ["64 B", "128 B", "256 B", "512 B"]);
+        let wide = Axis::sizes("", &[64.0, 1_048_576.0]);
+        assert_eq!(labels(&wide)[..3], ["64 B", "256 B", "1 KiB"]);
+        assert_eq!((wide.share(64.0), wide.share(1_048_576.0)), (0.0, 1.0));
     }
 
     #[test]
     fn every_value_has_a_position_on_the_axis() {
         for axis in [
-            Axis::latency([0.0, 5.0, 1e9].into_iter()),
-            Axis::latency([0.0].into_iter()),
-            Axis::rate([0.0].into_iter()),
-            Axis::time([0.5, 1e5].into_iter()),
+            latency(&[0.0, 5.0, 1e9]),
+            latency(&[0.0]),
+            Axis::measured("rate", Unit::PerSecond, &[0.0]),
+            Axis::time(&[0.5, 1e5]),
         ] {
-            assert!(axis.from < axis.to && axis.ticks.len() < 20, "{:?}", axis.ticks);
+            assert!((1..20).contains(&axis.ticks.len()), "{:?}", axis.ticks);
             for value in [0.0, 5.0, 1e9] {
-                assert!((axis.from..=axis.to).contains(&axis.place(value)), "{}", axis.title);
+                assert!((0.0..=1.0).contains(&axis.share(value)), "{}", axis.title);
             }
         }
     }
