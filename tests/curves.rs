@@ -158,7 +158,7 @@ fn runs_that_do_not_form_a_curve_are_named_with_a_hint() {
         (
             &["one.json", "deep.json"],
             1,
-            "cannot put ring and ring (2) (depth is 1 and 16) in one curve\n\
+            "cannot put ring, run 1 and ring, run 2 (depth is 1 and 16) in one curve\n\
              hint: give runs of different curves different labels",
         ),
         (
@@ -177,7 +177,7 @@ fn runs_that_do_not_form_a_curve_are_named_with_a_hint() {
     }
     let finished = folder.report(&["one.json", "two.json", "--against", "rate"]);
     let message =
-        "ring cannot be part of a curve: it does not have the setting `rate asked`\nhint: ";
+        "ring, run 1 cannot be part of a curve: it does not have the setting `rate asked`\nhint: ";
     assert!(finished.stderr.contains(message), "{finished:?}");
     let finished = folder.report(&["one.json", "two.json", "--figure", "p99"]);
     assert_eq!(finished.status.code(), Some(2), "{finished:?}");

@@ -180,7 +180,7 @@ fn files_that_cannot_be_reported_are_named_with_their_cause() {
         (
             &["good.json", "good.json", "--merge"],
             1,
-            "they are the same run\nhint: name each run once",
+            "good, run 1 and good, run 2 are the same run\nhint: name each run once",
         ),
         (&["good.json", "--svg", "no/such/folder.svg"], 1, "cannot write no/such/folder.svg: "),
         (&[], 2, "required arguments were not provided"),

@@ -70,7 +70,8 @@ pub struct Comparison {
 }
 
 /// What the test says about two sides. Which direction is better depends on the metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The sides differ at the 5 % level.
     Different,
@@ -118,6 +119,18 @@ impl Comparison {
             p_value,
             verdict,
         })
+    }
+}
+
+impl Verdict {
+    /// As in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Different => "different",
+            Self::NoDifference => "no_difference",
+            Self::TooFewRuns => "too_few_runs",
+        }
     }
 }
 

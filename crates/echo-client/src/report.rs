@@ -8,24 +8,28 @@ mod curves;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod gates;
 mod grid;
 mod load;
 mod merge;
 mod plot;
 mod settings;
+mod side;
 mod table;
 
 use hdrhistogram::Histogram;
 
 use crate::run::{Interval, Run};
 
-pub use curves::{Curve, CurvePoint, Curves, XAxis, median};
+pub use curves::{Curve, CurvePoint, Curves, XAxis};
 pub use error::{Difference, Error};
+pub use gates::RatioCheck;
 pub use load::{load, printable};
 pub use merge::merge;
 pub use plot::{MAX_SERIES, plot, plot_curves};
 pub use settings::Setting;
-pub use table::{MetricRow, Table};
+pub use side::{Side, numbered};
+pub use table::{MetricRow, RatioRow, Table};
 
 /// A saved run, ready for a report.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,16 @@
 //! The order of measurements, and ratios over repetitions.
 
-use echo_client::report::median;
+use echo_client::compare::Median;
 
 /// The order of `count` servers in a repetition. Each repetition starts with the next server, so that neither the
 /// position nor a machine that slows down favours one of them.
 pub(super) fn order(repetition: usize, count: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |turn| (repetition + turn) % count)
+}
+
+/// The middle value, or the mean of the two middle ones; `None` without a value.
+pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    Some(Median::of(&values.into_iter().collect::<Vec<_>>()).ok()?.value)
 }
 
 /// The ratio of our metric to theirs: the median of the ratios within each repetition, because a disturbance

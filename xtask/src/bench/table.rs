@@ -1,10 +1,9 @@
 //! The results as a Markdown table, aligned so that it is readable as text.
 
-use echo_client::report::median;
 use echo_client::run::Run;
 
 use super::ScenarioRuns;
-use super::repetitions::median_ratio;
+use super::repetitions::{median, median_ratio};
 
 /// A column of the table.
 struct Column {

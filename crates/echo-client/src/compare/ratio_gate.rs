@@ -7,12 +7,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Ratio;
+use crate::metric::{Metric, MetricError};
 
 /// A condition under which a comparison has failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RatioGate {
     text: String,
-    metric: String,
+    metric: Metric,
     side: Side,
     bound: f64,
 }
@@ -25,7 +26,8 @@ enum Side {
 }
 
 /// What a gate says about a ratio.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RatioGateResult {
     /// The interval does not lie beyond the bound.
     Passed,
@@ -40,6 +42,8 @@ pub enum RatioGateResult {
 pub enum RatioGateError {
     /// It is not a metric, `>` or `<`, and a bound.
     Syntax,
+    /// There is no such metric.
+    Metric(MetricError),
     /// The bound is not a positive number with an `x` behind it.
     Bound {
         /// The bound as given.
@@ -48,10 +52,10 @@ pub enum RatioGateError {
 }
 
 impl RatioGate {
-    /// The name of the metric whose ratio is judged.
+    /// The metric whose ratio is judged.
     #[must_use]
-    pub fn metric(&self) -> &str {
-        &self.metric
+    pub fn metric(&self) -> Metric {
+        self.metric
     }
 
     /// The bound, as a ratio to the baseline.
@@ -90,7 +94,8 @@ impl FromStr for RatioGate {
         let number = bound.strip_suffix('x').and_then(|number| number.parse().ok());
         let number = number.filter(|number: &f64| number.is_finite() && *number > 0.0);
         let number = number.ok_or_else(|| RatioGateError::Bound { text: bound.to_owned() })?;
-        Ok(Self { text: text.to_owned(), metric: metric.to_owned(), side, bound: number })
+        let metric = metric.parse().map_err(RatioGateError::Metric)?;
+        Ok(Self { text: text.to_owned(), metric, side, bound: number })
     }
 }
 
@@ -107,6 +112,7 @@ impl fmt::Display for RatioGateError {
             Self::Syntax => f.write_str(
                 "write a metric, > or <, and a ratio to the baseline, such as p99>1.10x",
             ),
+            Self::Metric(error) => error.fmt(f),
             Self::Bound { text } => {
                 write!(f, "{text:?} is not a ratio to the baseline; write 1.10x or 0.95x")
             }
@@ -147,7 +153,7 @@ mod tests {
     #[test]
     fn a_gate_tells_its_parts_and_is_displayed_as_written() {
         let gate: RatioGate = "service.p99.9 > 1.10x".parse().unwrap();
-        assert_eq!((gate.metric(), gate.bound()), ("service.p99.9", 1.10));
+        assert_eq!((gate.metric().name(), gate.bound()), ("service.p99.9".to_owned(), 1.10));
         assert_eq!(gate.to_string(), "service.p99.9 > 1.10x");
     }
 
@@ -162,5 +168,7 @@ mod tests {
             assert!(matches!(error, RatioGateError::Bound { .. }), "{text:?}");
             assert!(error.to_string().contains("write 1.10x"), "{error}");
         }
+        let error = "p100>1.1x".parse::<RatioGate>().unwrap_err();
+        assert!(matches!(error, RatioGateError::Metric(_)), "{error}");
     }
 }

@@ -1,12 +1,15 @@
 //! One metric against a varied setting, as one curve per server.
 
+use std::slice;
+
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::error::Error;
-use super::grid::{Row, align};
-use super::settings::{Setting, difference, settings};
+use super::grid::{self, Row, ratio_cells};
+use super::settings::{LOAD_SETTINGS, Setting, common_load, difference, settings};
 use super::{LoadedRun, printable};
+use crate::compare::Median;
 use crate::metric::Metric;
 use crate::run::{Loop, Settings};
 use crate::units::{Unit, bytes, wrap};
@@ -22,18 +25,6 @@ pub enum XAxis {
     /// Requested messages per second.
     Rate,
 }
-
-/// Settings that affect the meaning of a metric. Within a curve only one of them may vary.
-const COMPARABILITY_KEYS: [&str; 8] = [
-    "connections",
-    "size",
-    "depth",
-    "framing",
-    "loop",
-    "rate asked",
-    "arrivals",
-    "reconnect every",
-];
 
 /// A metric of several servers under loads that differ in one setting.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,10 +88,10 @@ impl Curves {
         let metric = metric.unwrap_or_else(|| default_metric(runs));
         let points = runs.iter().map(|run| DataPoint::of(run, against, metric));
         let points = points.collect::<Result<Vec<_>, _>>()?;
-        let mut settings = settings(runs);
-        settings.retain(|row| {
-            COMPARABILITY_KEYS.contains(&row.setting) && row.setting != against.setting()
-        });
+        let mut settings = settings(runs.iter().map(slice::from_ref));
+        // Within a curve only one of them may vary.
+        settings
+            .retain(|row| LOAD_SETTINGS.contains(&row.setting) && row.setting != against.setting());
         let mut curves: Vec<Curve> = Vec::new();
         for DataPoint { label, .. } in &points {
             if curves.iter().any(|curve| curve.label == *label) {
@@ -159,29 +150,60 @@ impl Curves {
         }
     }
 
-    /// As text: one row per x, one column per curve with its ratios to the first.
-    #[must_use]
-    pub fn text(&self, width: usize) -> String {
-        let labels = self.curves.iter().map(|curve| Some(curve.label.clone()));
-        let mut grid = vec![Row::of(self.against.setting(), labels)];
+    /// One row per x, one column per curve with its ratios to the first.
+    fn rows(&self) -> Vec<Row> {
+        let labels = self.curves.iter().map(|curve| Some(&curve.label));
+        let mut rows = vec![Row::of(self.against.setting(), labels)];
         for x in self.x_values() {
             let value =
                 |curve: &Curve| Some(curve.points.iter().find(|point| point.at == x)?.value);
             let values: Vec<Option<f64>> = self.curves.iter().map(value).collect();
-            grid.push(Row::compared(self.against.show(x), self.unit, &values));
+            rows.push(Row::new(&self.against.show(x), ratio_cells(self.unit, &values)));
         }
-        let heading = format!("{}: {}", self.heading(), self.conditions);
-        let mut text = format!("{}\n\n{}", wrap(&heading, width, 0), align(&grid, width));
-        if self.with_warnings > 0 {
-            let points = self.curves.iter().flat_map(|curve| &curve.points);
-            let runs: usize = points.map(|point| point.runs).sum();
-            let warning = format!(
-                "warning: {} of {runs} runs have warnings or losses; report without --against shows them",
+        rows
+    }
+
+    /// Why the values may not be what they seem.
+    fn warning(&self) -> Option<String> {
+        let points = self.curves.iter().flat_map(|curve| &curve.points);
+        let runs: usize = points.map(|point| point.runs).sum();
+        let advice = "report without --against shows them";
+        (self.with_warnings > 0).then(|| {
+            format!(
+                "warning: {} of {runs} runs have warnings or losses; {advice}",
                 self.with_warnings
-            );
-            text += &format!("\n{}\n", wrap(&warning, width, 9));
+            )
+        })
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn text(&self, width: usize) -> String {
+        let heading = wrap(&format!("{}: {}", self.heading(), self.conditions), width, 0);
+        let warning = self.warning().map(|text| format!("\n{}\n", wrap(&text, width, 9)));
+        format!("{heading}\n\n{}{}", grid::text(&self.rows(), width), warning.unwrap_or_default())
+    }
+
+    /// As GitHub's Markdown.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let heading = grid::escaped(&format!("{}: {}", self.heading(), self.conditions));
+        let warning = self.warning().map(|text| format!("\n- {text}\n"));
+        format!("{heading}\n\n{}{}", grid::markdown(&self.rows()), warning.unwrap_or_default())
+    }
+
+    /// As CSV: one line per point. Times are in microseconds.
+    #[must_use]
+    pub fn csv(&self) -> String {
+        let header = [self.against.setting(), "curve", &self.metric, "runs"];
+        let mut csv = grid::csv_line(header.map(str::to_owned));
+        for Curve { label, points } in &self.curves {
+            for CurvePoint { at, value, runs } in points {
+                let numbers = [at.to_string(), label.clone(), value.to_string(), runs.to_string()];
+                csv += &grid::csv_line(numbers);
+            }
         }
-        text
+        csv
     }
 }
 
@@ -252,26 +274,16 @@ impl DataPoint {
 fn medians(mut runs: Vec<(f64, f64)>) -> Vec<CurvePoint> {
     runs.sort_by(|one, other| one.0.total_cmp(&other.0));
     let point = |runs: &[(f64, f64)]| {
-        let value = median(runs.iter().map(|&(_, value)| value))?;
+        let values: Vec<f64> = runs.iter().map(|&(_, value)| value).collect();
+        let value = Median::of(&values).ok()?.value;
         Some(CurvePoint { at: runs[0].0, value, runs: runs.len() })
     };
     runs.chunk_by(|one, other| one.0 == other.0).filter_map(point).collect()
 }
 
-/// The middle value, or the mean of the two middle ones; `None` without a value.
-#[must_use]
-pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<_> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    let upper = *values.get(values.len() / 2)?;
-    let lower = values[(values.len() - 1) / 2];
-    Some(f64::midpoint(lower, upper))
-}
-
 /// What the loads of all curves have in common, and how many runs each point stands for.
 fn conditions(settings: &[Setting], curves: &[Curve]) -> String {
-    let common = settings.iter().filter(|row| row.is_common());
-    let mut words: Vec<String> = common.filter_map(Setting::description).collect();
+    let mut words = common_load(settings);
     let runs = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.runs);
     match (runs().min().unwrap_or(1), runs().max().unwrap_or(1)) {
         (_, 1) => {}
@@ -286,14 +298,6 @@ fn conditions(settings: &[Setting], curves: &[Curve]) -> String {
 mod tests {
     use super::*;
     use crate::report::fixtures::{run, saved};
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median([]), None);
-        assert_eq!(median([3.0]), Some(3.0));
-        assert_eq!(median([9.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median([9.0, 1.0, 2.0, 4.0]), Some(3.0));
-    }
 
     #[test]
     fn different_numbers_of_runs_per_point_are_reported() {

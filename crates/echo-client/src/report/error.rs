@@ -57,9 +57,27 @@ pub enum Error {
     /// A run is to be merged with an interval log, whose settings are unknown.
     #[error("cannot merge {0} and {1}: the latter is an interval log, whose settings are unknown")]
     Mixed(String, String),
-    /// The same measurement is to be merged twice.
-    #[error("cannot merge {0} and {1}: they are the same run")]
+    /// The same measurement is named twice.
+    #[error("{0} and {1} are the same run")]
     Duplicate(String, String),
+    /// A condition on a ratio cannot be judged.
+    #[error("{gate} cannot be judged for {side}: {reason}")]
+    Undecided {
+        /// The condition as given.
+        gate: String,
+        /// The side that was to be compared with the first.
+        side: String,
+        /// Why there is no answer.
+        reason: String,
+        /// Whether more runs would give one.
+        too_few_runs: bool,
+    },
+    /// There is only one side.
+    #[error("there is nothing to compare: all runs are of {0}")]
+    OneSide(String),
+    /// A file with several runs is to be merged.
+    #[error("cannot merge repeated runs: {0} has {1} of them")]
+    Repeated(String, usize),
     /// The merged counts exceed their range.
     #[error("cannot merge: the counts are too large")]
     Overflow,
@@ -127,6 +145,12 @@ impl Error {
             Self::Version(_) => "use the echo-client that wrote it, or a later one",
             Self::Differ(_) => "without --merge they are compared",
             Self::Mixed(..) => "merge runs and logs separately",
+            Self::Undecided { too_few_runs: true, .. } => {
+                "at least 4 runs on each side are needed: use bench --repeat 6"
+            }
+            Self::Undecided { .. } => "use bench --fail-if for conditions on one side",
+            Self::OneSide(_) => "name the baseline first, then runs with another label",
+            Self::Repeated(..) => "bench without --repeat on each machine makes runs to be merged",
             Self::Duplicate(..) => "name each run once",
             Self::TooManyRuns(_) => "name fewer runs, or merge them with --merge",
             Self::MissingX(..) => {

@@ -2,12 +2,14 @@
 
 mod metrics;
 
+use std::slice;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 
 use self::metrics::metrics;
 use super::settings::{difference, settings};
+use super::side::refuse_duplicates;
 use super::{Error, LoadedRun, RunDetails};
 use crate::distribution::histogram;
 use crate::run::{Builds, Interval, Machine, Run, Settings};
@@ -31,11 +33,7 @@ const COMPARABILITY_KEYS: [&str; 4] = ["size", "depth", "framing", "loop"];
 /// `parts` is empty.
 pub fn merge(parts: &[LoadedRun]) -> Result<LoadedRun, Error> {
     let [first, others @ ..] = parts else { panic!("there is nothing to add") };
-    for (index, part) in parts.iter().enumerate() {
-        if let Some(same) = parts[..index].iter().find(|other| is_same(other, part)) {
-            return Err(Error::Duplicate(same.name.clone(), part.name.clone()));
-        }
-    }
+    refuse_duplicates(parts)?;
     if others.is_empty() {
         return Ok(first.clone());
     }
@@ -54,7 +52,7 @@ pub fn merge(parts: &[LoadedRun]) -> Result<LoadedRun, Error> {
             return Err(Error::Mixed((*run).to_owned(), log.name.clone()));
         }
         (Some(_), None) => {
-            let mut settings = settings(parts);
+            let mut settings = settings(parts.iter().map(slice::from_ref));
             settings.retain(|row| COMPARABILITY_KEYS.contains(&row.setting));
             let all: Vec<usize> = (0..parts.len()).collect();
             if let Some(difference) = difference(&settings, parts, &all) {
@@ -65,12 +63,6 @@ pub fn merge(parts: &[LoadedRun]) -> Result<LoadedRun, Error> {
         (None, _) => {}
     }
     Ok(whole)
-}
-
-/// Whether two runs are the same measurement under different names.
-fn is_same(one: &LoadedRun, other: &LoadedRun) -> bool {
-    // Two idle logs may be equal without being the same.
-    !one.latency.is_empty() && *one == LoadedRun { name: one.name.clone(), ..other.clone() }
 }
 
 fn sum<'a>(parts: impl IntoIterator<Item = &'a Histogram<u64>>) -> Result<Histogram<u64>, Error> {

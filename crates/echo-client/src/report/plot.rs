@@ -9,8 +9,9 @@ mod series;
 use std::fmt::Write;
 
 use self::axis::Axis;
-use self::series::{marked, percentiles, rates};
-use super::{Curves, Error, LoadedRun, XAxis};
+use self::series::{marked, median_curve, percentiles, rates};
+use super::settings::{common_load, settings};
+use super::{Curves, Error, LoadedRun, Side, XAxis, printable};
 use crate::units::{Unit, wrap};
 
 /// More series cannot be told apart by colour, dashes and markers.
@@ -47,52 +48,63 @@ const DASHES: [&str; 5] = ["none", "12 5", "3 4", "14 4 3 4", "24 5"];
 const MARKS: [&str; 4] =
     ["M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0Z", "M-5-5H5V5H-5Z", "M-6 5L0-6L6 5Z", "M-5-5L5 5M-5 5L5-5"];
 
-/// Plots the runs. Text stays text.
+/// Plots sides: latency by percentile, and rate over time where there is one to show. Of repeated
+/// runs, each point is the median. Text stays text.
 ///
 /// # Errors
 ///
-/// There are too many runs, or none has an echo.
-pub fn plot(saved: &[LoadedRun]) -> Result<String, Error> {
-    if saved.len() > MAX_SERIES {
-        return Err(Error::TooManyRuns(saved.len()));
+/// There are too many sides, or none has an echo.
+pub fn plot(sides: &[Side], title: Option<&str>) -> Result<String, Error> {
+    if sides.len() > MAX_SERIES {
+        return Err(Error::TooManyRuns(sides.len()));
     }
-    if saved.iter().all(|saved| saved.latency.is_empty()) {
+    if sides.iter().flat_map(|side| &side.runs).all(|run| run.latency.is_empty()) {
         return Err(Error::NoSamples);
     }
-    let names: Vec<String> = saved.iter().map(name_in_legend).collect();
+    let names: Vec<String> = sides.iter().map(name_in_legend).collect();
     let names = names.iter().map(String::as_str).collect();
-    let mut plots = vec![by_percentile(saved)];
-    plots.extend(over_time(saved));
-    let heading = "Latency by percentile, and rate over time";
-    Ok(Picture { heading, subtitle: "", names, plots }.svg())
+    let mut plots = vec![by_percentile(sides)];
+    plots.extend(over_time(sides));
+    let heading = ["Latency by percentile", "Latency by percentile, and rate over time"];
+    let heading = title.unwrap_or(heading[plots.len() - 1]);
+    let settings = settings(sides.iter().map(|side| &*side.runs));
+    let subtitle = printable(&common_load(&settings).join(", "));
+    Ok(Picture { heading, subtitle: &subtitle, names, plots }.svg())
 }
 
-/// A run without an echo has no curve, and the legend says why.
-fn name_in_legend(saved: &LoadedRun) -> String {
-    if saved.latency.is_empty() {
-        return format!("{} (no echo)", saved.name);
-    }
-    saved.name.clone()
+/// A side without an echo has no curve, and the legend says why.
+fn name_in_legend(side: &Side) -> String {
+    let echoes = if side.runs.iter().all(|run| run.latency.is_empty()) { " (no echo)" } else { "" };
+    let runs = match side.runs.len() {
+        1 => String::new(),
+        runs => format!(", median of {runs} runs"),
+    };
+    format!("{}{runs}{echoes}", side.name)
 }
 
-fn by_percentile(saved: &[LoadedRun]) -> Plot {
-    let curves: Vec<Vec<Point>> = saved.iter().map(|saved| percentiles(&saved.latency)).collect();
+fn by_percentile(sides: &[Side]) -> Plot {
+    let curves = series_of(sides, |run| percentiles(&run.latency));
     let [nines, times] = coordinates(&curves);
     let y = Axis::measured("latency", Unit::Microseconds, &times);
     Plot { height: 342.0, x: Axis::percentile(&nines), y, curves }
 }
 
-/// The rates over time, if any run has intervals.
-fn over_time(saved: &[LoadedRun]) -> Option<Plot> {
-    let curves: Vec<Vec<Point>> = saved.iter().map(|saved| rates(&saved.intervals)).collect();
-    if curves.iter().all(Vec::is_empty) {
+/// The rates over time, if any run has more than one interval.
+fn over_time(sides: &[Side]) -> Option<Plot> {
+    let curves = series_of(sides, |run| rates(&run.intervals));
+    if curves.iter().all(|curve| curve.len() < 2) {
         return None;
     }
-    let intervals = saved.iter().flat_map(|saved| &saved.intervals);
+    let intervals = sides.iter().flat_map(|side| &side.runs).flat_map(|run| &run.intervals);
     let ends: Vec<f64> = intervals.map(|part| part.start_s + part.seconds).collect();
     let [_, rates] = coordinates(&curves);
     let y = Axis::measured("rate (echoes/s)", Unit::PerSecond, &rates);
     Some(Plot { height: 222.0, x: Axis::time(&ends), y, curves })
+}
+
+fn series_of(sides: &[Side], curve: impl Fn(&LoadedRun) -> Vec<Point>) -> Vec<Vec<Point>> {
+    let runs = |side: &Side| side.runs.iter().map(&curve).filter(|it| !it.is_empty()).collect();
+    sides.iter().map(|side| median_curve(runs(side))).collect()
 }
 
 /// Plots curves. Text stays text.
@@ -100,7 +112,7 @@ fn over_time(saved: &[LoadedRun]) -> Option<Plot> {
 /// # Errors
 ///
 /// There are too many curves.
-pub fn plot_curves(curves: &Curves) -> Result<String, Error> {
+pub fn plot_curves(curves: &Curves, title: Option<&str>) -> Result<String, Error> {
     if curves.curves.len() > MAX_SERIES {
         return Err(Error::TooManyRuns(curves.curves.len()));
     }
@@ -109,15 +121,16 @@ pub fn plot_curves(curves: &Curves) -> Result<String, Error> {
     let points: Vec<Vec<Point>> =
         points.map(|points| points.map(|point| (point.at, point.value)).collect()).collect();
     let [x, y] = coordinates(&points);
-    let title = curves.against.description();
+    let x_title = curves.against.description();
     let x = match curves.against {
-        XAxis::Size => Axis::sizes(title, &x),
-        XAxis::Connections | XAxis::Rate => Axis::counts(title, &x),
+        XAxis::Size => Axis::sizes(x_title, &x),
+        XAxis::Connections | XAxis::Rate => Axis::counts(x_title, &x),
     };
     let y = Axis::measured(&curves.metric_description(), curves.unit, &y);
     let plots = vec![Plot { height: 382.0, x, y, curves: points }];
-    let (heading, subtitle) = (&curves.heading(), curves.conditions.as_str());
-    Ok(Picture { heading, subtitle, names, plots }.svg())
+    let heading = curves.heading();
+    let heading = title.unwrap_or(&heading);
+    Ok(Picture { heading, subtitle: &curves.conditions, names, plots }.svg())
 }
 
 /// The x values and the y values.
@@ -245,36 +258,61 @@ mod tests {
     use super::*;
     use crate::report::fixtures::{run, saved};
 
-    #[test]
-    fn names_that_differ_in_the_middle_stay_distinct() {
-        let name = |middle| format!("a-rather-long-{middle}-name-of-a-run");
-        let both = ["one", "two"].map(|middle| saved(&name(middle), run(1, 1_000..=2_000)));
-        let svg = plot(&both).unwrap();
-        assert!(svg.contains(&name("one")) && svg.contains(&name("two")));
+    fn svg(runs: Vec<LoadedRun>) -> Result<String, Error> {
+        plot(&Side::group(runs).unwrap(), None)
     }
 
     #[test]
     fn an_empty_run_is_in_the_legend_and_only_empty_runs_are_an_error() {
-        let svg = plot(&[saved("full", run(1, 1_000..=2_000)), saved("empty", run(1, []))]);
-        assert!(svg.unwrap().contains("empty (no echo)"));
-        assert!(matches!(plot(&[saved("empty", run(1, []))]), Err(Error::NoSamples)));
+        let both = vec![saved("full", run(1, 1_000..=2_000)), saved("empty", run(1, []))];
+        assert!(svg(both).unwrap().contains(">empty (no echo)<"));
+        assert!(matches!(svg(vec![saved("empty", run(1, []))]), Err(Error::NoSamples)));
     }
 
     #[test]
-    fn more_runs_than_can_be_told_apart_are_refused() {
-        let many = vec![saved("one", run(1, [1_000])); MAX_SERIES + 1];
-        assert!(plot(&many[1..]).is_ok());
-        assert!(matches!(plot(&many), Err(Error::TooManyRuns(13))));
+    fn more_sides_than_can_be_told_apart_are_refused() {
+        let many = |count: u64| {
+            (1..=count).map(|it| saved(&it.to_string(), run(1, [it * 1_000]))).collect()
+        };
+        assert!(svg(many(MAX_SERIES as u64)).is_ok());
+        assert!(matches!(svg(many(13)), Err(Error::TooManyRuns(13))));
     }
 
     #[test]
-    fn without_intervals_there_is_one_plot() {
+    fn a_panel_that_would_be_empty_is_left_out() {
         let whole = saved("a", run(1, 1_000..=2_000));
-        let bare = LoadedRun { intervals: Vec::new(), ..whole.clone() };
-        for (saved, plots) in [(whole, 2), (bare, 1)] {
-            let svg = plot(&[saved]).unwrap();
-            let titles = ["percentile of the echoes", "time from the start (s)"];
-            assert_eq!(titles.iter().filter(|title| svg.contains(*title)).count(), plots);
+        let part = |intervals: usize| LoadedRun {
+            intervals: whole.intervals[..intervals].to_vec(),
+            ..whole.clone()
+        };
+        for (intervals, heading) in [
+            (2, "Latency by percentile, and rate over time"),
+            (1, "Latency by percentile"),
+            (0, "Latency by percentile"),
+        ] {
+            let svg = svg(vec![part(intervals)]).unwrap();
+            assert!(svg.contains(&format!(">{heading}<")), "{intervals}");
+            assert_eq!(svg.contains("time from the start (s)"), intervals > 1);
         }
+    }
+
+    #[test]
+    fn a_side_of_repeated_runs_is_one_series_with_their_load_as_the_subtitle() {
+        let runs = [1_000, 3_000, 2_000].map(|ns| saved("a&b", run(1, vec![ns; 100])));
+        let svg = plot(&Side::group(runs.into()).unwrap(), Some("<title>")).unwrap();
+        assert!(svg.contains(">&lt;title&gt;<") && svg.contains(">a&amp;b, median of 3 runs<"));
+        assert!(
+            svg.contains(">connections 1, size 64, depth 1, framing raw, loop closed<"),
+            "{svg}"
+        );
+        assert_eq!(svg.matches("<polyline").count(), 3, "the legend and two plots");
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_compressed() {
+        let long = "x".repeat(LEGEND_COLUMNS + 1);
+        let svg = svg(vec![saved(&long, run(1, 1_000..=2_000))]).unwrap();
+        assert_eq!(svg.matches("textLength=").count(), 1);
+        assert!(svg.contains(&format!(">{long}<")));
     }
 }

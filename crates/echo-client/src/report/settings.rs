@@ -5,48 +5,85 @@ use serde::Serialize;
 
 use super::LoadedRun;
 use super::error::Difference;
-use crate::run::{Loop, Settings};
+use crate::run::{Loop, Machine, Run};
 
 /// One row of settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
     /// Its name.
     pub setting: &'static str,
-    /// One per run.
+    /// One per side; if its runs differ, all of theirs.
     pub values: Vec<Option<String>>,
 }
 
-type Row = (&'static str, fn(&Settings) -> Option<String>);
+type Row = (&'static str, fn(&Run) -> Option<String>);
 
-const ROWS: [Row; 17] = [
-    ("host", |it| Some(it.host.clone())),
-    ("address", |it| Some(it.address.clone())),
-    ("connections", |it| Some(it.connections.to_string())),
-    ("size", |it| Some(it.size.to_string())),
-    ("depth", |it| Some(it.depth.to_string())),
-    ("framing", |it| Some(it.framing.clone())),
-    ("loop", |it| Some(if it.pacing == Loop::Closed { "closed" } else { "open" }.to_owned())),
-    ("rate asked", |it| it.rate.map(|rate| format!("{rate}/s"))),
-    ("arrivals", |it| it.arrivals.clone()),
-    ("duration", |it| it.duration_s.map(|seconds| format!("{seconds} s"))),
-    ("messages", |it| it.messages.map(|messages| messages.to_string())),
-    ("warmup", |it| Some(format!("{} s", it.warmup_s))),
-    ("threads", |it| Some(it.threads.to_string())),
-    ("engine", |it| Some(it.engine.clone())),
-    ("busy poll", |it| Some(if it.busy_poll { "yes" } else { "no" }.to_owned())),
-    ("reconnect every", |it| it.reconnect_every.map(|messages| messages.to_string())),
-    ("timeout", |it| Some(format!("{} s", it.timeout_s))),
+const ROWS: [Row; 20] = [
+    ("host", |it| Some(it.settings.host.clone())),
+    ("address", |it| Some(it.settings.address.clone())),
+    ("connections", |it| Some(it.settings.connections.to_string())),
+    ("size", |it| Some(it.settings.size.to_string())),
+    ("depth", |it| Some(it.settings.depth.to_string())),
+    ("framing", |it| Some(it.settings.framing.clone())),
+    ("loop", |it| {
+        Some(if it.settings.pacing == Loop::Closed { "closed" } else { "open" }.to_owned())
+    }),
+    ("rate asked", |it| it.settings.rate.map(|rate| format!("{rate}/s"))),
+    ("arrivals", |it| it.settings.arrivals.clone()),
+    ("duration", |it| it.settings.duration_s.map(|seconds| format!("{seconds} s"))),
+    ("messages", |it| it.settings.messages.map(|messages| messages.to_string())),
+    ("warmup", |it| Some(format!("{} s", it.settings.warmup_s))),
+    ("threads", |it| Some(it.settings.threads.to_string())),
+    ("engine", |it| Some(it.settings.engine.clone())),
+    ("busy poll", |it| Some(if it.settings.busy_poll { "yes" } else { "no" }.to_owned())),
+    ("reconnect every", |it| it.settings.reconnect_every.map(|messages| messages.to_string())),
+    ("timeout", |it| Some(format!("{} s", it.settings.timeout_s))),
+    ("congestion control", |it| it.machine.congestion_control.clone()),
+    ("kernel", |it| Some(format!("{} {}", it.machine.os, it.machine.kernel))),
+    ("cpu", |it| {
+        let Machine { cpu, cpus, is_virtual, .. } = &it.machine;
+        let kind = if *is_virtual == Some(true) { ", virtual" } else { "" };
+        Some(format!("{cpus} x {cpu}{kind}"))
+    }),
 ];
 
-/// The settings that any run has.
-pub(super) fn settings(runs: &[LoadedRun]) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    for (setting, value) in ROWS {
-        let values = runs.iter().map(|run| value(&run.run.as_ref()?.run.settings)).collect();
-        settings.push(Setting { setting, values });
+/// Settings that move the metrics whatever server is measured.
+pub(super) const LOAD_SETTINGS: [&str; 8] = [
+    "connections",
+    "size",
+    "depth",
+    "framing",
+    "loop",
+    "rate asked",
+    "arrivals",
+    "reconnect every",
+];
+
+/// What else a ratio may come from than the servers.
+pub(super) const EXPLANATIONS: [&str; 3] = ["congestion control", "kernel", "cpu"];
+
+/// The load that all have in common, as text.
+pub(super) fn common_load(settings: &[Setting]) -> Vec<String> {
+    let load = settings.iter().filter(|row| LOAD_SETTINGS.contains(&row.setting));
+    load.filter(|row| row.is_common()).filter_map(Setting::description).collect()
+}
+
+/// The settings that any run has, for each of these groups of runs.
+pub(super) fn settings<'a>(groups: impl IntoIterator<Item = &'a [LoadedRun]>) -> Vec<Setting> {
+    let mut settings = ROWS.map(|(setting, _)| Setting { setting, values: Vec::new() });
+    for group in groups {
+        for (row, (_, value)) in settings.iter_mut().zip(ROWS) {
+            let runs = group.iter().filter_map(|run| value(&run.run.as_ref()?.run));
+            let mut values: Vec<String> = Vec::new();
+            for value in runs {
+                if !values.contains(&value) {
+                    values.push(value);
+                }
+            }
+            row.values.push((!values.is_empty()).then(|| values.join(", ")));
+        }
     }
-    settings.retain(|row| row.values.iter().any(Option::is_some));
-    settings
+    settings.into_iter().filter(|row| row.values.iter().any(Option::is_some)).collect()
 }
 
 /// The first of these settings in which some of the runs differ; `selected` are their indices.

@@ -1,27 +1,32 @@
-//! Runs side by side: one row per metric, one column per run, with ratios to the first.
+//! Sides of a comparison beside each other: one row per metric, one column per side, with ratios to
+//! the first.
 
-use echo_proto::one_line;
 use serde::Serialize;
 
-use super::LoadedRun;
-use super::grid::{Row, align, ratios};
-use super::settings::{Setting, settings};
-use crate::distribution::Distribution;
+use super::Side;
+use super::gates::{RatioCheck, check};
+use super::grid::{self, Row, escaped, ratio_cells, ratios, times};
+use super::settings::{EXPLANATIONS, LOAD_SETTINGS, Setting, settings};
+use crate::compare::{Comparison, Median, RatioGate, Verdict};
 use crate::metric::Metric;
 use crate::percentile::Percentile;
-use crate::run::Metrics;
 use crate::units::{Unit, wrap};
 
-/// What distinguishes runs, and their metrics. A missing metric is `None`.
+/// What distinguishes sides, and their metrics. A missing metric is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Table {
-    /// Names of the columns.
-    pub runs: Vec<String>,
+    /// Names of the sides. The first is the baseline.
+    #[serde(rename = "runs")]
+    pub sides: Vec<String>,
+    /// How many runs each has.
+    pub repeats: Vec<usize>,
     /// The settings that any run has.
     pub settings: Vec<Setting>,
     /// The metrics.
     #[serde(rename = "figures")]
     pub metrics: Vec<MetricRow>,
+    /// The conditions on ratios, for each side but the first.
+    pub gates: Vec<RatioCheck>,
     /// Reasons to doubt the metrics, each with the run's name.
     pub warnings: Vec<String>,
 }
@@ -37,140 +42,306 @@ pub struct MetricRow {
     label: String,
     #[serde(skip)]
     unit: Unit,
-    /// One per run.
+    /// One per side: the median of its runs, or the sum of errors.
     pub values: Vec<Option<f64>>,
-    /// The value divided by that of the first run; `None` if that is zero.
+    /// 95 % intervals of these medians; `None` with fewer than 6 runs.
+    pub intervals: Vec<Option<[f64; 2]>>,
+    /// The value divided by that of the first side; `None` if that is zero.
     pub ratios: Vec<Option<f64>>,
+    /// How each side but the first compares with it.
+    pub comparison: Vec<Option<RatioRow>>,
 }
 
-/// The metrics of a table by their names, there and as text. These percentiles are rows.
-fn rows(percentiles: &[Percentile]) -> Vec<(String, String, String)> {
-    let row = |(key, name, label): (&str, &str, &str)| (key.into(), name.into(), label.into());
-    let below = [
-        ("max_us", "max", "max"),
-        ("service_p50_us", "service.p50", "service p50"),
-        ("service_p99_us", "service.p99", "service p99"),
-        ("connect_p50_us", "connect.p50", "connect p50"),
-        ("connect_p99_us", "connect.p99", "connect p99"),
-        ("loss", "loss", "loss"),
-        ("failed", "failed", "failed"),
-        ("cpu_us_per_echo", "cpu_us_per_echo", "cpu per echo"),
-        ("server_cpu_us_per_echo", "server_cpu_us_per_echo", "server cpu per echo"),
+/// The ratio of a side to the baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RatioRow {
+    /// The median of the ratios of all pairs of runs; `None` if a value is zero.
+    pub ratio: Option<f64>,
+    /// Lower end of its 95 % interval; `None` if there are too few runs.
+    pub lower: Option<f64>,
+    /// Upper end.
+    pub upper: Option<f64>,
+    /// How probable a difference as large as this is if the sides are equal.
+    pub p_value: f64,
+    /// What that means.
+    pub verdict: Verdict,
+}
+
+impl From<Comparison> for RatioRow {
+    fn from(comparison: Comparison) -> Self {
+        let interval = comparison.ratio.and_then(|ratio| ratio.interval);
+        Self {
+            ratio: comparison.ratio.map(|ratio| ratio.estimate),
+            lower: interval.map(|interval| interval.lower),
+            upper: interval.map(|interval| interval.upper),
+            p_value: comparison.p_value,
+            verdict: comparison.verdict,
+        }
+    }
+}
+
+/// The rows of a table. These percentiles are among them.
+fn rows(percentiles: &[Percentile]) -> impl Iterator<Item = Metric> {
+    let others = [
+        "max",
+        "service.p50",
+        "service.p99",
+        "connect.p50",
+        "connect.p99",
+        "loss",
+        "failed",
+        "cpu_us_per_echo",
+        "server_cpu_us_per_echo",
     ];
-    let percentile = |it: &Percentile| (format!("{}_us", it.key()), it.to_string(), it.to_string());
-    let mut rows = vec![row(("rate", "rate", "rate"))];
-    rows.extend(percentiles.iter().map(percentile));
-    rows.extend(below.map(row));
-    rows
+    let names = percentiles.iter().map(ToString::to_string);
+    let names = ["rate".to_owned()].into_iter().chain(names).chain(others.map(str::to_owned));
+    names.map(|name| name.parse().expect("every row has a metric"))
+}
+
+impl MetricRow {
+    fn of(metric: Metric, sides: &[Side]) -> Self {
+        let values: Vec<_> = sides.iter().map(|side| side.value(metric)).collect();
+        let interval = |side: &Side| {
+            let median = Median::of(&side.values(metric)).ok()?;
+            let interval = median.interval.filter(|_| !metric.is_error_count())?;
+            Some([interval.lower, interval.upper])
+        };
+        let compared = |side: &Side| Some(side.compared(&sides[0], metric)?.into());
+        let path = metric.json_path();
+        let path = path.strip_prefix("latency.").unwrap_or(&path).replace('.', "_");
+        let label = metric.name().replace("_us", "").replace('_', " ");
+        Self {
+            metric: path,
+            label: label.replace("service.", "service ").replace("connect.", "connect "),
+            unit: metric.unit(),
+            intervals: sides.iter().map(interval).collect(),
+            ratios: ratios(&values),
+            comparison: sides.iter().skip(1).map(compared).collect(),
+            values,
+        }
+    }
+
+    /// The value of a side, with the larger distance to an end of its interval.
+    fn value(&self, side: usize) -> String {
+        let Some(value) = self.values[side] else { return "-".to_owned() };
+        let shown = self.unit.show(value);
+        match self.intervals[side] {
+            Some([lower, upper]) if value > 0.0 => {
+                let percent = 100.0 * (upper / value - 1.0).max(1.0 - lower / value);
+                format!("{shown} ±{percent:.0}%")
+            }
+            _ => shown,
+        }
+    }
+
+    /// A side of repeated runs: its value, the ratio and the interval of the ratio. Leading blanks
+    /// separate them.
+    fn repeated(&self, side: usize) -> Vec<String> {
+        let value = self.value(side);
+        let Some(comparison) = side.checked_sub(1).and_then(|index| self.comparison[index]) else {
+            return vec![value];
+        };
+        let RatioRow { ratio, lower, upper, verdict, .. } = comparison;
+        let ratio = match verdict {
+            Verdict::NoDifference => "~".to_owned(),
+            Verdict::Different => ratio.map_or("differs".to_owned(), times),
+            Verdict::TooFewRuns => ratio.map(|it| format!("({})", times(it))).unwrap_or_default(),
+        };
+        let interval = lower.zip(upper);
+        let interval =
+            interval.map(|(lower, upper)| format!("{} to {}", times(lower), times(upper)));
+        vec![value, format!(" {ratio}"), format!(" {}", interval.unwrap_or_default())]
+    }
 }
 
 impl Table {
-    /// Compares these runs, with a row for each of these percentiles of latency.
+    /// Compares these sides, with a row for each of these percentiles of latency.
     #[must_use]
-    pub fn of(runs: &[LoadedRun], percentiles: &[Percentile]) -> Self {
-        let all: Vec<Metrics> = runs.iter().map(metrics).collect();
-        let row = |(key, name, label): (String, String, String)| {
-            let metric: Metric = name.parse().expect("every row has a metric");
-            let known = |run: &LoadedRun| run.run.is_some() || is_in_logs(&name, run);
-            let value = |(run, metrics)| metric.of(metrics).filter(|_| known(run));
-            let values: Vec<_> = runs.iter().zip(&all).map(value).collect();
-            let (unit, ratios) = (metric.unit(), ratios(&values));
-            MetricRow { metric: key, label, unit, ratios, values }
-        };
-        let warnings = runs.iter().zip(&all).flat_map(|(run, metrics)| {
-            metrics.warnings.iter().map(|text| format!("{}: {text}", run.name))
-        });
-        let settings = settings(runs);
+    pub fn of(sides: &[Side], percentiles: &[Percentile], gates: &[RatioGate]) -> Self {
+        let settings = settings(sides.iter().map(|side| &*side.runs));
+        let differ = different(sides);
+        let warnings = sides.iter().flat_map(Side::warnings);
+        let rows = rows(percentiles).map(|metric| MetricRow::of(metric, sides));
         Self {
-            runs: runs.iter().map(|run| run.name.clone()).collect(),
-            metrics: rows(percentiles).into_iter().map(row).collect(),
-            warnings: different(&settings, runs).into_iter().chain(warnings).collect(),
+            sides: sides.iter().map(|side| side.name.clone()).collect(),
+            repeats: sides.iter().map(|side| side.runs.len()).collect(),
+            metrics: rows.collect(),
+            gates: gates.iter().flat_map(|gate| check(gate, sides)).collect(),
+            warnings: differ.into_iter().chain(warnings).collect(),
             settings,
         }
     }
 
     /// As text: common settings as a paragraph, different ones as rows, then the metrics with
-    /// ratios in parentheses, then the warnings.
+    /// ratios, then the gates and the warnings.
     #[must_use]
     pub fn text(&self, width: usize) -> String {
-        let (common, different): (Vec<_>, Vec<_>) =
-            self.settings.iter().partition(|row| row.is_common());
-        let common: Vec<String> = common.into_iter().filter_map(Setting::description).collect();
+        let settings = self.common_settings();
         let mut text = String::new();
-        if !common.is_empty() {
-            text = wrap(&common.join(", "), width, 0) + "\n\n";
+        if !settings.is_empty() {
+            text = wrap(&settings, width, 0) + "\n\n";
         }
-        let mut grid = vec![Row::of("", self.runs.iter().cloned().map(Some))];
-        grid.extend(different.iter().map(|row| Row::of(row.setting, row.values.iter().cloned())));
-        for row in &self.metrics {
-            if row.values.iter().any(Option::is_some) {
-                grid.push(Row::compared(&row.label, row.unit, &row.values));
-            }
+        text += &grid::text(&self.rows(), width);
+        for (index, note) in self.notes().iter().enumerate() {
+            text += if index == 0 { "\n" } else { "" };
+            text += &(wrap(note, width, 0) + "\n");
         }
-        text += &align(&grid, width);
-        for (index, warning) in self.warnings.iter().enumerate() {
-            text += if index == 0 { "\nwarning: " } else { "warning: " };
-            text += &wrap(&one_line(warning).to_string(), width.saturating_sub(9), 9);
-            text.push('\n');
+        let gates = self.gates.iter().map(|gate| ("gate: ", gate.to_string()));
+        let warnings = self.warnings.iter().map(|text| ("warning: ", text.clone()));
+        for (index, (kind, line)) in gates.chain(warnings).enumerate() {
+            text += if index == 0 { "\n" } else { "" };
+            let line = echo_proto::one_line(&line).to_string();
+            text += &(wrap(&format!("{kind}{line}"), width, kind.len()) + "\n");
         }
         text
     }
+
+    /// As GitHub's Markdown, in the order of the text.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let settings = escaped(&self.common_settings());
+        let mut text = if settings.is_empty() { settings } else { settings + "\n\n" };
+        text += &grid::markdown(&self.rows());
+        let notes = self.notes().into_iter();
+        let gates = self.gates.iter().map(|gate| format!("- gate: {}", escaped(&gate.to_string())));
+        let warnings = self.warnings.iter().map(|text| format!("- warning: {}", escaped(text)));
+        for line in notes.chain(gates).chain(warnings) {
+            text += &format!("\n{line}\n");
+        }
+        text
+    }
+
+    /// As CSV: one line per metric and side. Times are in microseconds.
+    #[must_use]
+    pub fn csv(&self) -> String {
+        let header = [
+            "metric",
+            "side",
+            "runs",
+            "value",
+            "lower",
+            "upper",
+            "ratio",
+            "ratio_lower",
+            "ratio_upper",
+            "p_value",
+            "verdict",
+        ];
+        let mut lines = vec![grid::csv_line(header.map(str::to_owned))];
+        let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+        for row in self.known() {
+            for (index, side) in self.sides.iter().enumerate() {
+                let compared = index.checked_sub(1).and_then(|index| row.comparison[index]);
+                let [lower, upper] = row.intervals[index].map_or([None; 2], |ends| ends.map(Some));
+                let verdict = compared.map_or("", |it| it.verdict.name()).to_owned();
+                lines.push(grid::csv_line([
+                    row.metric.clone(),
+                    side.clone(),
+                    self.repeats[index].to_string(),
+                    number(row.values[index]),
+                    number(lower),
+                    number(upper),
+                    number(compared.and_then(|it| it.ratio)),
+                    number(compared.and_then(|it| it.lower)),
+                    number(compared.and_then(|it| it.upper)),
+                    number(compared.map(|it| it.p_value)),
+                    verdict,
+                ]));
+            }
+        }
+        lines.concat()
+    }
+
+    /// The metrics that any side has.
+    fn known(&self) -> impl Iterator<Item = &MetricRow> {
+        self.metrics.iter().filter(|row| row.values.iter().any(Option::is_some))
+    }
+
+    fn is_repeated(&self) -> bool {
+        self.repeats.iter().any(|&runs| runs > 1)
+    }
+
+    fn common_settings(&self) -> String {
+        let common = self.settings.iter().filter(|row| row.is_common());
+        common.filter_map(Setting::description).collect::<Vec<_>>().join(", ")
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let repeated = self.is_repeated();
+        let name = |(index, name): (usize, &String)| match index {
+            1.. if repeated => vec![name.clone(), " ratio".to_owned(), " 95 % interval".to_owned()],
+            _ => vec![name.clone()],
+        };
+        let mut rows = vec![Row::new("", self.sides.iter().enumerate().map(name).collect())];
+        if repeated {
+            rows.push(Row::of("runs", self.repeats.iter().map(Some)));
+        }
+        let different = self.settings.iter().filter(|row| !row.is_common());
+        rows.extend(
+            different.map(|row| Row::of(row.setting, row.values.iter().map(Option::as_ref))),
+        );
+        for row in self.known() {
+            let cells = match repeated {
+                true => (0..self.sides.len()).map(|side| row.repeated(side)).collect(),
+                false => ratio_cells(row.unit, &row.values),
+            };
+            rows.push(Row::new(&row.label, cells));
+        }
+        rows
+    }
+
+    /// What the marks in the table mean, and what it cannot say.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let has = |verdict| {
+            let mut rows = self.metrics.iter().flat_map(|row| row.comparison.iter().flatten());
+            rows.any(|row| row.verdict == verdict)
+        };
+        if self.repeats.iter().any(|&runs| runs >= Median::RUNS_FOR_INTERVAL) {
+            notes
+                .push("± where the median of more runs would lie, with 95 % confidence".to_owned());
+        }
+        if has(Verdict::NoDifference) {
+            notes.push("~ no difference is seen at the 5 % level (Mann-Whitney test)".to_owned());
+        }
+        if has(Verdict::TooFewRuns) {
+            let text = "( ) may be chance: with fewer than 4 runs a side no difference can be shown; use bench --repeat 6";
+            notes.push(text.to_owned());
+        }
+        notes
+    }
 }
 
-/// Settings that move the metrics whatever server is measured.
-const LOAD_SETTINGS: [&str; 6] = ["connections", "size", "depth", "framing", "loop", "rate asked"];
-
 /// A warning if the runs differ in more than the server.
-fn different(settings: &[Setting], runs: &[LoadedRun]) -> Option<String> {
-    let mut names: Vec<&str> = settings
-        .iter()
-        .filter(|row| LOAD_SETTINGS.contains(&row.setting) && !row.is_common_where_known())
-        .map(|row| row.setting)
-        .collect();
-    let mut machines = runs.iter().filter_map(|run| Some(&run.run.as_ref()?.run.machine));
-    if let Some(first) = machines.next()
-        && machines.any(|other| other != first)
-    {
-        names.push("machine");
-    }
+fn different(sides: &[Side]) -> Option<String> {
+    let rows = settings(sides.iter().flat_map(|side| side.runs.chunks(1)));
+    let matters = |row: &&Setting| {
+        LOAD_SETTINGS.contains(&row.setting) || EXPLANATIONS.contains(&row.setting)
+    };
+    let differ = rows.iter().filter(matters).filter(|row| !row.is_common_where_known());
+    let names: Vec<&str> = differ.map(|row| row.setting).collect();
     let list = names.join(", ");
     (!names.is_empty())
         .then(|| format!("the runs differ in {list}: a ratio may come from that alone"))
-}
-
-/// Whether an interval log has this metric.
-fn is_in_logs(metric: &str, log: &LoadedRun) -> bool {
-    metric == "rate" && log.rate.is_some() || metric.starts_with('p') || metric == "max"
-}
-
-/// The metrics of a run, or those of an interval log.
-fn metrics(run: &LoadedRun) -> Metrics {
-    match &run.run {
-        Some(details) => details.run.result.clone(),
-        None => Metrics {
-            rate: run.rate.unwrap_or_default(),
-            // Without a length there is no rate either.
-            seconds: run.intervals.iter().map(|part| part.seconds).sum(),
-            latency: Distribution::of(&run.latency),
-            ..Metrics::default()
-        },
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metric::PERCENTILES;
+    use crate::report::LoadedRun;
     use crate::report::fixtures::{run, saved};
 
     fn table(runs: &[LoadedRun]) -> Table {
-        Table::of(runs, &PERCENTILES.map(|name| name.parse().unwrap()))
+        let percentiles = PERCENTILES.map(|name| name.parse().unwrap());
+        Table::of(&Side::group(runs.to_vec()).unwrap(), &percentiles, &[])
     }
 
     #[test]
     fn any_percentile_may_be_a_row() {
         let percentiles = ["p95", "p99.5"].map(|name| name.parse().unwrap());
-        let table = Table::of(&[saved("a", run(1, 1_000..=2_000))], &percentiles);
+        let sides = Side::group(vec![saved("a", run(1, 1_000..=2_000))]).unwrap();
+        let table = Table::of(&sides, &percentiles, &[]);
         let rows: Vec<_> = table.metrics.iter().map(|row| row.metric.as_str()).collect();
         assert_eq!(rows[..4], ["rate", "p95_us", "p99_5_us", "max_us"]);
         assert!(table.text(80).contains("\np95 ") && !table.text(80).contains("\np50 "));
@@ -182,7 +353,7 @@ mod tests {
         let (mut first, mut second) = (run(50, 1_000..=1_000), run(500, 1_250..=1_250));
         (first.result.rate, second.result.rate) = (50_000.0, 40_000.0);
         second.result.warnings = vec!["the client was busy".to_owned()];
-        let table = table(&[saved("a", first), saved("longer", second)]).text(200);
+        let table = table(&[saved("a", first), saved("longer", second)]).text(300);
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[0].contains("size 64, depth 1, framing raw, loop closed"), "{table}");
         for (row, expected) in [
@@ -196,6 +367,87 @@ mod tests {
         let warnings: Vec<_> = lines.iter().filter(|line| line.starts_with("warning")).collect();
         let differ = "warning: the runs differ in connections: a ratio may come from that alone";
         assert_eq!(warnings, [&differ, &"warning: longer: the client was busy"]);
+    }
+
+    /// A side of runs with this p50 in microseconds.
+    fn repeated(name: &str, values: &[u64]) -> Vec<LoadedRun> {
+        values.iter().map(|us| saved(name, run(1, vec![us * 1_000; 100]))).collect()
+    }
+
+    #[test]
+    fn repeated_runs_have_medians_ratios_and_intervals() {
+        let base = repeated("base", &[100, 101, 102, 103, 104, 105]);
+        let slow = repeated("slow", &[120, 121, 122, 123, 124, 125]);
+        let mut same = repeated("same", &[100, 101, 102, 103, 104, 106]);
+        same[0].run.as_mut().unwrap().run.result.loss = 3;
+        let table = table(&[base, slow, same].concat());
+        let text = table.text(140);
+        let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
+        assert_eq!(
+            row("p50"),
+            "p50            103 µs ±2%   123 µs ±2%  1.20x  1.17x to 1.23x   103 µs ±3%      ~  0.97x to 1.03x"
+        );
+        assert!(row("loss").ends_with("3      ~") && row("runs").ends_with("6"), "{text}");
+        assert!(text.contains("\n~ no difference is seen") && !text.contains("may be chance"));
+        let p50 = table.metrics.iter().find(|row| row.metric == "p50_us").unwrap();
+        let verdicts = p50.comparison.iter().map(|it| it.unwrap().verdict);
+        assert!(verdicts.eq([Verdict::Different, Verdict::NoDifference]));
+        assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
+        let narrow = table.text(80);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+    }
+
+    #[test]
+    fn a_ratio_of_few_runs_may_be_chance() {
+        let few =
+            table(&[repeated("a", &[100, 101, 102]), repeated("b", &[120, 121, 122])].concat());
+        let text = few.text(80);
+        assert!(text.contains("p50            101 µs   121 µs  (1.20x)\n"), "{text}");
+        assert!(text.contains("( ) may be chance: with fewer than 4 runs a side"), "{text}");
+        assert!(!text.contains('±') && !text.contains("(Mann"), "{text}");
+    }
+
+    #[test]
+    fn gates_judge_each_side_but_the_first() {
+        let runs = [repeated("a", &[100, 101, 102, 103]), repeated("b", &[120, 121, 122, 123])];
+        let sides = Side::group(runs.concat()).unwrap();
+        let check = |gate: &str| {
+            let table = Table::of(&sides, &[], &[gate.parse().unwrap()]);
+            let [gate] = &table.gates[..] else { panic!("one side is judged") };
+            gate.to_string()
+        };
+        assert_eq!(check("p50>1.10x"), "p50>1.10x failed: b is at 1.20x (1.17x to 1.23x)");
+        assert_eq!(check("p50>1.17x"), "p50>1.17x passed: b is at 1.20x (1.17x to 1.23x)");
+        let reason = "it is 0 in a run of a, which has no ratio";
+        assert_eq!(check("loss>2x"), format!("loss>2x cannot be judged for b: {reason}"));
+        let reason = "it was not measured on both sides";
+        assert_eq!(check("busy>2x"), "busy>2x passed: b is at 1.00x (1.00x to 1.00x)");
+        let unknown = check("server_cpu_s>2x");
+        assert_eq!(unknown, format!("server_cpu_s>2x cannot be judged for b: {reason}"));
+    }
+
+    #[test]
+    fn csv_has_a_line_per_metric_and_side_with_numbers_as_measured() {
+        let runs = [repeated("a", &[100, 101, 102, 103]), repeated("b,c", &[200, 202, 204, 206])];
+        let csv = table(&runs.concat()).csv();
+        let lines: Vec<_> = csv.lines().filter(|line| line.starts_with("rate,")).collect();
+        assert_eq!(lines[0], "rate,a,4,10,,,,,,,");
+        assert_eq!(lines[1], "rate,\"b,c\",4,10,,,1,1,1,1,no_difference");
+        assert!(csv.starts_with("metric,side,runs,value,lower,upper,ratio,"), "{csv}");
+    }
+
+    #[test]
+    fn settings_that_differ_are_a_warning_in_every_format() {
+        let mut other = run(1, [5]);
+        other.machine.congestion_control = Some("bbr".to_owned());
+        let runs = [saved("a", run(1, [4])), saved("b|c", other)];
+        let table = table(&runs);
+        let expected = "the runs differ in congestion control: a ratio may come from that alone";
+        assert_eq!(table.warnings, [expected]);
+        let markdown = table.markdown();
+        assert!(markdown.contains(&format!("\n- warning: {expected}\n")), "{markdown}");
+        assert!(markdown.contains("\n| congestion control | cubic | bbr |  |\n"), "{markdown}");
+        assert!(markdown.contains("\n|  | a | b\\|c |  |\n|---|---:|---:|---:|\n"), "{markdown}");
     }
 
     #[test]

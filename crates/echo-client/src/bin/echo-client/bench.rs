@@ -27,11 +27,9 @@ use self::output::Output;
 use self::progress_line::ProgressLine;
 use crate::cli::BenchOptions;
 use crate::descriptors::raise_limit;
-use crate::print::{print_error, print_gate, print_note};
+use crate::print::{GATE_FAILED, print_error, print_gate, print_note};
 use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
 
-/// Exit code if a gate failed, or if a search found no rate.
-const CONDITION_FAILED: u8 = 3;
 /// How often a pause looks whether it was interrupted.
 const PAUSE_STEP: Duration = Duration::from_millis(50);
 
@@ -140,7 +138,7 @@ impl<'a> Session<'a> {
         }
         if file.gates.iter().any(|gate| gate.failed) {
             // It takes precedence over losses.
-            code = CONDITION_FAILED;
+            code = GATE_FAILED;
         }
         if let Some(partial) = partial {
             let judged = "; its gates have judged only a part of it";

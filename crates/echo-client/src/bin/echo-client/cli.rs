@@ -275,6 +275,7 @@ mod tests {
                     ("bench", "seed") => "ECHO_BENCH_SEED".to_owned(),
                     ("bench", "busy-poll") => "ECHO_BENCH_BUSY_POLL".to_owned(),
                     ("report", "format") => "ECHO_REPORT_FORMAT".to_owned(),
+                    ("report", "fail-if") => "ECHO_REPORT_FAIL_IF".to_owned(),
                     _ => format!("ECHO_{}", name.to_uppercase().replace('-', "_")),
                 };
                 let found = option.get_env().and_then(|variable| variable.to_str());

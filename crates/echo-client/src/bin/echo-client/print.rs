@@ -9,6 +9,8 @@ use echo_proto::{one_line, repr};
 
 use crate::terminal;
 
+/// Exit code if a gate failed.
+pub(crate) const GATE_FAILED: u8 = 3;
 /// Longest reply shown in full, in bytes.
 const MAX_SHOWN: usize = 4096;
 /// Bytes shown of a longer one.

@@ -1,17 +1,20 @@
 //! `echo-client report`: compares, merges and plots saved runs.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use echo_client::report::{Curves, LoadedRun, Table, load, merge, plot, plot_curves, printable};
+use echo_client::compare::RatioGateResult;
+use echo_client::report::{
+    Curves, Error, LoadedRun, Side, Table, load, merge, numbered, plot, plot_curves, printable,
+};
 use echo_client::run_file::RunFile;
+use serde::Serialize;
 
 use crate::cli::{ReportFormat, ReportOptions};
-use crate::print::print_line;
+use crate::print::{GATE_FAILED, print_line};
 use crate::terminal::width;
 
 /// Larger files are not saved runs: an hour in intervals of one second takes about 10 MB.
@@ -19,62 +22,95 @@ const MAX_FILE_SIZE: u64 = 256 << 20;
 
 /// Reads all files before printing, so that a bad file does not leave half a report.
 pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
-    let (mut saved, mut files) = (Vec::new(), Vec::new());
+    let runs = load_all(options)?;
+    let title = options.title.as_deref();
+    if let Some(varied) = options.against {
+        let curves = Curves::of(&numbered(runs), varied, options.figure)?;
+        let picture = options.svg.as_ref().map(|_| plot_curves(&curves, title));
+        write_picture(options, picture)?;
+        print_report(
+            options,
+            &match options.format {
+                ReportFormat::Text => curves.text(width(io::stdout())),
+                ReportFormat::Markdown => curves.markdown(),
+                ReportFormat::Csv => curves.csv(),
+                ReportFormat::Json => json(&curves)?,
+            },
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let sides = Side::group(if options.merge { vec![merge(&numbered(runs))?] } else { runs })?;
+    if let ([only], false) = (&*sides, options.fail_if.is_empty()) {
+        return Err(Error::OneSide(only.name.clone()).into());
+    }
+    let table = Table::of(&sides, &options.percentiles, &options.fail_if);
+    write_picture(options, options.svg.as_ref().map(|_| plot(&sides, title)))?;
+    print_report(
+        options,
+        &match options.format {
+            ReportFormat::Text => table.text(width(io::stdout())),
+            ReportFormat::Markdown => table.markdown(),
+            ReportFormat::Csv => table.csv(),
+            ReportFormat::Json => match &sides[0].runs[0].run {
+                Some(merged) if options.merge => json(&RunFile::of(vec![merged.run.clone()]))?,
+                _ => json(&table)?,
+            },
+        },
+    )?;
+    if table.gates.iter().any(|gate| gate.result == RatioGateResult::Failed) {
+        return Ok(ExitCode::from(GATE_FAILED));
+    }
+    match table.gates.iter().find_map(|gate| gate.undecided()) {
+        Some(undecided) => Err(undecided.into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// All runs, each named as its side in the report.
+fn load_all(options: &ReportOptions) -> anyhow::Result<Vec<LoadedRun>> {
+    let mut files = Vec::new();
     for file in &options.files {
         let shown = if is_stdin(file) { "stdin".to_owned() } else { file.display().to_string() };
         let text = read(file).with_context(|| format!("cannot read {shown}"))?;
-        let runs = load(&shown, &text, options.unit).context(shown)?;
-        files.extend(runs.iter().map(|_| file));
-        saved.extend(runs);
-    }
-    let labels: Vec<_> = saved.iter().map(|saved| saved.label()).collect();
-    for (saved, name) in saved.iter_mut().zip(names(&files, &labels)) {
-        saved.name = name;
-    }
-    if options.merge {
-        saved = vec![merge(&saved)?];
-    }
-    let (report, picture) = match options.against {
-        Some(varied) => {
-            let curves = Curves::of(&saved, varied, options.figure)?;
-            (
-                curves_as(options.format, &curves)?,
-                options.svg.as_ref().map(|_| plot_curves(&curves)),
-            )
+        let runs = load(&shown, &text, options.unit).context(shown.clone())?;
+        if options.merge && runs.len() > 1 {
+            return Err(Error::Repeated(shown, runs.len()).into());
         }
-        None => (table(options, &saved)?, options.svg.as_ref().map(|_| plot(&saved))),
-    };
+        files.push(runs);
+    }
+    let labels: Vec<_> = files.iter().map(|runs| runs[0].label()).collect();
+    for (runs, name) in files.iter_mut().zip(names(&options.files, &labels)) {
+        runs.iter_mut().for_each(|run| run.name.clone_from(&name));
+    }
+    Ok(files.into_iter().flatten().collect())
+}
+
+fn json(report: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(report)
+}
+
+/// The plot can be made again, so a partial file on a full disk does no harm if it is reported.
+fn write_picture(
+    options: &ReportOptions,
+    picture: Option<Result<String, Error>>,
+) -> anyhow::Result<()> {
     if let (Some(path), Some(picture)) = (&options.svg, picture) {
-        // The plot can be made again, so a partial file on a full disk does no harm if it is
-        // reported.
         fs::write(path, picture?).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    match print_line(report.trim_end()) {
+    Ok(())
+}
+
+fn print_report(options: &ReportOptions, report: &str) -> anyhow::Result<()> {
+    let title = options.title.as_deref().map(printable);
+    let title = match (title, options.format) {
+        (Some(title), ReportFormat::Text) => title + "\n\n",
+        (Some(title), ReportFormat::Markdown) => format!("# {title}\n\n"),
+        _ => String::new(),
+    };
+    match print_line(&(title + report.trim_end())) {
         // The reader has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        result => result.context("cannot write the report")?,
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn table(options: &ReportOptions, saved: &[LoadedRun]) -> serde_json::Result<String> {
-    match (options.format, saved) {
-        (ReportFormat::Text, saved) => {
-            Ok(Table::of(saved, &options.percentiles).text(width(io::stdout())))
-        }
-        (ReportFormat::Json, [LoadedRun { run: Some(merged), .. }]) if options.merge => {
-            serde_json::to_string_pretty(&RunFile::of(vec![merged.run.clone()]))
-        }
-        (ReportFormat::Json, saved) => {
-            serde_json::to_string_pretty(&Table::of(saved, &options.percentiles))
-        }
-    }
-}
-
-fn curves_as(format: ReportFormat, curves: &Curves) -> serde_json::Result<String> {
-    match format {
-        ReportFormat::Text => Ok(curves.text(width(io::stdout()))),
-        ReportFormat::Json => serde_json::to_string_pretty(curves),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write the report"),
     }
 }
 
@@ -96,26 +132,19 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Names of the runs in the report: the label; without one, the file name without its extension, or
-/// the whole path if that is ambiguous. A number distinguishes what would still be equal.
-fn names(files: &[impl AsRef<Path>], labels: &[Option<String>]) -> Vec<String> {
-    let stems: Vec<String> = files.iter().map(|file| stem(file.as_ref())).collect();
-    let mut taken = HashSet::new();
-    let mut names = Vec::new();
-    for ((file, stem), label) in files.iter().zip(&stems).zip(labels) {
-        let alone = stems.iter().filter(|other| *other == stem).count() == 1;
-        let name = match label {
-            Some(label) => label.clone(),
-            None if alone => stem.clone(),
-            None => printable(&file.as_ref().to_string_lossy()),
-        };
-        let numbered = (2..).map(|number| format!("{name} ({number})"));
-        let free = [name.clone()].into_iter().chain(numbered).find(|name| !taken.contains(name));
-        let free = free.expect("numbers do not end");
-        taken.insert(free.clone());
-        names.push(free);
-    }
-    names
+/// The sides that files belong to: the label; without one, the file name without its extension, or
+/// the whole path if that is ambiguous.
+fn names(files: &[PathBuf], labels: &[Option<String>]) -> Vec<String> {
+    let stems: Vec<String> = files.iter().map(|file| stem(file)).collect();
+    let is_unique = |file: &PathBuf, stem: &String| {
+        files.iter().zip(&stems).all(|(other, its)| its != stem || other == file)
+    };
+    let name = |((file, stem), label): ((&PathBuf, &String), &Option<String>)| match label {
+        Some(label) => label.clone(),
+        None if is_unique(file, stem) => stem.clone(),
+        None => printable(&file.to_string_lossy()),
+    };
+    files.iter().zip(&stems).zip(labels).map(name).collect()
 }
 
 fn stem(file: &Path) -> String {
@@ -130,21 +159,26 @@ fn stem(file: &Path) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn names_are_short_and_unique() {
-        let files = ["x/a.json", "b.hlog", "y/b.json", "-", "y/b.json"];
-        let found = names(&files, &[const { None }; 5]);
-        assert_eq!(found, ["a", "b.hlog", "y/b.json", "stdin", "y/b.json (2)"]);
+    fn found(files: &[&str], labels: &[Option<&str>]) -> Vec<String> {
+        let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+        let labels: Vec<_> = labels.iter().map(|label| label.map(str::to_owned)).collect();
+        names(&files, &labels)
     }
 
     #[test]
-    fn a_run_is_named_by_its_label_and_repetitions_are_numbered() {
-        let labels = [Some("ring"), None, Some("ring")].map(|label| label.map(str::to_owned));
-        assert_eq!(names(&["1.json", "2.json", "3.json"], &labels), ["ring", "2", "ring (2)"]);
+    fn names_are_short_and_tell_files_apart() {
+        let files = ["x/a.json", "b.hlog", "y/b.json", "-"];
+        assert_eq!(found(&files, &[None; 4]), ["a", "b.hlog", "y/b.json", "stdin"]);
+    }
+
+    #[test]
+    fn a_run_is_named_by_its_label() {
+        let labels = [Some("ring"), None, Some("ring")];
+        assert_eq!(found(&["1.json", "2.json", "3.json"], &labels), ["ring", "2", "ring"]);
     }
 
     #[test]
     fn control_characters_in_names_are_replaced() {
-        assert_eq!(names(&["\u{1b}[2Ja.json"], &[None]), ["\u{fffd}[2Ja"]);
+        assert_eq!(found(&["\u{1b}[2Ja.json"], &[None]), ["\u{fffd}[2Ja"]);
     }
 }

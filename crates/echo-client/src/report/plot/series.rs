@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::Point;
+use crate::compare::Median;
 use crate::distribution::ns_to_us;
 use crate::run::Interval;
 
@@ -45,6 +46,20 @@ pub(super) fn rates(intervals: &[Interval]) -> Vec<Point> {
         .collect()
 }
 
+/// The median of several curves, point by point, as far as the shortest.
+pub(super) fn median_curve(mut curves: Vec<Vec<Point>>) -> Vec<Point> {
+    if curves.len() == 1 {
+        return curves.remove(0);
+    }
+    let length = curves.iter().map(Vec::len).min().unwrap_or(0);
+    let median = |index: usize, of: fn(&Point) -> f64| {
+        let values: Vec<f64> = curves.iter().map(|curve| of(&curve[index])).collect();
+        Some(Median::of(&values).ok()?.value)
+    };
+    let point = |index| Some((median(index, |point| point.0)?, median(index, |point| point.1)?));
+    (0..length).filter_map(point).collect()
+}
+
 /// Where a series has markers: at the ticks, so that series can be compared there.
 pub(super) fn marked(curve: &[Point], ticks: &[(f64, String)]) -> Vec<Point> {
     if curve.len() <= MARK_ALL_UP_TO {
@@ -76,6 +91,15 @@ mod tests {
         let p90 = height(&curve, 1.0).unwrap();
         assert!((p90 / 900.0 - 1.0).abs() < 2e-3, "{p90}");
         assert!(percentiles(&histogram()).is_empty());
+    }
+
+    #[test]
+    fn the_median_of_curves_ends_with_the_shortest() {
+        let curves = [[1.0, 5.0], [3.0, 6.0], [2.0, 7.0]];
+        let mut curves = curves.map(|ys| vec![(0.0, ys[0]), (1.0, ys[1])]).to_vec();
+        curves[1].pop();
+        assert_eq!(median_curve(curves), [(0.0, 2.0)]);
+        assert_eq!(median_curve(Vec::new()), []);
     }
 
     #[test]

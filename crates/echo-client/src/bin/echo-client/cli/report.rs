@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use echo_client::compare::RatioGate;
 use echo_client::hdr_log::LogUnit;
 use echo_client::metric::{Metric, PERCENTILES};
 use echo_client::percentile::Percentile;
@@ -21,9 +22,10 @@ pub(crate) struct ReportOptions {
     #[arg(long, env = "ECHO_MERGE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) merge: bool,
 
-    /// Format: text, a table with ratios to the first run; json, the same as data
+    /// Format: text, a table with ratios to the first run; json, the same as data; markdown; csv
     ///
-    /// With --merge, json is a run that report can read again.
+    /// With --merge, json is a run that report can read again. In csv there is one line per metric
+    /// and side, and times are in microseconds.
     #[arg(
         long,
         env = "ECHO_REPORT_FORMAT",
@@ -57,6 +59,19 @@ pub(crate) struct ReportOptions {
     #[arg(long, env = "ECHO_SVG", value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
 
+    /// Title of the plot, and of the report as text or Markdown
+    #[arg(long, env = "ECHO_TITLE", value_name = "TEXT")]
+    pub(crate) title: Option<String>,
+
+    /// Exit with code 3 if this holds for a side: 'p99>1.10x', 'rate<0.95x'; repeatable
+    ///
+    /// The first side is the baseline. A condition holds if the whole 95 % interval of the ratio
+    /// lies beyond the bound, which takes repeated runs on both sides: bench --repeat 6. If it
+    /// cannot be judged, the exit code is 1.
+    #[arg(long, env = "ECHO_REPORT_FAIL_IF", value_name = "CONDITION", value_delimiter = ',')]
+    #[arg(conflicts_with_all = ["merge", "against"])]
+    pub(crate) fail_if: Vec<RatioGate>,
+
     /// Unit of the values in interval logs; bench writes nanoseconds
     #[arg(long, env = "ECHO_UNIT", value_name = "UNIT", default_value = "ns", value_enum)]
     #[arg(hide_possible_values = true)]
@@ -67,6 +82,8 @@ pub(crate) struct ReportOptions {
 pub(crate) enum ReportFormat {
     Text,
     Json,
+    Markdown,
+    Csv,
 }
 
 pub(super) const EXAMPLES: &str = "\
