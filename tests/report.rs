@@ -116,6 +116,13 @@ fn merged_runs_have_the_percentiles_of_all_their_samples() {
     assert_eq!(more.result.latency.count, all.count + 1);
     let table = folder.report(&["--merge", "a.json", "b.json"]);
     assert!(table.status.success() && table.stdout.contains("a + b"), "{table:?}");
+    assert_eq!(table.stderr, "echo-client: the runs overlap for 2 s of 2 s, 100 %\n");
+    let mut late = run([5]);
+    late.started = "2026-01-02T03:04:08Z".to_owned();
+    folder.run("late.json", &late);
+    let apart = folder.report(&["--merge", "a.json", "late.json"]);
+    assert_eq!(apart.status.code(), Some(1), "{apart:?}");
+    assert!(apart.stderr.contains("cannot merge a and late: they were not measured at the same"));
 }
 
 #[test]

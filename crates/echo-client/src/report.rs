@@ -25,7 +25,7 @@ pub use curves::{Curve, CurvePoint, Curves, XAxis};
 pub use error::{Difference, Error};
 pub use gates::RatioCheck;
 pub use load::{load, printable};
-pub use merge::merge;
+pub use merge::{Overlap, merge};
 pub use plot::{MAX_SERIES, plot, plot_curves};
 pub use settings::Setting;
 pub use side::{Side, numbered};

@@ -78,6 +78,9 @@ pub enum Error {
     /// A file with several runs is to be merged.
     #[error("cannot merge repeated runs: {0} has {1} of them")]
     Repeated(String, usize),
+    /// Two runs were not measured at the same time.
+    #[error("cannot merge {0} and {1}: they were not measured at the same time")]
+    Apart(String, String),
     /// The merged counts exceed their range.
     #[error("cannot merge: the counts are too large")]
     Overflow,
@@ -144,6 +147,7 @@ impl Error {
             Self::NoRuns => "a run at the rate that was found is made with bench -R RATE",
             Self::Version(_) => "use the echo-client that wrote it, or a later one",
             Self::Differ(_) => "without --merge they are compared",
+            Self::Apart(..) => "bench --start-at starts several hosts together",
             Self::Mixed(..) => "merge runs and logs separately",
             Self::Undecided { too_few_runs: true, .. } => {
                 "at least 4 runs on each side are needed: use bench --repeat 6"

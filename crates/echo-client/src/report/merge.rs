@@ -1,13 +1,14 @@
 //! Merges simultaneous runs from several machines.
 
 mod metrics;
+mod overlap;
 
 use std::slice;
-use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 
 use self::metrics::metrics;
+pub use self::overlap::Overlap;
 use super::settings::{difference, settings};
 use super::side::refuse_duplicates;
 use super::{Error, LoadedRun, RunDetails};
@@ -26,7 +27,7 @@ const COMPARABILITY_KEYS: [&str; 4] = ["size", "depth", "framing", "loop"];
 /// # Errors
 ///
 /// The runs differ in size, depth, framing or loop, a run is mixed with an interval log, or two
-/// runs are the same.
+/// runs are the same, or were not measured at the same time.
 ///
 /// # Panics
 ///
@@ -58,7 +59,7 @@ pub fn merge(parts: &[LoadedRun]) -> Result<LoadedRun, Error> {
             if let Some(difference) = difference(&settings, parts, &all) {
                 return Err(Error::Differ(difference));
             }
-            whole.run = Some(Box::new(sum_of_runs(&runs, &whole)?));
+            whole.run = Some(Box::new(sum_of_runs(&runs, &whole, Overlap::of(parts)?)?));
         }
         (None, _) => {}
     }
@@ -101,11 +102,15 @@ fn sum_of_intervals(parts: &[LoadedRun]) -> Option<Vec<Interval>> {
         .collect()
 }
 
-fn sum_of_runs(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Result<RunDetails, Error> {
+fn sum_of_runs(
+    parts: &[(&str, &RunDetails)],
+    whole: &LoadedRun,
+    overlap: Option<Overlap>,
+) -> Result<RunDetails, Error> {
     let runs: Vec<&Run> = parts.iter().map(|(_, part)| &part.run).collect();
     let service = sum(parts.iter().map(|(_, part)| &part.service))?;
     let connect = sum(parts.iter().map(|(_, part)| &part.connect))?;
-    let warnings = warnings(parts, whole);
+    let warnings = warnings(parts, whole, overlap);
     let started = runs.iter().map(|run| run.started.as_str()).min().unwrap_or_default();
     let run = Run {
         program: format!("echo-client {} ({} runs merged)", env!("CARGO_PKG_VERSION"), parts.len()),
@@ -174,21 +179,19 @@ fn merged_settings(runs: &[&Run]) -> Settings {
 }
 
 /// Reasons to doubt the merged run: the warnings of its parts, and where they do not fit together.
-fn warnings(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Vec<String> {
+fn warnings(
+    parts: &[(&str, &RunDetails)],
+    whole: &LoadedRun,
+    overlap: Option<Overlap>,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     for (name, part) in parts {
         let failed = part.run.gates.iter().filter(|result| result.failed);
         warnings.extend(failed.map(|result| format!("{name}: it failed {}", result.gate)));
         warnings.extend(part.run.result.warnings.iter().map(|text| format!("{name}: {text}")));
     }
-    if let Some(share) = overlap(parts)
-        && share < MIN_OVERLAP
-    {
-        warnings.push(format!(
-            "the runs overlap for only {:.0} % of their time: the sum of their rates was not the load \
-             all the time",
-            share * 100.0
-        ));
+    if let Some(overlap) = overlap.filter(|overlap| overlap.share() < MIN_OVERLAP) {
+        warnings.push(format!("{overlap}: the sum of their rates was not the load all the time"));
     }
     if whole.intervals.is_empty() && parts.iter().any(|(_, part)| !part.run.intervals.is_empty()) {
         warnings.push("the intervals do not line up, so they are omitted".to_owned());
@@ -205,26 +208,6 @@ fn warnings(parts: &[(&str, &RunDetails)], whole: &LoadedRun) -> Vec<String> {
         warnings.push("only some of the runs replaced their connections".to_owned());
     }
     warnings
-}
-
-/// The share of the longest run during which all ran; `None` if a time cannot be read. As accurate
-/// as the machines' clocks.
-fn overlap(parts: &[(&str, &RunDetails)]) -> Option<f64> {
-    let mut began = SystemTime::UNIX_EPOCH;
-    let mut ended: Option<SystemTime> = None;
-    let mut longest = Duration::ZERO;
-    for (_, part) in parts {
-        // The measuring window starts after the warm-up.
-        let warmup = Duration::try_from_secs_f64(part.run.settings.warmup_s).ok()?;
-        let start = humantime::parse_rfc3339(&part.run.started).ok()?.checked_add(warmup)?;
-        let length = Duration::try_from_secs_f64(part.run.result.seconds).ok()?;
-        let end = start.checked_add(length)?;
-        began = began.max(start);
-        ended = Some(ended.map_or(end, |ended| ended.min(end)));
-        longest = longest.max(length);
-    }
-    let common = ended?.duration_since(began).unwrap_or_default();
-    (longest > Duration::ZERO).then(|| common.as_secs_f64() / longest.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -292,7 +275,10 @@ mod tests {
         let mut late = run(1, 5..=9);
         late.started = "2026-01-02T03:04:11Z".to_owned();
         let found = warnings_of([run(1, 1..=9), late]);
-        assert!(found[0].contains("overlap for only 40 % of their time"), "{found:?}");
+        assert!(
+            found[0].starts_with("the runs overlap for 4 s of 10 s, 40 %: the sum"),
+            "{found:?}"
+        );
         let mut in_time = run(1, 5..=9);
         in_time.started = "2026-01-02T03:04:05.9Z".to_owned();
         assert_eq!(warnings_of([run(1, 1..=9), in_time]), [""; 0]);

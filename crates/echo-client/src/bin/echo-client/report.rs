@@ -8,13 +8,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use echo_client::compare::RatioGateResult;
 use echo_client::report::{
-    Curves, Error, LoadedRun, Side, Table, load, merge, numbered, plot, plot_curves, printable,
+    Curves, Error, LoadedRun, Overlap, Side, Table, load, merge, numbered, plot, plot_curves,
+    printable,
 };
 use echo_client::run_file::RunFile;
 use serde::Serialize;
 
 use crate::cli::{ReportFormat, ReportOptions};
-use crate::print::{GATE_FAILED, print_line};
+use crate::print::{GATE_FAILED, print_line, print_note};
 use crate::terminal::width;
 
 /// Larger files are not saved runs: an hour in intervals of one second takes about 10 MB.
@@ -39,7 +40,8 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
         )?;
         return Ok(ExitCode::SUCCESS);
     }
-    let sides = Side::group(if options.merge { vec![merge(&numbered(runs))?] } else { runs })?;
+    let runs = if options.merge { vec![merged(numbered(runs))?] } else { runs };
+    let sides = Side::group(runs)?;
     if let ([only], false) = (&*sides, options.fail_if.is_empty()) {
         return Err(Error::OneSide(only.name.clone()).into());
     }
@@ -83,6 +85,15 @@ fn load_all(options: &ReportOptions) -> anyhow::Result<Vec<LoadedRun>> {
         runs.iter_mut().for_each(|run| run.name.clone_from(&name));
     }
     Ok(files.into_iter().flatten().collect())
+}
+
+/// The sum of all runs. How long they overlap is no part of the report, which may be a run itself.
+fn merged(runs: Vec<LoadedRun>) -> Result<LoadedRun, Error> {
+    let merged = merge(&runs)?;
+    if let Some(overlap) = Overlap::of(&runs)?.filter(|_| runs.len() > 1) {
+        print_note(&overlap.to_string());
+    }
+    Ok(merged)
 }
 
 fn json(report: &impl Serialize) -> serde_json::Result<String> {
