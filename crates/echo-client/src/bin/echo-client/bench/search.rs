@@ -13,7 +13,7 @@ use echo_client::run_file::{
 };
 use echo_client::units::Unit;
 
-use super::{CONDITION_FAILED, Finished, Session};
+use super::{Finished, Session};
 
 /// Rates that are tried, unless the first trial lies outside.
 const LOWEST_RATE: f64 = 10.0;
@@ -60,7 +60,7 @@ pub(super) fn find(session: &mut Session<'_>, condition: &Condition) -> anyhow::
     }
     let found = found(condition, &settings, &search, trials);
     let code = match found.result {
-        SearchOutcome::FailsAtLowest => CONDITION_FAILED,
+        SearchOutcome::FailsAtLowest => GATE_FAILED,
         SearchOutcome::Between | SearchOutcome::HoldsAtHighest => 0,
         // There is no answer.
         SearchOutcome::Interrupted => 1,

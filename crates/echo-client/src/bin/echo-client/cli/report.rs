@@ -12,13 +12,15 @@ use echo_client::report::XAxis;
 #[derive(Debug, Args)]
 pub(crate) struct ReportOptions {
     /// Runs saved by bench --format json, or HdrHistogram logs; - is stdin
+    ///
+    /// The first is the baseline. Files of the same label are one side, measured several times.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 
     /// Merge the runs into one, as simultaneous loads from several machines
     ///
     /// Rates, counts and histograms are added; percentiles come from the merged histogram. Runs
-    /// that differ in size, depth, framing or loop are refused.
+    /// that differ in size, depth, framing or loop are refused, and runs that do not overlap.
     #[arg(long, env = "ECHO_MERGE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) merge: bool,
 
@@ -38,7 +40,7 @@ pub(crate) struct ReportOptions {
 
     /// Percentiles of latency that the table shows
     #[arg(long, env = "ECHO_PERCENTILES", value_name = "LIST", value_delimiter = ',')]
-    #[arg(default_values = PERCENTILES)]
+    #[arg(default_values = PERCENTILES, conflicts_with = "against")]
     pub(crate) percentiles: Vec<Percentile>,
 
     /// Plot one metric against a varied setting: connections, size or rate
@@ -90,6 +92,8 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   echo-client bench --format json > a.json       save a run
   echo-client report a.json b.json               is b better than a?
+  echo-client report a.json b.json --fail-if 'p99>1.10x'
+                                                 fail if b is 10 % slower
   echo-client report a.json b.json --svg ab.svg  the same as a plot
   echo-client report *.json --against connections --svg load.svg
                                                  the cost of more connections
@@ -98,4 +102,4 @@ Examples:
   echo-client report wrk.hlog --unit us          a log of another program
 
 Exit code: 0 there is a report, 1 a file is missing, damaged or does not fit,
-2 wrong usage.";
+or a condition cannot be judged, 2 wrong usage, 3 a --fail-if condition holds.";
