@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 use self::metrics::metrics;
 pub use self::overlap::Overlap;
-use super::settings::{difference, settings};
+use super::settings::{Setting, difference, distinct, settings};
 use super::side::refuse_duplicates;
 use super::{Error, LoadedRun, RunDetails};
 use crate::distribution::histogram;
@@ -53,13 +53,15 @@ pub fn merge(parts: &[LoadedRun]) -> Result<LoadedRun, Error> {
             return Err(Error::Mixed((*run).to_owned(), log.name.clone()));
         }
         (Some(_), None) => {
-            let mut settings = settings(parts.iter().map(slice::from_ref));
-            settings.retain(|row| COMPARABILITY_KEYS.contains(&row.setting));
+            let settings = settings(parts.iter().map(slice::from_ref));
             let all: Vec<usize> = (0..parts.len()).collect();
-            if let Some(difference) = difference(&settings, parts, &all) {
+            let must_agree =
+                settings.iter().filter(|row| COMPARABILITY_KEYS.contains(&row.setting));
+            if let Some(difference) = difference(must_agree, parts, &all) {
                 return Err(Error::Differ(difference));
             }
-            whole.run = Some(Box::new(sum_of_runs(&runs, &whole, Overlap::of(parts)?)?));
+            let overlap = Overlap::of(parts)?;
+            whole.run = Some(Box::new(sum_of_runs(&runs, &whole, overlap, &settings)?));
         }
         (None, _) => {}
     }
@@ -106,20 +108,24 @@ fn sum_of_runs(
     parts: &[(&str, &RunDetails)],
     whole: &LoadedRun,
     overlap: Option<Overlap>,
+    settings: &[Setting],
 ) -> Result<RunDetails, Error> {
     let runs: Vec<&Run> = parts.iter().map(|(_, part)| &part.run).collect();
     let service = sum(parts.iter().map(|(_, part)| &part.service))?;
     let connect = sum(parts.iter().map(|(_, part)| &part.connect))?;
-    let warnings = warnings(parts, whole, overlap);
+    let warnings = warnings(parts, whole, overlap, settings);
     let started = runs.iter().map(|run| run.started.as_str()).min().unwrap_or_default();
+    let all = |text: fn(&Run) -> &String| {
+        distinct(runs.iter().map(|run| text(run).clone())).unwrap_or_default()
+    };
     let run = Run {
         program: format!("echo-client {} ({} runs merged)", env!("CARGO_PKG_VERSION"), parts.len()),
         label: common(&runs, |run| run.label.clone()),
         started: started.to_owned(),
         machine: Machine {
-            os: distinct(runs.iter().map(|run| &run.machine.os)),
-            kernel: distinct(runs.iter().map(|run| &run.machine.kernel)),
-            cpu: distinct(runs.iter().map(|run| &run.machine.cpu)),
+            os: all(|run| &run.machine.os),
+            kernel: all(|run| &run.machine.kernel),
+            cpu: all(|run| &run.machine.cpu),
             cpus: runs.iter().map(|run| run.machine.cpus).sum(),
             is_virtual: common(&runs, |run| run.machine.is_virtual),
             congestion_control: common(&runs, |run| run.machine.congestion_control.clone()),
@@ -144,32 +150,23 @@ fn common<T: PartialEq>(runs: &[&Run], of: impl Fn(&Run) -> Option<T>) -> Option
     first.filter(|first| runs.iter().all(|run| of(run).as_ref() == Some(first)))
 }
 
-/// The distinct texts, in order.
-fn distinct<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
-    let mut found: Vec<&str> = Vec::new();
-    for text in texts {
-        if !found.contains(&text.as_str()) {
-            found.push(text);
-        }
-    }
-    found.join(", ")
-}
-
 fn merged_settings(runs: &[&Run]) -> Settings {
     let all = || runs.iter().map(|run| &run.settings);
     let first = &runs[0].settings;
-    let arrivals = distinct(all().filter_map(|settings| settings.arrivals.as_ref()));
+    let texts = |text: fn(&Settings) -> &String| {
+        distinct(all().map(|settings| text(settings).clone())).unwrap_or_default()
+    };
     Settings {
-        host: distinct(all().map(|settings| &settings.host)),
-        address: distinct(all().map(|settings| &settings.address)),
+        host: texts(|settings| &settings.host),
+        address: texts(|settings| &settings.address),
         connections: all().map(|settings| settings.connections).sum(),
         rate: all().map(|settings| settings.rate).sum(),
-        arrivals: (!arrivals.is_empty()).then_some(arrivals),
+        arrivals: distinct(all().filter_map(|settings| settings.arrivals.clone())),
         seed: None,
         duration_s: all().filter_map(|settings| settings.duration_s).reduce(f64::max),
         messages: all().map(|settings| settings.messages).sum(),
         warmup_s: all().map(|settings| settings.warmup_s).fold(0.0, f64::max),
-        engine: distinct(all().map(|settings| &settings.engine)),
+        engine: texts(|settings| &settings.engine),
         threads: all().map(|settings| settings.threads).sum(),
         busy_poll: all().any(|settings| settings.busy_poll),
         reconnect_every: all().filter_map(|settings| settings.reconnect_every).min(),
@@ -183,6 +180,7 @@ fn warnings(
     parts: &[(&str, &RunDetails)],
     whole: &LoadedRun,
     overlap: Option<Overlap>,
+    settings: &[Setting],
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     for (name, part) in parts {
@@ -196,16 +194,9 @@ fn warnings(
     if whole.intervals.is_empty() && parts.iter().any(|(_, part)| !part.run.intervals.is_empty()) {
         warnings.push("the intervals do not line up, so they are omitted".to_owned());
     }
-    let differ = |setting: fn(&Settings) -> bool| {
-        parts
-            .iter()
-            .any(|(_, part)| setting(&part.run.settings) != setting(&parts[0].1.run.settings))
-    };
-    if differ(|settings| settings.busy_poll) {
-        warnings.push("only some of the runs polled without sleeping".to_owned());
-    }
-    if differ(|settings| settings.reconnect_every.is_some()) {
-        warnings.push("only some of the runs replaced their connections".to_owned());
+    let differ = settings.iter().filter(|row| !row.is_common());
+    for row in differ.filter(|row| ["busy poll", "reconnect every"].contains(&row.setting)) {
+        warnings.push(format!("the runs differ in {}", row.setting));
     }
     warnings
 }

@@ -55,9 +55,6 @@ const MARKS: [&str; 4] =
 ///
 /// There are too many sides, or none has an echo.
 pub fn plot(sides: &[Side], title: Option<&str>) -> Result<String, Error> {
-    if sides.len() > MAX_SERIES {
-        return Err(Error::TooManyRuns(sides.len()));
-    }
     if sides.iter().flat_map(|side| &side.runs).all(|run| run.latency.is_empty()) {
         return Err(Error::NoSamples);
     }
@@ -69,7 +66,7 @@ pub fn plot(sides: &[Side], title: Option<&str>) -> Result<String, Error> {
     let heading = title.unwrap_or(heading[plots.len() - 1]);
     let settings = settings(sides.iter().map(|side| &*side.runs));
     let subtitle = printable(&common_load(&settings).join(", "));
-    Ok(Picture { heading, subtitle: &subtitle, names, plots }.svg())
+    Picture { heading, subtitle: &subtitle, names, plots }.svg()
 }
 
 /// A side without an echo has no curve, and the legend says why.
@@ -113,9 +110,6 @@ fn series_of(sides: &[Side], curve: impl Fn(&LoadedRun) -> Vec<Point>) -> Vec<Ve
 ///
 /// There are too many curves.
 pub fn plot_curves(curves: &Curves, title: Option<&str>) -> Result<String, Error> {
-    if curves.curves.len() > MAX_SERIES {
-        return Err(Error::TooManyRuns(curves.curves.len()));
-    }
     let names = curves.curves.iter().map(|curve| curve.label.as_str()).collect();
     let points = curves.curves.iter().map(|curve| curve.points.iter());
     let points: Vec<Vec<Point>> =
@@ -130,7 +124,7 @@ pub fn plot_curves(curves: &Curves, title: Option<&str>) -> Result<String, Error
     let plots = vec![Plot { height: 382.0, x, y, curves: points }];
     let heading = curves.heading();
     let heading = title.unwrap_or(&heading);
-    Ok(Picture { heading, subtitle: &curves.conditions, names, plots }.svg())
+    Picture { heading, subtitle: &curves.conditions, names, plots }.svg()
 }
 
 /// The x values and the y values.
@@ -159,7 +153,10 @@ struct Plot {
 }
 
 impl Picture<'_> {
-    fn svg(&self) -> String {
+    fn svg(&self) -> Result<String, Error> {
+        if self.names.len() > MAX_SERIES {
+            return Err(Error::TooManyRuns(self.names.len()));
+        }
         let mut svg = text((WIDTH / 2.0, 22.0), 18, MIDDLE, self.heading);
         let mut y = TITLE_HEIGHT;
         let subtitle = wrap(self.subtitle, SUBTITLE_COLUMNS, 0);
@@ -172,11 +169,11 @@ impl Picture<'_> {
             plot.draw(&mut svg, y + ABOVE);
             y += ABOVE + plot.height + BELOW;
         }
-        format!(
+        Ok(format!(
             "<svg width=\"{WIDTH}\" height=\"{y}\" viewBox=\"0 0 {WIDTH} {y}\" \
              xmlns=\"http://www.w3.org/2000/svg\" font-family=\"sans-serif\">\n\
              <rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>\n{svg}</svg>\n"
-        )
+        ))
     }
 
     /// A sample and a name for each series. Returns the height.

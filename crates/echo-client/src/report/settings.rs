@@ -74,26 +74,31 @@ pub(super) fn settings<'a>(groups: impl IntoIterator<Item = &'a [LoadedRun]>) ->
     for group in groups {
         for (row, (_, value)) in settings.iter_mut().zip(ROWS) {
             let runs = group.iter().filter_map(|run| value(&run.run.as_ref()?.run));
-            let mut values: Vec<String> = Vec::new();
-            for value in runs {
-                if !values.contains(&value) {
-                    values.push(value);
-                }
-            }
-            row.values.push((!values.is_empty()).then(|| values.join(", ")));
+            row.values.push(distinct(runs));
         }
     }
     settings.into_iter().filter(|row| row.values.iter().any(Option::is_some)).collect()
 }
 
+/// The distinct texts, in order; `None` without one.
+pub(super) fn distinct(texts: impl IntoIterator<Item = String>) -> Option<String> {
+    let mut found: Vec<String> = Vec::new();
+    for text in texts {
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    }
+    (!found.is_empty()).then(|| found.join(", "))
+}
+
 /// The first of these settings in which some of the runs differ; `selected` are their indices.
-pub(super) fn difference(
-    settings: &[Setting],
+pub(super) fn difference<'a>(
+    settings: impl IntoIterator<Item = &'a Setting>,
     runs: &[LoadedRun],
     selected: &[usize],
 ) -> Option<Difference> {
     let (&first, others) = selected.split_first()?;
-    settings.iter().find_map(|Setting { setting, values }| {
+    settings.into_iter().find_map(|Setting { setting, values }| {
         let other = *others.iter().find(|&&run| values[run] != values[first])?;
         let value = |run: usize| values[run].as_deref().unwrap_or("not set").to_owned();
         Some(Difference {

@@ -227,29 +227,23 @@ impl Table {
             "p_value",
             "verdict",
         ];
-        let mut lines = vec![grid::csv_line(header.map(str::to_owned))];
-        let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-        for row in self.known() {
-            for (index, side) in self.sides.iter().enumerate() {
-                let compared = index.checked_sub(1).and_then(|index| row.comparison[index]);
-                let [lower, upper] = row.intervals[index].map_or([None; 2], |ends| ends.map(Some));
-                let verdict = compared.map_or("", |it| it.verdict.name()).to_owned();
-                lines.push(grid::csv_line([
-                    row.metric.clone(),
-                    side.clone(),
-                    self.repeats[index].to_string(),
-                    number(row.values[index]),
-                    number(lower),
-                    number(upper),
-                    number(compared.and_then(|it| it.ratio)),
-                    number(compared.and_then(|it| it.lower)),
-                    number(compared.and_then(|it| it.upper)),
-                    number(compared.map(|it| it.p_value)),
-                    verdict,
-                ]));
-            }
+        let mut csv = grid::csv_line(header.map(str::to_owned));
+        let sides = || self.sides.iter().zip(&self.repeats).enumerate();
+        for (row, (index, (side, runs))) in
+            self.known().flat_map(|row| sides().map(move |side| (row, side)))
+        {
+            let compared = index.checked_sub(1).and_then(|index| row.comparison[index]);
+            let of = |part: fn(RatioRow) -> Option<f64>| compared.and_then(part);
+            let ratio = [of(|it| it.ratio), of(|it| it.lower), of(|it| it.upper)];
+            let ends = row.intervals[index].map_or([None; 2], |ends| ends.map(Some));
+            let numbers = [row.values[index]].into_iter().chain(ends).chain(ratio);
+            let numbers = numbers.chain([of(|it| Some(it.p_value))]);
+            let numbers = numbers.map(|it| it.map(|it| it.to_string()).unwrap_or_default());
+            let names = [row.metric.clone(), side.clone(), runs.to_string()];
+            let verdict = compared.map_or("", |it| it.verdict.name()).to_owned();
+            csv += &grid::csv_line(names.into_iter().chain(numbers).chain([verdict]));
         }
-        lines.concat()
+        csv
     }
 
     /// The metrics that any side has.
