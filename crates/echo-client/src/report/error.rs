@@ -147,7 +147,7 @@ impl Error {
             Self::NoRuns => "a run at the rate that was found is made with bench -R RATE",
             Self::Version(_) => "use the echo-client that wrote it, or a later one",
             Self::Differ(_) => "without --merge they are compared",
-            Self::Apart(..) => "bench --start-at starts several hosts together",
+            Self::Apart(..) => "start the runs of all hosts at the same time",
             Self::Mixed(..) => "merge runs and logs separately",
             Self::Undecided { too_few_runs: true, .. } => {
                 "at least 4 runs on each side are needed: use bench --repeat 6"
