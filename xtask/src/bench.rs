@@ -1,7 +1,7 @@
 //! Comparing servers under the same loads, with the release builds of both programs.
 //!
-//! On a shared machine only comparisons are meaningful: the servers alternate within each repetition, and ratios
-//! are taken within one repetition.
+//! On a shared machine only comparisons are meaningful: each repetition runs all servers, in an order that favours
+//! none, and ratios are taken within one repetition.
 
 mod conditions;
 mod options;
@@ -217,7 +217,9 @@ impl Bench {
         let RunDuration { measured, warmup } = self.length;
         let runs = match self.repetitions {
             1 => "of one run".to_owned(),
-            count => format!("medians of {count} repetitions, in which the servers alternate"),
+            count => {
+                format!("medians of {count} repetitions, each with all servers, in balanced orders")
+            }
         };
         format!(
             "Loads are connections × message size in bytes. Figures are {runs}: {measured:?}\n\

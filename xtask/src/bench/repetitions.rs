@@ -2,10 +2,19 @@
 
 use echo_client::compare::Median;
 
-/// The order of `count` servers in a repetition. Each repetition starts with the next server, so that neither the
-/// position nor a machine that slows down favours one of them.
+/// The order of `count` servers in a repetition: a Williams design (E. J. Williams, 1949). In `count` repetitions,
+/// or twice as many if `count` is odd, each server is equally often in each position, so that a machine that slows
+/// down favours none of them, and equally often directly after each other one, so that none profits from what
+/// another leaves behind.
 pub(super) fn order(repetition: usize, count: usize) -> impl Iterator<Item = usize> {
-    (0..count).map(move |turn| (repetition + turn) % count)
+    // 0, 1, -1, 2, -2, ...: between neighbours, each difference occurs once, or with its opposite if `count` is
+    // odd. Then every second round is reversed.
+    let is_reversed = count % 2 == 1 && repetition / count % 2 == 1;
+    (0..count).map(move |turn| {
+        let turn = if is_reversed { count - 1 - turn } else { turn };
+        let offset = if turn % 2 == 1 { turn.div_ceil(2) } else { count - turn / 2 };
+        (repetition + offset) % count
+    })
 }
 
 /// The middle value, or the mean of the two middle ones; `None` without a value.
@@ -25,9 +34,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_server_is_in_each_position_once() {
-        let orders: Vec<Vec<_>> = (0..4).map(|repetition| order(repetition, 3).collect()).collect();
-        assert_eq!(orders, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
+    fn positions_and_predecessors_are_balanced() {
+        for count in 2..9 {
+            let rounds = 1 + count % 2;
+            let (mut at, mut after) = (vec![vec![0; count]; count], vec![vec![0; count]; count]);
+            for repetition in 0..rounds * count {
+                let order: Vec<_> = order(repetition, count).collect();
+                order.iter().enumerate().for_each(|(position, &server)| at[server][position] += 1);
+                order.windows(2).for_each(|pair| after[pair[1]][pair[0]] += 1);
+            }
+            for server in 0..count {
+                assert_eq!(at[server], vec![rounds; count], "positions of {server} of {count}");
+                after[server][server] = rounds;
+                assert_eq!(after[server], vec![rounds; count], "before {server} of {count}");
+            }
+        }
         assert_eq!(order(5, 1).collect::<Vec<_>>(), [0]);
         assert_eq!(order(5, 0).count(), 0);
     }
