@@ -27,6 +27,9 @@ const LEGEND: &str = "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\
 /// The maximum is written in milliseconds, as in Java. It is for people to read.
 const NS_PER_MS: f64 = 1e6;
 
+/// Larger numbers are damage: no time since 1970 comes near it, in whatever unit.
+const MAX_SECONDS: f64 = 1e15;
+
 /// Writes a log of histograms of nanoseconds.
 pub struct LogWriter<W> {
     output: W,
@@ -116,6 +119,24 @@ pub enum LogError {
     /// This line is not part of a log.
     #[error("line {0} is not part of an HdrHistogram interval log")]
     Line(usize),
+    /// This field of this line is not a number that it can have.
+    #[error("line {line}: {field} is {value:?}, which is not a number of seconds")]
+    Field {
+        /// The line, counted from 1.
+        line: usize,
+        /// The field, as the legend names it.
+        field: &'static str,
+        /// What is there.
+        value: String,
+    },
+    /// This line says again what an earlier one has said.
+    #[error("line {line}: there is a second {field}")]
+    Repeated {
+        /// The line, counted from 1.
+        line: usize,
+        /// What it says.
+        field: &'static str,
+    },
     /// The histogram of this interval, counted from 1, is damaged or not in format V2.
     #[error("the histogram of interval {0} is cut off, damaged or not in format V2")]
     Histogram(usize),
@@ -137,6 +158,7 @@ impl Log {
         if !text.is_empty() && !text.ends_with(b"\n") {
             text.push(b'\n');
         }
+        check(&String::from_utf8_lossy(&text))?;
         let mut lines = Vec::new();
         for entry in IntervalLogIterator::new(&text) {
             match entry {
@@ -177,6 +199,39 @@ impl Log {
         }
         Ok(Self { histogram: total, intervals })
     }
+}
+
+/// Checks what the iterator does not: it takes any maximum and any second start, and what it cannot
+/// read of a start for a comment.
+fn check(text: &str) -> Result<(), LogError> {
+    let mut starts = [("StartTime", "#[StartTime: ", false), ("BaseTime", "#[BaseTime: ", false)];
+    for (line, text) in (1..).zip(text.lines()) {
+        for (field, prefix, is_known) in &mut starts {
+            let Some(time) = text.strip_prefix(*prefix) else { continue };
+            if std::mem::replace(is_known, true) {
+                return Err(LogError::Repeated { line, field });
+            }
+            check_number(line, field, time.split([' ', ']']).next())?;
+        }
+        let fields = text.split_once(',').filter(|_| text.starts_with("Tag=")).map(|(_, it)| it);
+        let fields = fields.unwrap_or(text);
+        // Anything with fewer fields is no line of a log.
+        if !fields.starts_with(['#', '"']) && fields.matches(',').count() >= 3 {
+            let mut values = fields.split(',');
+            for field in ["StartTimestamp", "Interval_Length", "Interval_Max"] {
+                check_number(line, field, values.next())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_number(line: usize, field: &'static str, text: Option<&str>) -> Result<(), LogError> {
+    let text = text.unwrap_or_default();
+    let number = text.parse().ok().filter(|number| (0.0..=MAX_SECONDS).contains(number));
+    // It may be a whole histogram.
+    let value = || text.chars().take(20).collect();
+    number.map(|_: f64| ()).ok_or_else(|| LogError::Field { line, field, value: value() })
 }
 
 /// The histogram of a line, in nanoseconds.
@@ -277,6 +332,27 @@ mod tests {
         for (unit, ns) in [(LogUnit::Microseconds, 1e6), (LogUnit::Milliseconds, 1e9)] {
             let min = Log::read(text.as_bytes(), unit).unwrap().histogram.min() as f64;
             assert!((min / ns - 1.0).abs() < 2e-3, "{min}");
+        }
+    }
+
+    #[test]
+    fn damaged_fields_are_named_with_their_line() {
+        let text = log(&[(0, None, 1_000), (1, Some("a"), 1_000)]);
+        for (good, bad, error) in [
+            ("\n0.000,", "\nnan,", "line 8: StartTimestamp is \"nan\""),
+            ("\n0.000,", "\n-1.000,", "line 8: StartTimestamp is \"-1.000\""),
+            ("0.000,1.000,", "0.000,inf,", "line 8: Interval_Length is \"inf\""),
+            ("=a,1.000,1.000,", "=a,1.000,-5,", "line 9: Interval_Length is \"-5\""),
+            ("=a,1.000,", "=a,1e300,", "line 9: StartTimestamp is \"1e300\""),
+            (",0.002,HIST", ",NaN,HIST", "line 8: Interval_Max is \"NaN\""),
+            (",0.002,HIST", ",HIST", "line 8 is not part of an HdrHistogram interval log"),
+            ("[StartTime: 17", "[StartTime: x", "line 4: StartTime is \"x00000000.000\""),
+            ("#example:7", "#[BaseTime: 5.000 (seconds since epoch)]", "line 5: there is a second"),
+            ("#echo-client", "#[StartTime: 1 ", "line 4: there is a second StartTime"),
+        ] {
+            let text = text.replacen(good, bad, 1);
+            let found = Log::read(text.as_bytes(), LogUnit::default()).unwrap_err().to_string();
+            assert!(found.starts_with(error), "{bad}: {found}\n{text}");
         }
     }
 
