@@ -14,6 +14,7 @@ use echo_client::run_file::{
 use echo_client::units::Unit;
 
 use super::{Finished, Session};
+use crate::print::GATE_FAILED;
 
 /// Rates that are tried, unless the first trial lies outside.
 const LOWEST_RATE: f64 = 10.0;
