@@ -9,8 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_client::distribution::Distribution;
+#[cfg(unix)]
+use echo_client::run::Metrics;
 use echo_client::run::{Loop, Run};
 use echo_client::run_file::RunFile;
+#[cfg(unix)]
+use echo_test_support::Signal;
 use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
 use echo_test_support::{Process, command, connect, exchange, reset, skipped};
 
@@ -101,6 +105,8 @@ on_every_engine! {
     a_server_that_takes_5_ms_has_a_latency_of_5_ms,
     every_message_due_during_a_stall_has_its_latency,
     waiting_to_be_sent_is_part_of_the_latency,
+    lateness_of_the_client_is_a_figure_of_its_own,
+    intervals_are_as_long_as_what_they_count_took,
     a_closed_loop_sees_a_stall_once_for_each_connection,
     poisson_arrivals_reach_the_requested_rate,
     a_rate_that_is_not_reached_gives_a_warning,
@@ -169,6 +175,72 @@ fn waiting_to_be_sent_is_part_of_the_latency(engine: &str) {
         // Counted from sending, only the message in flight waited.
         assert_eq!(samples_from(&result.service, 100), 1, "{:?}", result.service);
         assert!(result.service.p99_us < 50_000.0, "{:?}", result.service);
+        // The client was not late: what it could send, it sent.
+        assert!(result.send_lag.count > 700, "{:?}", result.send_lag);
+        assert!(result.send_lag.p99_us < 10_000.0, "{:?}", result.send_lag);
+    });
+}
+
+#[cfg(not(unix))]
+fn lateness_of_the_client_is_a_figure_of_its_own(_: &str) {
+    skipped("a suspended client", "it takes the signals of Unix");
+}
+
+#[cfg(unix)]
+fn lateness_of_the_client_is_a_figure_of_its_own(engine: &str) {
+    timed(|| {
+        let port = serve_each(|_, stream| echo(stream, |_| {}));
+        let mut client = command(PROGRAM);
+        client.args(["bench", "--port", &port.to_string(), "-R", "1000", "--depth", "1000"]);
+        client.args(["-d", "1s", "--warmup", "0s", "-i", "10ms", "--format", "jsonl"]);
+        let client = Process::spawn(client.args(["--engine", engine])).unwrap();
+        client.wait_for_stdout("interval").unwrap();
+        client.signal(Signal::STOP);
+        wait_until(Instant::now() + Duration::from_millis(200));
+        client.signal(Signal::CONT);
+        let output = client.wait().unwrap().stdout;
+        let line: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+        let Metrics { latency, service, send_lag, .. } =
+            serde_json::from_value(line["data"]["runs"][0]["result"].clone()).unwrap();
+        near(samples_from(&latency, 100) as f64, 100.0, 10.0);
+        near(samples_from(&send_lag, 100) as f64, 100.0, 10.0);
+        near(send_lag.max_us, 200_000.0, 5.0);
+        assert!(samples_from(&service, 100) < 10, "the echoes were prompt: {service:?}");
+    });
+}
+
+fn intervals_are_as_long_as_what_they_count_took(engine: &str) {
+    timed(|| {
+        // The pipe has room for some lines only, and is read after a second.
+        let (mut output, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(&[b' '; 60 * 1024]).unwrap();
+        let port = serve_each(|_, stream| echo(stream, |_| {}));
+        let mut client = command(PROGRAM);
+        client.args(["bench", "--port", &port.to_string(), "-R", "2000", "-d", "1500ms"]);
+        client.args(["--warmup", "0s", "-i", "20ms", "--format", "jsonl", "--engine", engine]);
+        let mut process = client.stdout(writer).spawn().unwrap();
+        // It holds an end of the pipe, which has to be closed.
+        drop(client);
+        thread::sleep(Duration::from_secs(1));
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        process.wait().unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        let file: RunFile = serde_json::from_value(line["data"].clone()).unwrap();
+        let run = file.into_runs().remove(0);
+        let mut end = 0.0;
+        for interval in &run.intervals {
+            // The last one may be too short for a rate.
+            assert!(
+                interval.seconds < 0.01 || (1600.0..2400.0).contains(&interval.rate),
+                "{run:?}"
+            );
+            assert!((interval.start_s - end).abs() < 0.001, "{run:?}");
+            end = interval.start_s + interval.seconds;
+        }
+        assert!((end - run.result.seconds).abs() < 0.001, "{run:?}");
+        assert_eq!(run.intervals.iter().map(|it| it.echoes).sum::<u64>(), run.result.echoes);
+        assert!(run.intervals.iter().any(|it| it.seconds > 0.2), "the report was held up");
     });
 }
 

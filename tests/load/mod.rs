@@ -35,6 +35,7 @@ pub(crate) fn unwrapped(report: &str) -> String {
 }
 
 /// A correct server.
+#[allow(dead_code, reason = "not every test has one")]
 pub(crate) fn echo_server() -> u16 {
     serve_each(|_, stream| echo(stream, |_| {}))
 }

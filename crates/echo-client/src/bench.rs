@@ -9,6 +9,7 @@
 //! due time, and its latency counts from there even if it was sent late, as it would for a user who
 //! arrived at that time ("coordinated omission", G. Tene).
 
+mod collector;
 mod connection;
 mod engine;
 mod metrics;
@@ -19,7 +20,6 @@ mod stats;
 mod worker;
 mod workload;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,8 +31,9 @@ use std::time::{Instant, SystemTime};
 use echo_proto::TestStream;
 use hdrhistogram::Histogram;
 
+use self::collector::Collector;
 pub use self::engine::Engine;
-use self::metrics::{interval, metrics, settings};
+use self::metrics::{metrics, settings};
 use self::stats::{IntervalStats, Totals};
 use self::worker::Worker;
 pub use self::workload::{Arrivals, RunLimit, Workload};
@@ -67,8 +68,8 @@ impl Stop {
     }
 }
 
-/// Updates per worker that may wait to be collected.
-const UPDATES_PER_WORKER: usize = 4;
+/// Intervals per worker that may wait to be collected. Later ones are joined until one was.
+const SPARES_PER_WORKER: usize = 2;
 
 /// State shared by the workers.
 struct Shared<'a> {
@@ -96,10 +97,10 @@ impl Shared<'_> {
 enum Update {
     /// Every first connection is open or has failed.
     Ready { connected: bool, failure: Option<io::Error> },
-    /// Measurements of one interval.
-    Interval { worker: usize, index: u64, stats: IntervalStats },
+    /// What was measured in an interval, and the number of its end.
+    Interval { worker: usize, number: u64, stats: IntervalStats },
     /// The last interval, and the totals.
-    Done { worker: usize, stats: IntervalStats, totals: Box<Totals> },
+    Done { worker: usize, number: u64, stats: IntervalStats, totals: Box<Totals> },
 }
 
 /// Runs a workload and returns what was measured. Gates are left to the caller.
@@ -129,14 +130,16 @@ pub fn run(
     let engine = if rings.is_empty() { Engine::Readiness } else { Engine::Uring };
     let barrier = StartBarrier::default();
     let shared = Shared { config, workload, server, threads, wire_size, engine, stop, barrier };
-    let (sender, messages) = mpsc::sync_channel(UPDATES_PER_WORKER * threads);
+    let (sender, messages) = mpsc::sync_channel((SPARES_PER_WORKER + 1) * threads);
     let mut rings = rings.into_iter();
     let (mut workers, mut spares) = (Vec::new(), Vec::new());
     for index in 0..threads {
-        let (spare, returned) = mpsc::sync_channel(UPDATES_PER_WORKER);
+        let (spare, returned) = mpsc::sync_channel(SPARES_PER_WORKER);
         let worker = Worker::new(&shared, index, sender.clone(), returned, rings.next());
         workers.push(worker.map_err(Error::Setup)?);
-        let _ = spare.try_send(IntervalStats::new(workload.rate.is_some()));
+        for _ in 0..SPARES_PER_WORKER {
+            let _ = spare.try_send(IntervalStats::new(workload.rate.is_some()));
+        }
         spares.push(spare);
     }
     drop(sender);
@@ -161,7 +164,8 @@ pub fn run(
         };
         observe(Event::Started(&run));
         barrier.0.open();
-        let (total, totals, intervals) = collect(&shared, &messages, &spares, &mut observe);
+        let Collector { total, totals, intervals, .. } =
+            collect(&shared, &messages, &spares, &mut observe);
         run.result = metrics(workload, wire_size, &total, totals);
         run.intervals = intervals;
         Ok(run)
@@ -197,49 +201,24 @@ fn collect(
     updates: &Receiver<Update>,
     spares: &[SyncSender<IntervalStats>],
     observe: &mut impl FnMut(Event<'_>),
-) -> (IntervalStats, Totals, Vec<Interval>) {
-    let is_open_loop = shared.workload.rate.is_some();
-    let (mut total, mut totals, mut intervals) =
-        (IntervalStats::new(is_open_loop), Totals::default(), Vec::new());
-    let mut parts: BTreeMap<u64, IntervalStats> = BTreeMap::new();
-    // The interval each worker is in, and the next one to be reported.
-    let (mut at, mut next) = (vec![0; shared.threads], 0);
-    let length = shared.workload.interval;
+) -> Collector {
+    let mut collector = Collector::new(shared.workload.rate.is_some(), shared.threads);
     for update in updates {
-        let (worker, index, mut stats) = match update {
-            Update::Ready { .. } => continue,
-            Update::Interval { worker, index, stats } => {
-                at[worker] = index + 1;
-                (worker, index, stats)
+        match update {
+            Update::Ready { .. } => {}
+            Update::Interval { worker, number, mut stats } => {
+                collector.add(worker, number, &stats);
+                stats.reset();
+                let _ = spares[worker].try_send(stats);
             }
-            Update::Done { worker, stats, totals: part } => {
-                totals.add(*part);
-                (worker, std::mem::replace(&mut at[worker], u64::MAX), stats)
-            }
-        };
-        total.add(&stats);
-        parts.entry(index).or_insert_with(|| IntervalStats::new(is_open_loop)).add(&stats);
-        // For the next interval: allocating a histogram there would disturb the measurement.
-        stats.reset();
-        let _ = spares[worker].try_send(stats);
-        // Intervals that all workers have left are complete.
-        let complete = at.iter().min().copied().unwrap_or(u64::MAX);
-        let last = parts.last_key_value().map_or(0, |(last, _)| last + 1);
-        while next < complete.min(last) {
-            // No worker reported this interval: all of them were delayed past it.
-            let part = parts.remove(&next).unwrap_or_else(|| IntervalStats::new(is_open_loop));
-            let start = length.saturating_mul(u32::try_from(next).unwrap_or(u32::MAX));
-            let rest =
-                if complete == u64::MAX { totals.window.saturating_sub(start) } else { length };
-            next += 1;
-            if part.echoes > 0 || !rest.is_zero() {
-                let interval = interval(start, rest.min(length), &part);
-                observe(Event::Interval(&interval, &part.latency));
-                intervals.push(interval);
+            Update::Done { worker, number, stats, totals } => {
+                collector.add(worker, number, &stats);
+                collector.finish(worker, *totals);
             }
         }
+        while collector.next(|interval, part| observe(Event::Interval(interval, &part.latency))) {}
     }
-    (total, totals, intervals)
+    collector
 }
 
 /// Where the workers wait for the common start time.

@@ -27,6 +27,7 @@ enum Source {
 enum Times {
     Latency,
     Service,
+    SendLag,
     Connect,
 }
 
@@ -82,9 +83,10 @@ macro_rules! statistics {
 }
 
 static LATENCY: &[Entry] = statistics!("", latency);
-static ENTRIES: [&[Entry]; 4] = [
+static ENTRIES: [&[Entry]; 5] = [
     LATENCY,
     statistics!("service.", service),
+    statistics!("send_lag.", send_lag),
     statistics!("connect.", connect),
     entries! {
         "seconds", Count, Neither, |it| Some(it.seconds);
@@ -234,12 +236,13 @@ fn known_percentile(name: &str) -> Percentile {
 }
 
 impl Times {
-    const ALL: [Self; 3] = [Self::Latency, Self::Service, Self::Connect];
+    const ALL: [Self; 4] = [Self::Latency, Self::Service, Self::SendLag, Self::Connect];
 
     fn name(self) -> &'static str {
         match self {
             Self::Latency => "latency",
             Self::Service => "service",
+            Self::SendLag => "send_lag",
             Self::Connect => "connect",
         }
     }
@@ -248,6 +251,7 @@ impl Times {
         match self {
             Self::Latency => &metrics.latency,
             Self::Service => &metrics.service,
+            Self::SendLag => &metrics.send_lag,
             Self::Connect => &metrics.connect,
         }
     }
@@ -320,6 +324,7 @@ mod tests {
         (metrics.busy, metrics.fairness.jain) = (Some(0.5), Some(0.25));
         metrics.latency = Distribution::of(&times);
         (metrics.service, metrics.connect) = (metrics.latency.clone(), metrics.latency.clone());
+        metrics.send_lag = metrics.latency.clone();
         let numbers = numbers("", &serde_json::to_value(&metrics).unwrap());
         for (path, value) in &numbers {
             let metric: Metric = path.parse().unwrap();

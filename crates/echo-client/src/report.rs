@@ -53,6 +53,8 @@ pub struct RunDetails {
     pub run: Run,
     /// Times from sending a message to its echo, in nanoseconds.
     pub service: Histogram<u64>,
+    /// Times from a message being due to sending it, in nanoseconds.
+    pub send_lag: Histogram<u64>,
     /// Times to connect, in nanoseconds.
     pub connect: Histogram<u64>,
 }

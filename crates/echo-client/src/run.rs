@@ -167,6 +167,10 @@ pub struct Metrics {
     pub latency: Distribution,
     /// From the time a message was sent until its echo had arrived.
     pub service: Distribution,
+    /// How late the client was: from the time a message was due until it was sent, of messages
+    /// that did not wait for an earlier echo or for the connection. No samples in a closed loop.
+    #[serde(default)]
+    pub send_lag: Distribution,
     /// Times to connect.
     pub connect: Distribution,
     /// Messages sent in all, the warm-up included.

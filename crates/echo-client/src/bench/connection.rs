@@ -35,6 +35,10 @@ pub(super) struct ClientConnection {
     /// Echoes in the measuring window.
     pub(super) echoes: u64,
     in_flight: VecDeque<SentMessage>,
+    /// How many of them, the last ones, have been started and not been given to the socket.
+    unsent: usize,
+    /// Since when it has had room for another message.
+    ready_since: u64,
     schedule: Option<Schedule>,
     /// How many messages to send, now and as first requested.
     quota: u64,
@@ -58,11 +62,16 @@ pub(super) enum LinkState {
     Up(VerifiedStream),
 }
 
-/// A message in flight: when it was due and when it was sent.
+/// A message in flight.
 #[derive(Clone, Copy)]
-struct SentMessage {
-    due: u64,
-    sent: u64,
+pub(super) struct SentMessage {
+    /// When it was due. In a closed loop that is when it was sent.
+    pub(super) due: u64,
+    /// When it was sent: read just before the call that gave its first byte to the socket.
+    pub(super) sent: u64,
+    /// Whether the connection could have sent it when it was due. Otherwise it waited for an
+    /// earlier echo or for the connection.
+    pub(super) was_ready: bool,
 }
 
 /// What a connection can do next.
@@ -99,6 +108,8 @@ impl ClientConnection {
             started: 0,
             echoes: 0,
             in_flight: VecDeque::with_capacity(workload.depth.min(64)),
+            unsent: 0,
+            ready_since: 0,
             schedule: Schedule::new(workload, number),
             quota,
             requested: quota,
@@ -111,7 +122,7 @@ impl ClientConnection {
 
     /// Restarts the clock at the start of the run. The first message may be sent at once.
     pub(super) fn start_clock(&mut self) {
-        self.down_since = 0;
+        (self.down_since, self.ready_since) = (0, 0);
         self.failing_since = self.failing_since.map(|_| 0);
         self.is_scheduled = true;
     }
@@ -121,6 +132,7 @@ impl ClientConnection {
         &mut self,
         workload: &Workload,
         server: SocketAddr,
+        now: u64,
     ) -> std::io::Result<Option<Instant>> {
         let LinkState::Connecting(stream, since) = &self.link else { return Ok(None) };
         if let Some(error) = stream.take_error()? {
@@ -137,7 +149,7 @@ impl ClientConnection {
         let since = *since;
         let stream_number = self.connections << 32 | self.number as u64;
         self.connections += 1;
-        self.started_on_link = 0;
+        (self.started_on_link, self.ready_since) = (0, now);
         let messages = TestStream::new(stream_number, workload.framing, workload.size);
         if let LinkState::Connecting(stream, _) = std::mem::replace(&mut self.link, LinkState::Down)
         {
@@ -173,11 +185,24 @@ impl ClientConnection {
             if self.in_flight.is_empty() {
                 self.last_byte_at = now;
             }
-            self.in_flight.push_back(SentMessage { due, sent: now });
+            let was_ready = self.ready_since <= due;
+            self.in_flight.push_back(SentMessage { due, sent: now, was_ready });
+            self.unsent += 1;
             self.started += 1;
             self.started_on_link += 1;
         }
         next
+    }
+
+    /// The started messages are sent at this time.
+    pub(super) fn stamp(&mut self, now: u64) {
+        let is_closed_loop = self.schedule.is_none();
+        for message in self.in_flight.iter_mut().rev().take(std::mem::take(&mut self.unsent)) {
+            message.sent = now;
+            if is_closed_loop {
+                message.due = now;
+            }
+        }
     }
 
     /// The stream, and how many bytes must have been sent on it in all.
@@ -192,26 +217,31 @@ impl ClientConnection {
     /// number.
     pub(super) fn complete(
         &mut self,
+        depth: usize,
         wire_size: u64,
         now: u64,
         mut stats: Option<&mut IntervalStats>,
     ) -> u64 {
         let LinkState::Up(stream) = &self.link else { return 0 };
         self.last_byte_at = now;
+        let was_full = self.in_flight.len() >= depth;
         let mut whole = 0;
         // Where the oldest message in flight ends.
         let mut end = (self.started_on_link - self.in_flight.len() as u64 + 1) * wire_size;
         while stream.received() >= end
-            && let Some(SentMessage { due, sent }) = self.in_flight.pop_front()
+            && let Some(message) = self.in_flight.pop_front()
         {
             if let Some(stats) = &mut stats {
-                stats.sample(due, sent, now);
+                stats.sample(message, now);
             }
             whole += 1;
             end += wire_size;
         }
         if whole > 0 {
             self.failing_since = None;
+            if was_full {
+                self.ready_since = now;
+            }
         }
         whole
     }
@@ -219,6 +249,7 @@ impl ClientConnection {
     /// Drops the link and the messages in flight on it.
     pub(super) fn disconnect(&mut self, now: u64) -> LinkState {
         self.in_flight.clear();
+        self.unsent = 0;
         self.down_since = now;
         std::mem::replace(&mut self.link, LinkState::Down)
     }

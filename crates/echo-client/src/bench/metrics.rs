@@ -64,7 +64,10 @@ pub(super) fn metrics(
     totals: Totals,
 ) -> Metrics {
     let latency = Distribution::of(&total.latency);
-    let service = total.service.as_ref().map_or_else(|| latency.clone(), Distribution::of);
+    let (service, send_lag) = match &total.open {
+        Some(open) => (Distribution::of(&open.service), Distribution::of(&open.send_lag)),
+        None => (latency.clone(), Distribution::default()),
+    };
     let us_per_echo = |cpu: Option<Duration>| {
         cpu.filter(|_| totals.echoes > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / totals.echoes as f64)
     };
@@ -99,15 +102,17 @@ pub(super) fn metrics(
         incidents: totals.incidents,
         latency,
         service,
+        send_lag,
     }
 }
 
-/// The metrics of one interval of `length` from `start` on.
-pub(super) fn interval(start: Duration, length: Duration, part: &IntervalStats) -> Interval {
-    let seconds = length.as_secs_f64();
+/// The metrics of one interval.
+pub(super) fn interval(part: &IntervalStats) -> Interval {
+    let start_s = Duration::from_nanos(part.span.start).as_secs_f64();
+    let seconds = Duration::from_nanos(part.span.end.saturating_sub(part.span.start)).as_secs_f64();
     let us = |ns: u64| (!part.latency.is_empty()).then_some(ns as f64 / 1e3);
     Interval {
-        start_s: start.as_secs_f64(),
+        start_s,
         seconds,
         echoes: part.echoes,
         rate: if seconds > 0.0 { part.echoes as f64 / seconds } else { 0.0 },

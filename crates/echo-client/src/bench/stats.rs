@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::connection::SentMessage;
 use crate::Error;
 use crate::distribution::histogram;
 use crate::run::{Causes, Failure};
@@ -12,45 +13,72 @@ use crate::run::{Causes, Failure};
 /// Failures kept with their message. Further ones are only counted.
 const MAX_FAILURES: usize = 10;
 
-/// Latencies of one interval, in nanoseconds.
+/// What was measured in one interval. Times are nanoseconds.
 #[derive(Debug)]
 pub(super) struct IntervalStats {
+    /// When the interval began and ended, from the end of the warm-up. It is longer than requested
+    /// if the thread was delayed, or if nothing was there to hand it over to.
+    pub(super) span: Range<u64>,
     /// From the time the message was due. In a closed loop that is when it was sent.
     pub(super) latency: Histogram<u64>,
-    /// From the time the message was sent, if that may differ.
-    pub(super) service: Option<Histogram<u64>>,
+    /// In an open loop.
+    pub(super) open: Option<OpenLoopStats>,
     /// Echoes that arrived in the interval. The last interval has more samples than echoes: those
     /// of messages still in flight at its end.
     pub(super) echoes: u64,
 }
 
+/// Times that a closed loop does not have: there a message is due when it is sent.
+#[derive(Debug)]
+pub(super) struct OpenLoopStats {
+    /// From the time the message was sent until its echo had arrived.
+    pub(super) service: Histogram<u64>,
+    /// From the time the message was due until it was sent, if no other message was in its way.
+    pub(super) send_lag: Histogram<u64>,
+}
+
 impl IntervalStats {
     pub(super) fn new(is_open_loop: bool) -> Self {
-        Self { latency: histogram(), service: is_open_loop.then(histogram), echoes: 0 }
+        let open = || OpenLoopStats { service: histogram(), send_lag: histogram() };
+        Self { span: 0..0, latency: histogram(), open: is_open_loop.then(open), echoes: 0 }
     }
 
     /// Records an echo that arrived at `now`.
-    pub(super) fn sample(&mut self, due: u64, sent: u64, now: u64) {
+    pub(super) fn sample(&mut self, message: SentMessage, now: u64) {
+        let SentMessage { due, sent, was_ready } = message;
         self.latency.saturating_record(now.saturating_sub(due));
-        if let Some(service) = &mut self.service {
+        if let Some(OpenLoopStats { service, send_lag }) = &mut self.open {
             service.saturating_record(now.saturating_sub(sent));
+            if was_ready {
+                send_lag.saturating_record(sent.saturating_sub(due));
+            }
         }
     }
 
     /// Forgets everything, but keeps its memory.
     pub(super) fn reset(&mut self) {
         self.latency.reset();
-        self.service.iter_mut().for_each(Histogram::reset);
-        self.echoes = 0;
+        if let Some(OpenLoopStats { service, send_lag }) = &mut self.open {
+            service.reset();
+            send_lag.reset();
+        }
+        (self.span, self.echoes) = (0..0, 0);
     }
 
+    /// Adds what another worker measured at the same time, or the same one next.
     pub(super) fn add(&mut self, other: &Self) {
         let same_bounds = "all histograms have the same bounds";
         self.latency.add(&other.latency).expect(same_bounds);
-        if let (Some(service), Some(other)) = (&mut self.service, &other.service) {
-            service.add(other).expect(same_bounds);
+        if let (Some(open), Some(other)) = (&mut self.open, &other.open) {
+            open.service.add(&other.service).expect(same_bounds);
+            open.send_lag.add(&other.send_lag).expect(same_bounds);
         }
         self.echoes += other.echoes;
+        self.span = if self.span.is_empty() {
+            other.span.clone()
+        } else {
+            self.span.start.min(other.span.start)..self.span.end.max(other.span.end)
+        };
     }
 }
 

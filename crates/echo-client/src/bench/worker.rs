@@ -9,7 +9,7 @@ mod pacing;
 mod transfer;
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -108,8 +108,9 @@ impl<'a> Worker<'a> {
             self.load(&mut events);
             self.drain(&mut events);
         }
-        let (stats, totals) = (self.meter.take(), Box::new(std::mem::take(&mut self.meter.totals)));
-        self.send(Update::Done { worker: self.index, stats, totals });
+        let Self { index: worker, updates, meter, .. } = self;
+        let (number, stats, totals) = meter.finish();
+        let _ = updates.send(Update::Done { worker, number, stats, totals: Box::new(totals) });
     }
 
     /// Fails only if the run has been given up and the receiver is gone.
@@ -154,12 +155,9 @@ impl<'a> Worker<'a> {
 
     /// Follows the stages of the run, and hands over what was measured in an interval.
     fn update_stage(&mut self) {
-        let Some(index) = self.meter.update(self.now()) else { return };
-        let stats = self.meter.take();
-        let update = Update::Interval { worker: self.index, index, stats };
-        let sent = self.updates.try_send(update);
-        if let Err(TrySendError::Full(Update::Interval { stats, .. })) = sent {
-            self.meter.put_back(stats);
+        if let Some((number, stats)) = self.meter.update(self.now()) {
+            // Does not block: the channel has room for all statistics there are.
+            self.send(Update::Interval { worker: self.index, number, stats });
         }
     }
 

@@ -105,6 +105,7 @@ impl LoadedRun {
             intervals: run.intervals.clone(),
             run: Some(Box::new(RunDetails {
                 service: decode("service", &result.service)?,
+                send_lag: decode("send_lag", &result.send_lag)?,
                 connect: decode("connect", &result.connect)?,
                 run,
             })),

@@ -112,6 +112,7 @@ fn sum_of_runs(
 ) -> Result<RunDetails, Error> {
     let runs: Vec<&Run> = parts.iter().map(|(_, part)| &part.run).collect();
     let service = sum(parts.iter().map(|(_, part)| &part.service))?;
+    let send_lag = sum(parts.iter().map(|(_, part)| &part.send_lag))?;
     let connect = sum(parts.iter().map(|(_, part)| &part.connect))?;
     let warnings = warnings(parts, whole, overlap, settings);
     let started = runs.iter().map(|run| run.started.as_str()).min().unwrap_or_default();
@@ -136,12 +137,12 @@ fn sum_of_runs(
             server: common(&runs, |run| run.builds.server.clone()),
         },
         settings: merged_settings(&runs),
-        result: metrics(&runs, [&whole.latency, &service, &connect], warnings),
+        result: metrics(&runs, [&whole.latency, &service, &send_lag, &connect], warnings),
         intervals: whole.intervals.clone(),
         // Each gate judged one part. The failed ones are among the warnings.
         gates: Vec::new(),
     };
-    Ok(RunDetails { run, service, connect })
+    Ok(RunDetails { run, service, send_lag, connect })
 }
 
 /// What all runs have in common; `None` if they differ.

@@ -107,7 +107,8 @@ impl Worker<'_> {
 
     /// Handles a readiness event of a pending connect.
     pub(super) fn on_connect_event(&mut self, key: usize) {
-        match self.connections[key].connected(self.shared.workload, self.shared.server) {
+        let (workload, server, now) = (self.shared.workload, self.shared.server, self.now());
+        match self.connections[key].connected(workload, server, now) {
             Ok(None) => {}
             Ok(Some(since)) => {
                 let took = since.elapsed().as_nanos() as u64;

@@ -29,7 +29,6 @@ pub(super) struct Meter {
     stats: IntervalStats,
     /// Empty statistics, returned by the collecting thread.
     spares: Receiver<IntervalStats>,
-    is_open_loop: bool,
     server_pid: Option<u32>,
     warmup: u64,
     interval: u64,
@@ -46,13 +45,11 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(workload: &Workload, spares: Receiver<IntervalStats>) -> Self {
         let warmup = workload.warmup.as_nanos() as u64;
-        let is_open_loop = workload.rate.is_some();
         Self {
             stage: Stage::Connecting,
             totals: Totals::default(),
-            stats: IntervalStats::new(is_open_loop),
+            stats: IntervalStats::new(workload.rate.is_some()),
             spares,
-            is_open_loop,
             server_pid: workload.server_pid,
             warmup,
             interval: (workload.interval.as_nanos() as u64).max(1),
@@ -82,25 +79,37 @@ impl Meter {
         self.next_mark.min(self.end)
     }
 
-    /// Enters the next stage or interval when its time has come. Returns the index of an interval
-    /// that has ended.
+    /// Enters the next stage or interval when its time has come. Returns what was measured in an
+    /// interval that has ended, and the number of its end: the ends of all workers' intervals have
+    /// the same times, numbered from 1.
     ///
     /// To be called after each wait and before any event is handled: what arrived while the thread
-    /// was delayed does not belong to the earlier interval.
-    pub(super) fn update(&mut self, now: u64) -> Option<u64> {
+    /// was delayed does not belong to the earlier interval, which lasts until now.
+    pub(super) fn update(&mut self, now: u64) -> Option<(u64, IntervalStats)> {
         if !matches!(self.stage, Stage::WarmUp | Stage::Measuring) || now < self.next_check() {
             return None;
         }
-        let mark = self.next_mark;
-        // Intervals that passed while the thread was delayed stay empty.
-        self.next_mark += self.interval * (now.saturating_sub(mark) / self.interval + 1);
+        // Of several ends that passed while the thread was delayed, this is the last one.
+        let passed = now.saturating_sub(self.next_mark) / self.interval;
+        let mark = self.next_mark + self.interval * passed;
+        self.next_mark = mark + self.interval;
         if self.stage == Stage::WarmUp {
             self.stage = Stage::Measuring;
             (self.started_at, self.cpu_before) = (now, thread_cpu_time());
             self.server_cpu_before = self.server_cpu_time();
+            self.stats.span.start = now - self.warmup;
             return None;
         }
-        (now < self.end).then(|| (mark - self.warmup) / self.interval - 1)
+        if now >= self.end {
+            return None;
+        }
+        // Without a spare, the interval goes on: allocating a histogram here would disturb the
+        // measurement.
+        let mut spare = self.spares.try_recv().ok()?;
+        self.stats.span.end = now - self.warmup;
+        spare.span.start = self.stats.span.end;
+        let number = (mark - self.warmup) / self.interval;
+        Some((number, std::mem::replace(&mut self.stats, spare)))
     }
 
     /// Statistics for the echoes of now, if they are samples.
@@ -116,16 +125,10 @@ impl Meter {
         is_measuring
     }
 
-    /// The statistics of the interval that has ended.
-    pub(super) fn take(&mut self) -> IntervalStats {
-        let spare = self.spares.try_recv();
-        let empty = spare.unwrap_or_else(|_| IntervalStats::new(self.is_open_loop));
-        std::mem::replace(&mut self.stats, empty)
-    }
-
-    /// Takes statistics back that could not be handed over: the next interval includes them.
-    pub(super) fn put_back(&mut self, stats: IntervalStats) {
-        self.stats = stats;
+    /// What was measured in all and in the last interval, and the number at which that would have
+    /// ended.
+    pub(super) fn finish(self) -> (u64, IntervalStats, Totals) {
+        ((self.next_mark - self.warmup) / self.interval, self.stats, self.totals)
     }
 
     /// Ends the measuring window, with so many echoes in it.
@@ -137,6 +140,7 @@ impl Meter {
             return;
         }
         self.stage = Stage::Draining;
+        self.stats.span.end = now - self.warmup;
         let window = Duration::from_nanos(now - self.started_at);
         (self.totals.window, self.totals.echoes) = (window, echoes);
         let cpu = thread_cpu_time().zip(self.cpu_before).map(|(now, before)| now - before);

@@ -39,7 +39,11 @@ impl Worker<'_> {
         let limit = self.pacer.until_next(self.start).map_or(limit, |after| after.min(limit));
         // Only after all completions are handled: none of them can be an echo of this.
         let mut sending = std::mem::take(&mut self.sending);
-        sending.drain(..).for_each(|key| self.submit_sends(key));
+        if !sending.is_empty() {
+            // All of them are sent by the call below, or earlier where the arena is full.
+            let now = self.now();
+            sending.drain(..).for_each(|key| self.submit_sends(key, now));
+        }
         self.sending = sending;
         let Some(ring) = &mut self.ring else { return };
         if ring.wait(limit).is_err() {
@@ -133,7 +137,8 @@ impl Worker<'_> {
     /// Records the messages that came back.
     pub(super) fn count_echoes(&mut self, key: usize, now: u64) {
         let (connection, wire_size) = (&mut self.connections[key], self.shared.wire_size);
-        let echoes = connection.complete(wire_size, now, self.meter.samples());
+        let echoes =
+            connection.complete(self.shared.workload.depth, wire_size, now, self.meter.samples());
         if self.meter.count(echoes) {
             connection.echoes += echoes;
         }
@@ -141,13 +146,17 @@ impl Worker<'_> {
 
     /// Sends what may be sent now.
     pub(super) fn pump(&mut self, key: usize, now: u64) {
-        let next = self.connections[key].start(self.shared.workload, now);
+        let connection = &mut self.connections[key];
+        let next = connection.start(self.shared.workload, now);
         if self.ring.is_some() {
             self.sending.push(key);
-        } else if let Some((stream, end)) = self.connections[key].outgoing(self.shared.wire_size)
-            && let Err(error) = stream.send(end, &mut self.buffer)
-        {
-            return self.fail(key, &error);
+        } else {
+            connection.stamp(now);
+            if let Some((stream, end)) = connection.outgoing(self.shared.wire_size)
+                && let Err(error) = stream.send(end, &mut self.buffer)
+            {
+                return self.fail(key, &error);
+            }
         }
         match next {
             NextStep::Wait => {}
@@ -161,7 +170,8 @@ impl Worker<'_> {
     }
 
     /// Submits started messages to the ring, as far as there is room.
-    fn submit_sends(&mut self, key: usize) {
+    fn submit_sends(&mut self, key: usize, now: u64) {
+        self.connections[key].stamp(now);
         let Some((stream, end)) = self.connections[key].outgoing(self.shared.wire_size) else {
             return;
         };

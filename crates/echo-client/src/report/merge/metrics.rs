@@ -5,17 +5,18 @@ use hdrhistogram::Histogram;
 use crate::distribution::Distribution;
 use crate::run::{Causes, Failure, Fairness, Metrics, Run};
 
-/// Adds up the metrics. The histograms are those of latency, service and connect times.
+/// Adds up the metrics. The histograms are those of latency, service, send lag and
+/// connect times.
 pub(super) fn metrics(
     runs: &[&Run],
-    histograms: [&Histogram<u64>; 3],
+    histograms: [&Histogram<u64>; 4],
     warnings: Vec<String>,
 ) -> Metrics {
     let all = || runs.iter().map(|run| &run.result);
     let echoes = all().map(|result| result.echoes).sum();
     let cpu_us: Option<f64> =
         all().map(|result| Some(result.cpu_us_per_echo? * result.echoes as f64)).sum();
-    let [latency, service, connect] = histograms.map(Distribution::of);
+    let [latency, service, send_lag, connect] = histograms.map(Distribution::of);
     Metrics {
         seconds: all().map(|result| result.seconds).fold(0.0, f64::max),
         echoes,
@@ -23,6 +24,7 @@ pub(super) fn metrics(
         bytes_per_second: all().map(|result| result.bytes_per_second).sum(),
         latency,
         service,
+        send_lag,
         connect,
         sent: all().map(|result| result.sent).sum(),
         loss: all().map(|result| result.loss).sum(),
@@ -154,7 +156,7 @@ mod tests {
         };
         let (first, second, both) = (counted(1), counted(10), counted(11));
         let empty = crate::distribution::histogram();
-        let mut found = metrics(&[&first, &second], [&empty; 3], Vec::new());
+        let mut found = metrics(&[&first, &second], [&empty; 4], Vec::new());
         // Tested separately.
         (found.fairness, found.cpu_us_per_echo) =
             (both.result.fairness, both.result.cpu_us_per_echo);
@@ -167,7 +169,7 @@ mod tests {
         first.result.cpu_us_per_echo = Some(2.0);
         second.result.cpu_us_per_echo = Some(6.0);
         let empty = crate::distribution::histogram();
-        let cpu = |runs: &[&Run]| metrics(runs, [&empty; 3], Vec::new()).cpu_us_per_echo;
+        let cpu = |runs: &[&Run]| metrics(runs, [&empty; 4], Vec::new()).cpu_us_per_echo;
         assert_eq!(cpu(&[&first, &second]), Some(3.0));
         second.result.cpu_us_per_echo = None;
         assert_eq!(cpu(&[&first, &second]), None);

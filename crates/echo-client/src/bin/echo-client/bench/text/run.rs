@@ -64,8 +64,10 @@ fn times(result: &Metrics, pacing: Loop, percentiles: &[Percentile], width: usiz
     let mut distributions = vec![("latency", &result.latency), ("connect", &result.connect)];
     let note = match pacing {
         Loop::Open => {
-            distributions.insert(1, ("service", &result.service));
-            "latency counts from when a message was due, service from when it was sent"
+            distributions
+                .splice(1..1, [("service", &result.service), ("send lag", &result.send_lag)]);
+            "latency counts from when a message was due, service from when it was sent; send lag is \
+             how late the client was"
         }
         Loop::Closed => "closed loop: messages wait for echoes, and that waiting is not measured",
     };
@@ -166,6 +168,7 @@ mod tests {
                 bytes_per_second: 129_961.0,
                 latency: distribution(19_994, 17),
                 service: distribution(19_994, 15),
+                send_lag: distribution(18_000, 2),
                 connect: distribution(251, 120),
                 sent: 21_996,
                 loss: 2,
@@ -209,8 +212,10 @@ rate         1999 echoes/s, 0.13 MB/s each way
               min      p50      p90      p99    p99.9   p99.99      max    stdev
 latency   17.0 µs  34.0 µs  51.0 µs  68.0 µs   850 µs  1.02 ms  1.19 ms  61.7 µs
 service   15.0 µs  30.0 µs  45.0 µs  60.0 µs   750 µs   900 µs  1.05 ms  54.4 µs
+send lag  2.00 µs  4.00 µs  6.00 µs  8.00 µs   100 µs   120 µs   140 µs  7.25 µs
 connect    120 µs   240 µs   360 µs  6.00 ms  8.40 ms  8.40 ms  8.40 ms   770 µs
-latency counts from when a message was due, service from when it was sent
+latency counts from when a message was due, service from when it was sent; send
+lag is how late the client was
 
 loss         2 of 21996 messages, 130 bytes
 connections  251 opened, 3 failures: 1 closed by the server, 2 timed out

@@ -241,7 +241,7 @@ warning      every run: slow: 1000000";
         let range = run(10.0, 1..=5_000);
         let text = shown(&[range.clone(), range, run(10.0, 999_999..=999_999)]);
         assert!(
-            text.contains("+19900 %") && text.lines().all(|it| it.chars().count() <= 80),
+            text.contains(" % +199") && text.lines().all(|it| it.chars().count() <= 80),
             "{text}"
         );
     }
