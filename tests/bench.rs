@@ -246,6 +246,8 @@ fn usage_errors_are_reported_before_connecting() {
         (&["--depth", "70000"], "expected a whole number from 1 to 65536"),
         (&["-s", "0"], "expected a size from 1 to 1GiB"),
         (&["-c", "0"], "expected a whole number of at least 1"),
+        (&["--start-at", "2026-01-02T03:04:05Z"], "this time was "),
+        (&["--start-at", "12:30"], "expected a time such as 2026-01-02T03:04:05Z (RFC 3339)"),
         (&["--engine", "epoll"], "possible values: auto, readiness, uring"),
     ] {
         let finished = bench(1, arguments);

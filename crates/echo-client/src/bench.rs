@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use echo_proto::TestStream;
 use hdrhistogram::Histogram;
@@ -118,6 +118,7 @@ pub fn run(
     stop: &Stop,
     mut observe: impl FnMut(Event<'_>),
 ) -> Result<Run, Error> {
+    let start_at = workload.start_at.filter(|time| *time > SystemTime::now());
     if let Some(pid) = workload.server_pid {
         system::process_cpu_time(pid).map_err(|source| Error::ServerProcess { pid, source })?;
     }
@@ -151,10 +152,13 @@ pub fn run(
             thread.spawn_scoped(scope, move || worker.run()).map_err(Error::Setup)?;
         }
         wait_until_ready(&shared, &messages)?;
+        let late = start_at.and_then(|time| wait_until(time, stop));
         let mut run = Run {
             program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
             label: workload.label.clone(),
             started: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            measured_from: None,
+            measured_until: None,
             machine: system::machine(),
             builds: system::builds(workload.server_pid),
             settings: settings(&shared),
@@ -163,11 +167,21 @@ pub fn run(
             gates: Vec::new(),
         };
         observe(Event::Started(&run));
+        let started = SystemTime::now();
         barrier.0.open();
         let Collector { total, totals, intervals, .. } =
             collect(&shared, &messages, &spares, &mut observe);
         run.result = metrics(workload, wire_size, &total, totals);
         run.intervals = intervals;
+        run.result.warnings.extend(late.map(|late| {
+            format!("connecting took until {:.3} s after --start-at", late.as_secs_f64())
+        }));
+        if run.result.seconds > 0.0 {
+            let time = |ns| started + workload.warmup + Duration::from_nanos(ns);
+            let time = |ns| Some(humantime::format_rfc3339_micros(time(ns)).to_string());
+            run.measured_from = time(total.span.start);
+            run.measured_until = time(total.span.end);
+        }
         Ok(run)
     })
 }
@@ -193,6 +207,19 @@ fn wait_until_ready(shared: &Shared<'_>, messages: &Receiver<Update>) -> Result<
         Some(failure) if !any => Err(shared.connect_error(failure)),
         _ => Ok(()),
     }
+}
+
+/// Waits until this time, unless the run is stopped. Returns how late it is already.
+fn wait_until(time: SystemTime, stop: &Stop) -> Option<Duration> {
+    let late = SystemTime::now().duration_since(time).ok();
+    while let Ok(left) = time.duration_since(SystemTime::now())
+        && !left.is_zero()
+        && !stop.is_stopped()
+    {
+        // In steps, as the clock may be set meanwhile.
+        thread::sleep(left.min(Duration::from_millis(100)));
+    }
+    late
 }
 
 /// Adds up the workers' updates until all are done.

@@ -19,6 +19,12 @@ pub struct Run {
     pub label: Option<String>,
     /// When the run started (RFC 3339).
     pub started: String,
+    /// When measuring began (RFC 3339), after the warm-up.
+    #[serde(default)]
+    pub measured_from: Option<String>,
+    /// When measuring ended.
+    #[serde(default)]
+    pub measured_until: Option<String>,
     /// The machine that generated the load.
     pub machine: Machine,
     /// The executables of both sides.

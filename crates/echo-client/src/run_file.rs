@@ -47,6 +47,13 @@ pub struct RunFile {
 pub struct SavedRun {
     /// When it started (RFC 3339).
     pub started: String,
+    /// When measuring began, after the warm-up; null if it did not. By the clock of this machine, to
+    /// the microsecond. No other figure depends on that clock.
+    #[serde(default)]
+    pub measured_from: Option<String>,
+    /// When measuring ended.
+    #[serde(default)]
+    pub measured_until: Option<String>,
     /// What was measured.
     pub result: Metrics,
     /// The same per interval.
@@ -190,8 +197,13 @@ impl RunFile {
         let results: Vec<&Metrics> = runs.iter().map(|run| &run.result).collect();
         let summary = Summary::of(&results);
         let header = Self::header(&runs[0]);
-        let saved =
-            |Run { started, result, intervals, .. }| SavedRun { started, result, intervals };
+        let saved = |run: Run| SavedRun {
+            started: run.started,
+            measured_from: run.measured_from,
+            measured_until: run.measured_until,
+            result: run.result,
+            intervals: run.intervals,
+        };
         Self { runs: runs.into_iter().map(saved).collect(), summary, ..header }
     }
 
@@ -199,15 +211,17 @@ impl RunFile {
     #[must_use]
     pub fn into_runs(self) -> Vec<Run> {
         let Self { program, label, machine, builds, settings, runs, gates, .. } = self;
-        let whole = |SavedRun { started, result, intervals }| Run {
+        let whole = |saved: SavedRun| Run {
             program: program.clone(),
             label: label.clone(),
-            started,
+            started: saved.started,
+            measured_from: saved.measured_from,
+            measured_until: saved.measured_until,
             machine: machine.clone(),
             builds: builds.clone(),
             settings: settings.clone(),
-            result,
-            intervals,
+            result: saved.result,
+            intervals: saved.intervals,
             gates: gates.clone(),
         };
         runs.into_iter().map(whole).collect()

@@ -1,7 +1,7 @@
 //! What load to generate: plain data.
 
 use std::num::NonZero;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
 use echo_proto::Framing;
@@ -32,6 +32,8 @@ pub struct Workload {
     pub engine: Engine,
     /// Event loops, one thread each; at least 1. Never more than connections.
     pub threads: usize,
+    /// When to begin sending, by this machine's clock; at once if it has passed.
+    pub start_at: Option<SystemTime>,
     /// How long to send before measuring.
     pub warmup: Duration,
     /// Whether the threads poll without sleeping, which keeps the client's own wake-up out of the
@@ -92,6 +94,7 @@ pub(super) mod tests {
             seed: 0,
             engine: Engine::Auto,
             threads: 1,
+            start_at: None,
             warmup: Duration::ZERO,
             busy_poll: false,
             reconnect_every: None,

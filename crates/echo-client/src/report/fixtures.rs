@@ -29,6 +29,8 @@ pub(crate) fn run(connections: usize, latencies: impl IntoIterator<Item = u64>) 
         program: "echo-client 0.1.0".to_owned(),
         label: None,
         started: "2026-01-02T03:04:05Z".to_owned(),
+        measured_from: None,
+        measured_until: None,
         machine: Machine {
             os: "Linux".to_owned(),
             kernel: "6.12".to_owned(),

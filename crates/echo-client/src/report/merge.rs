@@ -123,6 +123,8 @@ fn sum_of_runs(
         program: format!("echo-client {} ({} runs merged)", env!("CARGO_PKG_VERSION"), parts.len()),
         label: common(&runs, |run| run.label.clone()),
         started: started.to_owned(),
+        measured_from: runs.iter().filter_map(|run| run.measured_from.clone()).min(),
+        measured_until: runs.iter().filter_map(|run| run.measured_until.clone()).max(),
         machine: Machine {
             os: all(|run| &run.machine.os),
             kernel: all(|run| &run.machine.kernel),

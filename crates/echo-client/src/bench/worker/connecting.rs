@@ -14,8 +14,8 @@ use crate::bench::connection::LinkState;
 use crate::bench::stats::sum;
 use crate::system::retransmits;
 
-/// Pending connects of all workers, but at least one of each. More would overflow the accept queue of many servers, and TCP
-/// retries a dropped SYN only after a second.
+/// Pending connects of all workers, but at least one of each. More would overflow the accept queue
+/// of many servers, and TCP retries a dropped SYN only after a second.
 const MAX_CONNECTING: usize = 64;
 /// Delay before a failed connection is opened again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);

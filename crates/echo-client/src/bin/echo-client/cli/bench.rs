@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
 use clap::error::ErrorKind;
@@ -76,6 +76,12 @@ pub(crate) struct BenchOptions {
     #[arg(long, env = "ECHO_WARMUP", value_name = "DURATION", conflicts_with = "messages")]
     #[arg(value_parser = units::duration)]
     warmup: Option<Duration>,
+
+    /// Begin sending at this time (RFC 3339), so that several hosts start together
+    ///
+    /// The connections are opened before. `date -u -d '+20 seconds' +%FT%TZ` prints such a time.
+    #[arg(long, env = "ECHO_START_AT", value_name = "TIME", value_parser = start_time)]
+    start_at: Option<SystemTime>,
 
     /// Poll without sleeping: keeps the client's wake-ups out of the latency
     #[arg(long, env = "ECHO_BENCH_BUSY_POLL", value_parser = BoolishValueParser::new())]
@@ -208,6 +214,7 @@ impl Cli {
             seed: options.seed.unwrap_or_else(|| fastrand::u32(..).into()),
             engine: options.engine,
             threads: options.threads.into(),
+            start_at: options.start_at,
             warmup: options.warmup.unwrap_or(warmup),
             busy_poll: options.busy_poll,
             reconnect_every: options.reconnect_every.and_then(NonZero::new),
@@ -224,8 +231,58 @@ fn rate(text: &str) -> Result<f64, &'static str> {
     rate.ok_or("expected messages per second, 0.001 to 1000M, such as 20000 or 20k")
 }
 
+/// A time to come.
+fn start_time(text: &str) -> Result<SystemTime, String> {
+    let time = rfc3339(text);
+    let time = time.ok_or("expected a time such as 2026-01-02T03:04:05Z (RFC 3339)")?;
+    let Ok(past) = SystemTime::now().duration_since(time) else { return Ok(time) };
+    Err(format!("this time was {:.1} s ago", past.as_secs_f64()))
+}
+
+/// RFC 3339, as `date -Iseconds` prints it: humantime knows no offset but that of UTC. Without an
+/// offset it would be another time on another host.
+fn rfc3339(text: &str) -> Option<SystemTime> {
+    let (local, offset) = match text.strip_suffix('Z') {
+        Some(local) => (local, "+00:00"),
+        None => text.split_at_checked(text.len().checked_sub("+00:00".len())?)?,
+    };
+    let time = humantime::parse_rfc3339_weak(local).ok()?;
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let minutes = 60 * hours.parse::<u32>().ok()? + minutes.parse::<u32>().ok()?;
+    let offset_time = Duration::from_secs(60 * u64::from(minutes));
+    match offset.as_bytes()[0] {
+        b'+' => time.checked_sub(offset_time),
+        b'-' => time.checked_add(offset_time),
+        _ => None,
+    }
+}
+
 fn interval(text: &str) -> Result<Duration, &'static str> {
     let interval = units::duration(text)?;
     let is_long_enough = interval >= Duration::from_millis(10);
     is_long_enough.then_some(interval).ok_or("expected a duration of at least 10ms")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_time_has_an_offset_and_is_in_the_future() {
+        let time = |text| rfc3339(text).map(|time| humantime::format_rfc3339(time).to_string());
+        let utc = Some("2026-11-24T19:04:05Z".to_owned());
+        assert_eq!(time("2026-11-24T19:04:05Z"), utc);
+        assert_eq!(time("2026-11-24T20:34:05+01:30"), utc);
+        assert_eq!(time("2026-11-24 14:04:05-05:00"), utc);
+        assert_eq!(
+            time("2026-11-24T19:04:05.25Z"),
+            Some("2026-11-24T19:04:05.250000000Z".to_owned())
+        );
+        for wrong in ["19:04:05", "2026-11-24T19:04:05", "+30s", "2026-13-24T19:04:05Z", "é"] {
+            assert_eq!(time(wrong), None, "{wrong}");
+            assert!(start_time(wrong).unwrap_err().contains("2026-01-02T03:04:05Z"));
+        }
+        assert!(start_time("1970-01-01T00:00:00Z").unwrap_err().ends_with(" s ago"));
+        assert!(start_time("2999-01-01T00:00:00Z").is_ok());
+    }
 }

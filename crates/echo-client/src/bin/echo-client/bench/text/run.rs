@@ -150,6 +150,8 @@ mod tests {
             program: "echo-client 0.1.0".to_owned(),
             label: Some("a label".to_owned()),
             started: "2026-01-02T03:04:05Z".to_owned(),
+            measured_from: None,
+            measured_until: None,
             machine: Machine {
                 os: String::new(),
                 kernel: String::new(),
