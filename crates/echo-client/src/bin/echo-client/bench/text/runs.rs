@@ -184,7 +184,13 @@ mod tests {
         let latency = Distribution::of(&times);
         let (seconds, sent, warnings) = (1.0, 1_000, vec![format!("slow: {rate}")]);
         let result = Metrics { seconds, rate, sent, latency, warnings, ..Metrics::default() };
-        SavedRun { started: String::new(), result, intervals: Vec::new() }
+        SavedRun {
+            started: String::new(),
+            measured_from: None,
+            measured_until: None,
+            result,
+            intervals: Vec::new(),
+        }
     }
 
     fn runs() -> Vec<SavedRun> {
