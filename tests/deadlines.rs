@@ -66,9 +66,11 @@ fn an_idle_timeout_wakes_no_worker_without_connections(_: &str) {
     echo_test_support::skipped("wake-ups without connections", "it needs /proc of Linux");
 }
 
-/// The timer of the server's end of a connection: the field `tr` of `/proc/net/tcp`; 2 is keepalive.
+/// The keepalive timer of the server's end of a connection, in seconds from now (the field `tr:tm->when` of
+/// `/proc/net/tcp`, in ticks of 10 ms); `None` if no timer runs.
 #[cfg(target_os = "linux")]
-fn timer(stream: &TcpStream) -> String {
+fn keepalive_timer(stream: &TcpStream) -> Option<u64> {
+    const KEEPALIVE: &str = "02";
     let port = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
     let (peer, server) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -76,21 +78,28 @@ fn timer(stream: &TcpStream) -> String {
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
         .find(|fields| fields[1].ends_with(&port(server)) && fields[2].ends_with(&port(peer)));
-    row.expect("the connection is established")[5][..2].to_owned()
+    let (timer, when) = row.expect("the connection is established")[5].split_once(':').unwrap();
+    (timer == KEEPALIVE).then(|| u64::from_str_radix(when, 16).unwrap() / 100)
 }
 
 #[cfg(target_os = "linux")]
 fn keepalive_is_on_unless_disabled(engine: &str) {
-    for (arguments, expected) in [
-        (&[][..], "02"),
-        (&["--keepalive", "5m"], "02"),
-        (&["--keepalive", "1ms"], "02"),
-        (&["--keepalive", "0s"], "00"),
+    for (arguments, seconds) in [
+        (&[][..], Some(30..=60)),
+        (&["--keepalive", "5m"], Some(270..=300)),
+        (&["--keepalive", "1ms"], Some(0..=10)),
+        (&["--keepalive", "0s"], None),
     ] {
         let server = start!(engine, arguments);
         let stream = connect(server.address);
         exchange(&stream, b"a timer is started when the connection is");
-        echo_test_support::eventually("the echo is acknowledged", || timer(&stream) == expected);
+        // Until the echo is acknowledged it is the timer of that.
+        echo_test_support::eventually("the timer is as expected", || {
+            match (&seconds, keepalive_timer(&stream)) {
+                (Some(seconds), Some(timer)) => seconds.contains(&timer),
+                (seconds, timer) => seconds.is_none() && timer.is_none(),
+            }
+        });
     }
 }
 
