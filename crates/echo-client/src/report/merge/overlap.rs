@@ -46,8 +46,12 @@ impl Overlap {
     }
 }
 
-/// When a run was measured: after the warm-up.
+/// When a run was measured. Files of version 1 say only when it started, which was before the warm-up.
 fn window(run: &Run) -> Option<(SystemTime, SystemTime)> {
+    if let (Some(from), Some(until)) = (&run.measured_from, &run.measured_until) {
+        let time = |text: &str| humantime::parse_rfc3339(text).ok();
+        return Some((time(from)?, time(until)?));
+    }
     let warmup = Duration::try_from_secs_f64(run.settings.warmup_s).ok()?;
     let start = humantime::parse_rfc3339(&run.started).ok()?.checked_add(warmup)?;
     let length = Duration::try_from_secs_f64(run.result.seconds).ok()?;
@@ -84,6 +88,20 @@ mod tests {
         assert_eq!(found.to_string(), "the runs overlap for 9 s of 10 s, 90 %");
         let exact = overlap(&["05", "05.001"]).unwrap().unwrap();
         assert_eq!(exact.to_string(), "the runs overlap for 9.999 s of 10 s, 99.9 %");
+    }
+
+    #[test]
+    fn recorded_times_of_measuring_are_used_before_the_start_of_the_run() {
+        let mut parts = ["05", "05"].map(|time| {
+            let mut run = run(1, 1..=9);
+            run.started = format!("2026-01-02T03:04:{time}Z");
+            saved(time, run)
+        });
+        let waited = &mut parts[1].run.as_mut().unwrap().run;
+        waited.measured_from = Some("2026-01-02T03:04:09.5Z".to_owned());
+        waited.measured_until = Some("2026-01-02T03:04:19.5Z".to_owned());
+        let found = Overlap::of(&parts).unwrap().unwrap();
+        assert_eq!(found.common, Duration::from_millis(6_500));
     }
 
     #[test]

@@ -214,7 +214,7 @@ rate         1999 echoes/s, 0.13 MB/s each way
               min      p50      p90      p99    p99.9   p99.99      max    stdev
 latency   17.0 µs  34.0 µs  51.0 µs  68.0 µs   850 µs  1.02 ms  1.19 ms  61.7 µs
 service   15.0 µs  30.0 µs  45.0 µs  60.0 µs   750 µs   900 µs  1.05 ms  54.4 µs
-send lag  2.00 µs  4.00 µs  6.00 µs  8.00 µs   100 µs   120 µs   140 µs  7.25 µs
+send lag  2.00 µs  4.00 µs  6.00 µs  8.00 µs   100 µs   120 µs   140 µs  7.15 µs
 connect    120 µs   240 µs   360 µs  6.00 ms  8.40 ms  8.40 ms  8.40 ms   770 µs
 latency counts from when a message was due, service from when it was sent; send
 lag is how late the client was
