@@ -37,7 +37,7 @@ use self::metrics::{metrics, settings};
 use self::stats::{IntervalStats, Totals};
 use self::worker::Worker;
 pub use self::workload::{Arrivals, RunLimit, Workload};
-use crate::client::{addresses, connect};
+use crate::connect::{addresses, bound_socket, connect};
 use crate::error::ConnectFailure;
 use crate::run::{Interval, Metrics, Run};
 use crate::{Config, Error, system};
@@ -188,7 +188,9 @@ pub fn run(
 
 /// The address to connect to. If there are several, the first that accepts a connection.
 fn server(config: &Config) -> Result<SocketAddr, Error> {
-    match addresses(&config.host, config.port)?.as_slice() {
+    // If the source address is wrong, it is for every connection.
+    config.bind.map(bound_socket).transpose()?;
+    match addresses(config)?.as_slice() {
         [address] => Ok(*address),
         _ => connect(config).map(|(_, address)| address),
     }

@@ -1,14 +1,13 @@
-//! One connection: resolve, connect, echo.
+//! One connection: connect, echo.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Config;
-use crate::error::{ConnectFailure, Error};
+use crate::connect::connect;
 use crate::exchange::{self, EndCondition, InFlight};
-use crate::verified_stream::is_self_connect;
+use crate::{Config, Error};
 
 /// A connection to an echo server.
 #[derive(Debug)]
@@ -25,7 +24,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`], or [`Error::Connect`] with the failure of each address.
+    /// [`Error::Resolve`], [`Error::NoAddress`], [`Error::Bind`], or [`Error::Connect`] with the
+    /// failure of each address.
     pub fn open(config: &Config) -> Result<Self, Error> {
         let (stream, peer) = connect(config)?;
         let (stream, in_flight) = (Arc::new(stream), Arc::default());
@@ -65,46 +65,4 @@ impl Connection {
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
-}
-
-/// Connects to the first address of the host that accepts. Returns the address too: the system
-/// forgets it if the server resets the connection at once.
-pub(crate) fn connect(config: &Config) -> Result<(TcpStream, SocketAddr), Error> {
-    let mut failures = Vec::new();
-    for address in addresses(&config.host, config.port)? {
-        match connect_to(address, config.connect_timeout) {
-            Ok(stream) => return Ok((stream, address)),
-            Err(source) => failures.push(ConnectFailure { address, source }),
-        }
-    }
-    Err(Error::Connect { host: config.host.clone(), port: config.port, failures })
-}
-
-fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, timeout)?;
-    if is_self_connect(stream.local_addr(), address) {
-        return Err(io::ErrorKind::ConnectionRefused.into());
-    }
-    // Send each message at once instead of waiting for more data (Nagle, RFC 896).
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// The addresses of `host` in the resolver's order of preference (RFC 6724), without duplicates.
-pub(crate) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    if host.is_empty() {
-        // For a server this means every interface; for a client, loopback.
-        return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
-    }
-    let failed = |source| Error::Resolve { host: host.to_owned(), source };
-    let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in (host, port).to_socket_addrs().map_err(failed)? {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    if addresses.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address")));
-    }
-    Ok(addresses)
 }

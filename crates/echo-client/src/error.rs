@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use echo_proto::{Framing, ReplyError, one_line, repr};
 
+use crate::config::IpVersion;
 use crate::units::exact_time;
 
 /// Why there is no echo, or a wrong one.
@@ -18,6 +19,20 @@ pub enum Error {
         /// The host as given.
         host: String,
         /// The error of the resolver.
+        source: io::Error,
+    },
+    /// The host has no address of the version asked for.
+    NoAddress {
+        /// The host as given.
+        host: String,
+        /// The version.
+        version: IpVersion,
+    },
+    /// The source address cannot be used.
+    Bind {
+        /// The address as given, and the port or 0.
+        address: SocketAddr,
+        /// The error of the system.
         source: io::Error,
     },
     /// None of the host's addresses accepted a connection.
@@ -118,6 +133,19 @@ impl Error {
             Self::Resolve { .. } => {
                 "check the spelling; the port belongs in --port, and IPv6 addresses have no brackets"
             }
+            Self::NoAddress { version, .. } => {
+                return Some(format!(
+                    "only {version} is tried: see -4, -6 and the address given to --bind"
+                ));
+            }
+            Self::Bind { source, .. } => match source.kind() {
+                ErrorKind::AddrNotAvailable => {
+                    "--bind takes an address of this machine; list them with  ip address"
+                }
+                ErrorKind::AddrInUse => "leave out the port: the system then picks a free one",
+                ErrorKind::PermissionDenied => "ports below 1024 need a privilege on most systems",
+                _ => return None,
+            },
             // The first address is the preferred one.
             Self::Connect { failures, .. } => return failures.first()?.hint(),
             Self::Reply { fault: ReplyError::Short { received: 0, .. }, .. }
@@ -209,6 +237,15 @@ impl fmt::Display for Error {
             Self::Resolve { host, source } => {
                 write!(f, "cannot find the address of {host:?}: {source}")
             }
+            Self::NoAddress { host, version } => {
+                write!(f, "{host:?} has no {version} address")
+            }
+            Self::Bind { address, source } if address.port() == 0 => {
+                write!(f, "cannot use the source address {}: {}", address.ip(), cause(source))
+            }
+            Self::Bind { address, source } => {
+                write!(f, "cannot use the source address {address}: {}", cause(source))
+            }
             Self::Connect { failures, .. } if failures.len() == 1 => {
                 write!(f, "cannot connect to {}", failures[0])
             }
@@ -287,6 +324,7 @@ fn cause(error: &io::Error) -> String {
         | ErrorKind::TimedOut
         | ErrorKind::HostUnreachable
         | ErrorKind::NetworkUnreachable
+        | ErrorKind::AddrInUse
         | ErrorKind::AddrNotAvailable
         | ErrorKind::PermissionDenied) => kind.to_string(),
         _ => error.to_string(),

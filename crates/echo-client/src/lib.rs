@@ -18,6 +18,7 @@ pub mod bench;
 mod client;
 pub mod compare;
 mod config;
+mod connect;
 pub mod distribution;
 mod error;
 mod exchange;
@@ -36,6 +37,6 @@ pub mod units;
 mod verified_stream;
 
 pub use client::Connection;
-pub use config::Config;
+pub use config::{Config, IpVersion};
 pub use echo_proto::{FrameError, Framing};
 pub use error::{ConnectFailure, Error};

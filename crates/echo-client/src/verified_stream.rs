@@ -1,7 +1,6 @@
 //! A connection that carries a test stream and checks its echo.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use echo_proto::{ReplyError, TestStream};
@@ -135,11 +134,4 @@ impl VerifiedStream {
     pub(crate) fn lost(&self, source: io::Error) -> Error {
         Error::Lost { received: self.received, sent: self.sent, source }
     }
-}
-
-/// Whether a new connection leads to itself. Connecting to a port without a listener that is also
-/// in the range of local ports can do that (simultaneous open, RFC 9293, 3.5), and it would be a
-/// perfect echo.
-pub(crate) fn is_self_connect(local: io::Result<SocketAddr>, peer: SocketAddr) -> bool {
-    local.is_ok_and(|local| local == peer)
 }

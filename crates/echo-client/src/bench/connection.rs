@@ -13,7 +13,8 @@ use mio::net::TcpStream;
 use super::schedule::Schedule;
 use super::stats::IntervalStats;
 use super::workload::{RunLimit, Workload};
-use crate::verified_stream::{VerifiedStream, is_self_connect};
+use crate::connect::is_self_connect;
+use crate::verified_stream::VerifiedStream;
 
 /// A client connection. Times are nanoseconds since the start of the run.
 pub(super) struct ClientConnection {

@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::{Event, Ping};
-use crate::client::connect;
+use crate::connect::connect;
 use crate::verified_stream::VerifiedStream;
 use crate::{Config, Error};
 

@@ -5,13 +5,13 @@ use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::{SWEEP_INTERVAL, Stage, Worker};
 use crate::Error;
 use crate::bench::connection::LinkState;
 use crate::bench::stats::sum;
+use crate::connect::start_connect;
 use crate::system::retransmits;
 
 /// Pending connects of all workers, but at least one of each. More would overflow the accept queue
@@ -93,7 +93,8 @@ impl Worker<'_> {
         while let Some(key) = self.connector.start_next() {
             self.connections[key].is_queued = false;
             let since = Instant::now();
-            let stream = TcpStream::connect(self.shared.server).and_then(|mut stream| {
+            let (server, bind) = (self.shared.server, self.shared.config.bind);
+            let stream = start_connect(server, bind).and_then(|mut stream| {
                 let both = Interest::READABLE | Interest::WRITABLE;
                 self.poll.registry().register(&mut stream, Token(key), both)?;
                 Ok(stream)

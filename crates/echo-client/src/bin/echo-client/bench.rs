@@ -20,7 +20,7 @@ use echo_client::gates::Gate;
 use echo_client::metric::Metric;
 use echo_client::run::{Metrics, Run};
 use echo_client::run_file::RunFile;
-use echo_client::{Config, Error};
+use echo_client::{Config, Connection, Error};
 
 use self::hdr_log::HdrLog;
 use self::output::Output;
@@ -28,6 +28,7 @@ use self::progress_line::ProgressLine;
 use crate::cli::BenchOptions;
 use crate::descriptors::raise_limit;
 use crate::print::{GATE_FAILED, print_error, print_gate, print_note};
+use crate::server_wait::wait_for_server;
 use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
 
 /// How often a pause looks whether it was interrupted.
@@ -37,11 +38,12 @@ const PAUSE_STEP: Duration = Duration::from_millis(50);
 /// early and still reports; the second one exits at once.
 pub(crate) fn run(
     config: &Config,
+    wait: Option<Duration>,
     workload: &Workload,
     options: &BenchOptions,
 ) -> anyhow::Result<ExitCode> {
     raise_limit(workload.connections, workload.threads)?;
-    let mut session = Session::open(config, workload, options)?;
+    let mut session = Session::open(config, wait, workload, options)?;
     let finished = match &options.find_rate {
         Some(condition) => search::find(&mut session, condition),
         None => repeats::run(&mut session),
@@ -64,6 +66,8 @@ struct Finished {
 /// Everything that lasts from the first run to the report.
 struct Session<'a> {
     config: &'a Config,
+    /// How long to wait for the server before the first run.
+    wait: Option<Duration>,
     workload: &'a Workload,
     options: &'a BenchOptions,
     output: Output,
@@ -77,6 +81,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn open(
         config: &'a Config,
+        wait: Option<Duration>,
         workload: &'a Workload,
         options: &'a BenchOptions,
     ) -> anyhow::Result<Self> {
@@ -86,14 +91,15 @@ impl<'a> Session<'a> {
         let log = log.transpose()?;
         let (stop, progress) = (Stop::default(), Arc::new(ProgressLine::new()));
         handle_signals(stop.clone(), Arc::clone(&progress)).context("cannot wait for signals")?;
-        Ok(Self { config, workload, options, output, log, stop, progress, write_error: None })
+        Ok(Self { config, wait, workload, options, output, log, stop, progress, write_error: None })
     }
 
     /// Runs a workload once. Its progress begins with `title`.
     fn measure(&mut self, workload: &Workload, title: &str) -> Result<Run, Error> {
+        let wait = self.wait.take();
         let Self { config, options, output, log, stop, progress, write_error, .. } = self;
         progress.begin(title, workload);
-        let mut run = bench::run(config, workload, stop, |event| {
+        let mut observe = |event: Event<'_>| {
             let written = match event {
                 Event::Started(run) => {
                     progress.start();
@@ -109,7 +115,15 @@ impl<'a> Session<'a> {
             if let Err(error) = written {
                 write_error.get_or_insert(error);
             }
-        })?;
+        };
+        let attempt = || {
+            if wait.is_some() && workload.connections > 1 {
+                // The server may begin to listen while they connect, which would fail some of them.
+                Connection::open(config)?;
+            }
+            bench::run(config, workload, stop, &mut observe)
+        };
+        let mut run = wait_for_server(wait, || stop.is_stopped(), attempt)?;
         let judged = options.fail_if.iter().map(Gate::metric);
         let judged = judged.chain(options.find_rate.iter().map(|condition| condition.metric()));
         let shown = options.percentiles.iter().map(|&percentile| Metric::from(percentile));

@@ -1,22 +1,25 @@
 //! What the user typed, and the one place where it becomes the library's types.
 
 mod bench;
+mod connection;
 mod ping;
 mod report;
+mod target;
 
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use echo_client::{Config, Framing, units};
 use echo_proto::encode;
 
 pub(crate) use self::bench::{BenchOptions, Format};
+use self::connection::ConnectionOptions;
 pub(crate) use self::ping::PingOptions;
 pub(crate) use self::report::{ReportFormat, ReportOptions};
+use self::target::TargetArgs;
 
 /// TCP echo client: sends messages, reads them back and checks every byte.
 ///
@@ -40,7 +43,7 @@ pub(crate) struct Cli {
     messages: Vec<OsString>,
 
     #[command(flatten)]
-    common: Common,
+    pub(crate) connection: ConnectionOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,54 +81,12 @@ pub(crate) enum Mode {
 
 #[derive(Debug, Args)]
 pub(crate) struct PipeOptions {
+    #[command(flatten)]
+    server: TargetArgs,
+
     /// Do not escape control characters in the echo on a terminal
     #[arg(long, env = "ECHO_RAW_OUTPUT", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) raw_output: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Connection")]
-struct Common {
-    /// Address or name of the server; '' is this machine
-    ///
-    /// If a name has several addresses, they are tried in turn.
-    #[arg(long, global = true, env = "ECHO_HOST", default_value = "127.0.0.1")]
-    host: String,
-
-    /// TCP port of the server, 1 to 65535
-    #[arg(long, global = true, env = "ECHO_PORT", default_value_t = 65432)]
-    #[arg(value_parser = whole::<u16>(1..=65535), allow_negative_numbers = true)]
-    port: u16,
-
-    /// How long to try to connect to each address
-    #[arg(
-        long,
-        global = true,
-        env = "ECHO_CONNECT_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "5s"
-    )]
-    #[arg(value_parser = nonzero_duration)]
-    connect_timeout: Duration,
-
-    /// How long to wait for the next byte of an echo
-    #[arg(
-        long,
-        global = true,
-        env = "ECHO_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "10s"
-    )]
-    #[arg(value_parser = nonzero_duration)]
-    timeout: Duration,
-
-    /// How messages are delimited [default: raw; line for a pipe on a terminal]
-    ///
-    /// raw sends the bytes as they are. With line each message ends with a line break; with length
-    /// a 4-byte big-endian count precedes it. The server needs the same setting.
-    #[arg(long, global = true, env = "ECHO_FRAMING", value_name = "FRAMING")]
-    #[arg(value_parser = PossibleValuesParser::new(Framing::NAMES).try_map(|name| name.parse::<Framing>()))]
-    framing: Option<Framing>,
 }
 
 /// Largest generated message, in bytes.
@@ -139,6 +100,7 @@ Examples:
   echo-client -- --help                    a message that looks like an option
   head -c 1G /dev/urandom | echo-client -  a gigabyte, every byte checked
   echo-client pipe < file | cmp - file     send a file and compare its echo
+  echo-client ping example.com:7           round trips to another server
 
 Durations: 50us, 200ms, 10s; a bare number is seconds.
 
@@ -149,6 +111,7 @@ bench 3, a --fail-if condition holds.";
 const PIPE_EXAMPLES: &str = "\
 Examples:
   echo-client pipe                         a conversation
+  echo-client pipe example.com 7           with the server at this host and port
   tar c . | echo-client pipe | tar t       an archive through the server
   echo-client pipe --framing line < words  lines, to a server with --framing line
 
@@ -177,23 +140,33 @@ impl Cli {
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
+    /// The settings of a connection. Exits with a usage error if they contradict each other.
     pub(crate) fn config(&self) -> Config {
-        let wait = match &self.mode {
-            Some(Mode::Ping(options)) => options.wait(),
-            _ => None,
+        let (server, wait) = match &self.mode {
+            Some(Mode::Pipe(options)) => (Some(&options.server), None),
+            Some(Mode::Ping(options)) => (Some(options.server()), options.wait()),
+            Some(Mode::Bench(options)) => (Some(options.server()), None),
+            Some(Mode::Report(_)) | None => (None, None),
         };
-        let connect_timeout = self.common.connect_timeout;
-        Config {
-            host: self.common.host.clone(),
-            port: self.common.port,
-            connect_timeout: wait.map_or(connect_timeout, |wait| wait.min(connect_timeout)),
-            timeout: wait.unwrap_or(self.common.timeout),
+        let target = server.map_or(Ok(None), TargetArgs::target);
+        let config = target.and_then(|target| self.connection.config(target, wait));
+        let config = config.unwrap_or_else(|why| usage_error(ErrorKind::ArgumentConflict, why));
+        if let (Some(Mode::Bench(options)), Some(bind)) = (&self.mode, config.bind)
+            && bind.port() != 0
+            && options.connects_again()
+        {
+            let why = format!(
+                "--bind with a port is for one connection: use --bind {} for several",
+                bind.ip()
+            );
+            usage_error(ErrorKind::ArgumentConflict, why);
         }
+        config
     }
 
     /// The framing, if one was given.
     pub(crate) fn framing(&self) -> Option<Framing> {
-        self.common.framing
+        self.connection.framing
     }
 
     /// The messages to send. Exits with a usage error if one cannot be framed.
@@ -205,10 +178,8 @@ impl Cli {
     }
 
     fn message(&self, argument: OsString) -> Message {
-        let framing = self.common.framing.unwrap_or_default();
-        let refuse = |why: String| -> ! {
-            Self::command().error(ErrorKind::InvalidValue, why).exit();
-        };
+        let framing = self.connection.framing.unwrap_or_default();
+        let refuse = |why| -> ! { usage_error(ErrorKind::InvalidValue, why) };
         if argument == "-" {
             if framing.is_framed() {
                 refuse(format!("- sends stdin without framing; for --framing {framing} use pipe"));
@@ -226,6 +197,11 @@ impl Cli {
         }
         Message::Bytes { payload, wire }
     }
+}
+
+/// Exits with a usage error.
+fn usage_error(kind: ErrorKind, why: String) -> ! {
+    Cli::command().error(kind, why).exit()
 }
 
 /// Parses a whole number in this range.

@@ -8,17 +8,20 @@ mod pipe;
 mod print;
 mod progress;
 mod report;
+mod server_wait;
 mod signals;
 mod terminal;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use echo_client::report::Error as ReportError;
 use echo_client::{Config, Connection, Error};
 
 use crate::cli::{Cli, Message, Mode};
 use crate::print::{Excerpt, print_error, print_line};
+use crate::server_wait::wait_for_server;
 
 fn main() -> ExitCode {
     match run(&Cli::from_command_line()) {
@@ -39,19 +42,23 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let config = cli.config();
+    let (config, wait) = (cli.config(), cli.connection.wait_for_server);
     match &cli.mode {
-        None => send_messages(&config, &cli.messages()),
-        Some(Mode::Pipe(options)) => pipe::run(&config, options, cli.framing()),
-        Some(Mode::Bench(options)) => bench::run(&config, &cli.workload(options), options),
-        Some(Mode::Ping(options)) => ping::run(config, cli.ping(options), options),
+        None => send_messages(&config, wait, &cli.messages()),
+        Some(Mode::Pipe(options)) => pipe::run(&config, wait, options, cli.framing()),
+        Some(Mode::Bench(options)) => bench::run(&config, wait, &cli.workload(options), options),
+        Some(Mode::Ping(options)) => ping::run(config, wait, cli.ping(options), options),
         Some(Mode::Report(options)) => report::run(options),
     }
 }
 
 /// The tutorial's client, once per message.
-fn send_messages(config: &Config, messages: &[Message]) -> anyhow::Result<ExitCode> {
-    let mut connection = Connection::open(config)?;
+fn send_messages(
+    config: &Config,
+    wait: Option<Duration>,
+    messages: &[Message],
+) -> anyhow::Result<ExitCode> {
+    let mut connection = wait_for_server(wait, || false, || Connection::open(config))?;
     for message in messages {
         let mut excerpt = Excerpt::default();
         match message {

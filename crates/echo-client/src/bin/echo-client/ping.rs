@@ -1,7 +1,7 @@
 //! `echo-client ping`: one line per round trip, and a summary.
 
 use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use echo_client::ping::{self, Event, Outage, Ping, Summary, Times};
 use echo_client::{Config, Error};
+use echo_proto::one_line;
 
 use crate::cli::PingOptions;
 use crate::print::{fit_stderr, print_line};
+use crate::server_wait::wait_for_server;
 use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
 
 /// Percentiles are shown from this many replies on.
@@ -35,12 +37,18 @@ enum UiEvent {
 
 /// Pings until the count or the deadline is reached or Ctrl-C is pressed. Succeeds if every message
 /// came back unchanged.
-pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::Result<ExitCode> {
-    let mut report = Report::new(&ping, options);
+pub(crate) fn run(
+    config: Config,
+    wait: Option<Duration>,
+    ping: Ping,
+    options: &PingOptions,
+) -> anyhow::Result<ExitCode> {
+    let mut report = Report::new(&config, &ping, options);
     let (current, interrupted) =
         (Arc::new(CurrentProbe::default()), Arc::new(AtomicBool::new(false)));
     let over = Arc::new(AtomicBool::new(false));
-    let events = start(config, ping, [&interrupted, &over].map(Arc::clone), Arc::clone(&current))?;
+    let flags = [&interrupted, &over].map(Arc::clone);
+    let events = start(config, wait, ping, flags, Arc::clone(&current))?;
     let deadline = options.deadline().map(|deadline| Instant::now() + deadline);
     // Checked before each event: there may be more events than can be printed.
     while !interrupted.load(Ordering::Relaxed)
@@ -84,6 +92,7 @@ pub(crate) fn run(config: Config, ping: Ping, options: &PingOptions) -> anyhow::
 /// say that there was an interrupt, and that the run is over.
 fn start(
     config: Config,
+    wait: Option<Duration>,
     ping: Ping,
     [interrupted, over]: [Arc<AtomicBool>; 2],
     current: Arc<CurrentProbe>,
@@ -104,7 +113,7 @@ fn start(
     };
     on_each_signal(on_signal).context("cannot wait for signals")?;
     let pinging = move || {
-        let result = ping::run(&config, &ping, |event| {
+        let mut observe = |event| {
             if let Event::Sending { seq, due } = event {
                 current.set(seq, due);
                 return ControlFlow::Continue(());
@@ -113,7 +122,10 @@ fn start(
                 Ok(()) if !over.load(Ordering::Relaxed) => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
-        });
+        };
+        // It fails only if the first connection does.
+        let run = || ping::run(&config, &ping, &mut observe);
+        let result = wait_for_server(wait, || over.load(Ordering::Relaxed), run);
         // Fails only if the program is about to exit.
         let _ = sender.send(UiEvent::End(result));
     };
@@ -142,6 +154,8 @@ struct Report {
     started: Instant,
     /// Wall-clock time at `started`.
     started_at: SystemTime,
+    /// The host, if it was given by name.
+    name: Option<String>,
     peer: Option<SocketAddr>,
     size: u32,
     interval: Duration,
@@ -152,11 +166,14 @@ struct Report {
 }
 
 impl Report {
-    fn new(ping: &Ping, options: &PingOptions) -> Self {
+    fn new(config: &Config, ping: &Ping, options: &PingOptions) -> Self {
+        let host = &config.host;
+        let is_name = !host.is_empty() && host.parse::<IpAddr>().is_err();
         Self {
             summary: Summary::default(),
             started: Instant::now(),
             started_at: SystemTime::now(),
+            name: is_name.then(|| one_line(host).to_string()),
             peer: None,
             size: ping.size,
             interval: ping.interval,
@@ -173,8 +190,8 @@ impl Report {
             // A reopened connection is reported once it echoes.
             Event::Connected { peer, .. } if self.peer.replace(*peer).is_some() => Ok(()),
             Event::Connected { peer, took } => {
-                let (size, took) = (self.size, ms(*took));
-                self.line(&format!("PING {peer}: {size} bytes, connected in {took} ms"))
+                let (server, size, took) = (self.server(*peer), self.size, ms(*took));
+                self.line(&format!("PING {server}: {size} bytes, connected in {took} ms"))
             }
             Event::Recovered { outage } => {
                 let Outage { duration, first, last, .. } = outage;
@@ -199,6 +216,11 @@ impl Report {
                 Ok(())
             }
         }
+    }
+
+    /// The name, if it has one, and the address.
+    fn server(&self, peer: SocketAddr) -> String {
+        self.name.as_ref().map_or_else(|| peer.to_string(), |name| format!("{name} ({peer})"))
     }
 
     /// Prints a hint with the first failure, unless there has been an echo: then the settings are
@@ -251,7 +273,7 @@ impl Report {
         let Summary { transmitted, received, times, connects, .. } = &self.summary;
         if let Some(peer) = self.peer {
             print_line("")?;
-            print_line(&format!("--- {peer} ping statistics ---"))?;
+            print_line(&format!("--- {} ping statistics ---", self.server(peer)))?;
         }
         let (loss, time) = (self.loss(), self.started.elapsed().as_millis());
         print_line(&format!(

@@ -4,21 +4,24 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use echo_client::{Config, Connection, Framing};
 
 use crate::cli::PipeOptions;
 use crate::print::print_note;
 use crate::progress::{Progress, ProgressWriter};
+use crate::server_wait::wait_for_server;
 use crate::terminal::{EscapeWriter, unbuffered_stdout};
 
 /// Runs the pipe. On a terminal the default framing is lines.
 pub(crate) fn run(
     config: &Config,
+    wait: Option<Duration>,
     options: &PipeOptions,
     framing: Option<Framing>,
 ) -> anyhow::Result<ExitCode> {
-    let connection = Connection::open(config)?;
+    let connection = wait_for_server(wait, || false, || Connection::open(config))?;
     let conversation = io::stdin().is_terminal();
     let default = if conversation { Framing::Line } else { Framing::Raw };
     if conversation {

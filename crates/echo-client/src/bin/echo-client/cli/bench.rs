@@ -14,12 +14,16 @@ use echo_client::metric::PERCENTILES;
 use echo_client::percentile::Percentile;
 use echo_client::units;
 
+use super::target::TargetArgs;
 use super::{Cli, message_size, nonzero_duration, whole};
 
 /// The short options are those of wrk2 and ping(8).
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("schedule").multiple(true)))]
 pub(crate) struct BenchOptions {
+    #[command(flatten)]
+    server: TargetArgs,
+
     /// Concurrent connections
     #[arg(short, long, env = "ECHO_CONNECTIONS", value_name = "N", default_value_t = 1)]
     #[arg(value_parser = whole::<u32>(1..=u32::MAX.into()), allow_negative_numbers = true)]
@@ -168,6 +172,7 @@ pub(crate) enum Format {
 pub(super) const EXAMPLES: &str = "\
 Examples:
   echo-client bench                                one connection, 64 bytes, 10 s
+  echo-client bench example.com:7                  another server
   echo-client bench -c 50 -d 30s                   as fast as the echoes arrive
   echo-client bench -c 50 -R 20k                   20000 messages per second
   echo-client bench -c 4 -s 64k --depth 4          large messages, four in flight
@@ -187,6 +192,17 @@ Durations: 50us, 200ms, 10s; a bare number is seconds. Sizes: 64, 4k (4096),
 
 Exit code: 0 everything came back unchanged, 1 it did not, 2 wrong usage, 3 a
 --fail-if condition holds (even if something was lost), 130 interrupted twice.";
+
+impl BenchOptions {
+    pub(super) fn server(&self) -> &TargetArgs {
+        &self.server
+    }
+
+    /// Whether more than one connection is opened, at once or one after the other.
+    pub(super) fn connects_again(&self) -> bool {
+        self.connections > 1 || self.reconnect_every.is_some()
+    }
+}
 
 impl Cli {
     pub(crate) fn workload(&self, options: &BenchOptions) -> Workload {

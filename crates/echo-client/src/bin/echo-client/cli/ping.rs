@@ -7,11 +7,15 @@ use clap::builder::BoolishValueParser;
 use echo_client::ping::Ping;
 use echo_client::units;
 
+use super::target::TargetArgs;
 use super::{Cli, message_size, nonzero_duration, whole};
 
 /// The short options are those of ping(8).
 #[derive(Debug, Args)]
 pub(crate) struct PingOptions {
+    #[command(flatten)]
+    server: TargetArgs,
+
     /// Stop after this many messages
     #[arg(short, long, env = "ECHO_COUNT", value_name = "N")]
     #[arg(value_parser = whole::<u64>(1..=u64::MAX), allow_negative_numbers = true)]
@@ -59,6 +63,7 @@ pub(crate) struct PingOptions {
 pub(super) const EXAMPLES: &str = "\
 Examples:
   echo-client ping                       one message per second until Ctrl-C
+  echo-client ping example.com:7         another server
   echo-client ping -c 5 -i 200ms -s 1k   five of 1024 bytes, five per second
   echo-client ping -i 0 -q -w 10s        without pauses for ten seconds
   echo-client ping -D -W 500ms           watch a failover, with timestamps
@@ -70,6 +75,10 @@ Exit code: 0 every message came back unchanged, 1 one did not, 2 wrong usage,
 130 interrupted twice.";
 
 impl PingOptions {
+    pub(super) fn server(&self) -> &TargetArgs {
+        &self.server
+    }
+
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.deadline
     }
