@@ -229,8 +229,7 @@ fn on_a_terminal_a_pipe_reports_its_connection_and_uses_lines() {
     // terminal's own echo.
     let client = format!("{PROGRAM} --port {port} pipe 2>&1 >/dev/null");
     let Some(shown) = on_a_terminal(&client, b"a\nb\x04\x04") else { return };
-    let connected =
-        format!("connected to 127.0.0.1:{port}; type a line to see its echo, Ctrl-D to end\r\n");
+    let connected = format!("connected to 127.0.0.1:{port}; type a line, or Ctrl-D to end\r\n");
     assert!(shown.contains(&format!("echo-client: {connected}")), "{shown}");
     assert!(
         shown.contains("the last line of the input has no line break"),

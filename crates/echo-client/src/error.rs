@@ -13,7 +13,7 @@ use crate::units::exact_time;
 
 /// Why there is no echo, or a wrong one.
 ///
-/// No variant has a `source()`: it is part of the message. thiserror takes `r#source` for such a field.
+/// No variant has a `source()`: it is part of the message. `r#source` is how thiserror is told so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -142,7 +142,8 @@ pub struct ConnectFailure {
     pub r#source: io::Error,
 }
 
-fn source_address(address: SocketAddr) -> String {
+/// A source address, with the port if one was given.
+pub(crate) fn source_address(address: SocketAddr) -> String {
     if address.port() == 0 { address.ip().to_string() } else { address.to_string() }
 }
 

@@ -10,10 +10,10 @@ use crate::units;
 
 /// A condition on a metric, such as `p99<2ms`.
 #[derive(Clone, Debug)]
-pub struct Condition {
+pub struct Condition<M = Metric> {
     /// As given.
     text: String,
-    metric: Metric,
+    metric: M,
     comparison: Comparison,
     /// In the unit of the metric.
     limit: f64,
@@ -21,7 +21,19 @@ pub struct Condition {
 
 /// A condition that makes a run fail.
 #[derive(Clone, Debug)]
-pub struct Gate(Condition);
+pub struct Gate<M = Metric>(Condition<M>);
+
+/// What a condition can be about.
+pub trait GateMetric: Copy + FromStr<Err = MetricError> {
+    /// Whether limits for it are times with a unit.
+    fn is_time(self) -> bool;
+}
+
+impl GateMetric for Metric {
+    fn is_time(self) -> bool {
+        Metric::is_time(self)
+    }
+}
 
 /// Why a text is not a condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,10 +58,10 @@ type Comparison = fn(&f64, &f64) -> bool;
 const COMPARISONS: [(&str, Comparison); 4] =
     [(">=", f64::ge), ("<=", f64::le), (">", f64::gt), ("<", f64::lt)];
 
-impl Condition {
+impl<M: GateMetric> Condition<M> {
     /// What it is about.
     #[must_use]
-    pub fn metric(&self) -> Metric {
+    pub fn metric(&self) -> M {
         self.metric
     }
 
@@ -60,28 +72,35 @@ impl Condition {
     }
 }
 
-impl fmt::Display for Condition {
+impl<M> fmt::Display for Condition<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
 impl Gate {
-    /// What it is about.
-    #[must_use]
-    pub fn metric(&self) -> Metric {
-        self.0.metric
-    }
-
     /// Checks the condition for the median of these runs, or the sum of a count of errors. A metric
     /// that a run did not measure fails it: a missing value must not pass for a good one.
     #[must_use]
     pub fn check(&self, runs: &[&Metrics]) -> GateResult {
-        let Condition { text, metric, limit, .. } = &self.0;
+        let metric = self.metric();
         let values: Vec<_> = runs.iter().map(|run| metric.of(run)).collect();
         let known: Option<Vec<f64>> = values.iter().copied().collect();
-        let value = known.and_then(|known| MetricSummary::of(*metric, &known).ok());
-        let value = value.map(|summary| summary.judged());
+        let value = known.and_then(|known| MetricSummary::of(metric, &known).ok());
+        self.judge(value.map(|summary| summary.judged()), values)
+    }
+}
+
+impl<M: GateMetric> Gate<M> {
+    /// What it is about.
+    #[must_use]
+    pub fn metric(&self) -> M {
+        self.0.metric
+    }
+
+    /// Checks the condition for this value, which stands for those of several runs.
+    pub(crate) fn judge(&self, value: Option<f64>, values: Vec<Option<f64>>) -> GateResult {
+        let Condition { text, metric, limit, .. } = &self.0;
         GateResult {
             gate: text.clone(),
             value,
@@ -93,7 +112,7 @@ impl Gate {
     }
 }
 
-impl FromStr for Gate {
+impl<M: GateMetric> FromStr for Gate<M> {
     type Err = GateError;
 
     fn from_str(text: &str) -> Result<Self, GateError> {
@@ -101,13 +120,13 @@ impl FromStr for Gate {
     }
 }
 
-impl fmt::Display for Gate {
+impl<M> fmt::Display for Gate<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl FromStr for Condition {
+impl<M: GateMetric> FromStr for Condition<M> {
     type Err = GateError;
 
     fn from_str(text: &str) -> Result<Self, GateError> {
@@ -116,7 +135,7 @@ impl FromStr for Condition {
         let (value, comparison) = comparisons
             .find_map(|(sign, compare)| Some((rest.strip_prefix(sign)?.trim(), compare)))
             .ok_or(GateError::Syntax)?;
-        let metric: Metric = name.trim().parse()?;
+        let metric: M = name.trim().parse()?;
         let limit = if metric.is_time() {
             // Without a unit it would be unclear which one is meant.
             let has_unit = value.ends_with(char::is_alphabetic);

@@ -32,6 +32,8 @@ pub mod rate_search;
 pub mod report;
 pub mod run;
 pub mod run_file;
+#[cfg(test)]
+mod schema;
 mod system;
 pub mod units;
 mod verified_stream;

@@ -58,6 +58,12 @@ pub enum MetricError {
          p99.9, or another number of the saved JSON"
     )]
     Unknown(String),
+    /// There is no metric of this name in a run of ping.
+    #[error(
+        "there is no metric {0:?}; use loss, loss_share, min, avg, mdev, max, a percentile such as \
+         p99, outage, or another number of ping's JSON"
+    )]
+    UnknownToPing(String),
     /// It begins like a percentile.
     #[error(transparent)]
     Percentile(#[from] PercentileError),
@@ -265,10 +271,7 @@ impl FromStr for Metric {
         let of = |times: Times| Some((times, short.strip_prefix(times.name())?.strip_prefix('.')?));
         let (times, statistic) =
             Times::ALL.into_iter().find_map(of).unwrap_or((Times::Latency, short));
-        if statistic.starts_with('p') && statistic[1..].starts_with(|it: char| it.is_ascii_digit())
-        {
-            // `p99_9`, as in the JSON.
-            let percentile = statistic.replacen('_', ".", 1).parse()?;
+        if let Some(percentile) = percentile(statistic)? {
             return Ok(Self(Source::Percentile(times, percentile)));
         }
         let short = if times == Times::Latency { statistic } else { short };
@@ -277,6 +280,13 @@ impl FromStr for Metric {
             .map(|entry| Self(Source::Field(entry)))
             .ok_or_else(|| MetricError::Unknown(name.to_owned()))
     }
+}
+
+/// Parses a percentile, `p99.9` or as in the JSON `p99_9`; `None` if it does not begin like one.
+pub(crate) fn percentile(name: &str) -> Result<Option<Percentile>, PercentileError> {
+    let digits =
+        name.strip_prefix('p').filter(|rest| rest.starts_with(|it: char| it.is_ascii_digit()));
+    digits.map(|_| name.replacen('_', ".", 1).parse()).transpose()
 }
 
 impl PartialEq for Metric {
@@ -297,22 +307,21 @@ impl fmt::Debug for Metric {
     }
 }
 
+/// The numbers in an object of the JSON, by their paths.
+#[cfg(test)]
+pub(crate) fn numbers(prefix: &str, json: &serde_json::Value) -> Vec<(String, f64)> {
+    let fields = json.as_object().into_iter().flatten();
+    let of_field = |(key, value): (&String, &serde_json::Value)| match value.as_f64() {
+        Some(number) => vec![(format!("{prefix}{key}"), number)],
+        None => numbers(&format!("{prefix}{key}."), value),
+    };
+    fields.flat_map(of_field).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::distribution::{Distribution, histogram};
-
-    /// The numbers in an object of the JSON, by their paths.
-    fn numbers(prefix: &str, json: &Value) -> Vec<(String, f64)> {
-        let fields = json.as_object().into_iter().flatten();
-        let of_field = |(key, value): (&String, &Value)| match value.as_f64() {
-            Some(number) => vec![(format!("{prefix}{key}"), number)],
-            None => numbers(&format!("{prefix}{key}."), value),
-        };
-        fields.flat_map(of_field).collect()
-    }
 
     #[test]
     fn every_number_of_the_json_is_a_metric_of_the_same_value() {

@@ -1,6 +1,8 @@
 //! Round trips one at a time, as in ping(8).
 
 mod connection;
+mod metric;
+mod record;
 mod schedule;
 mod summary;
 mod times;
@@ -13,6 +15,11 @@ use std::time::{Duration, Instant};
 use echo_proto::Framing;
 
 use self::connection::PingConnection;
+pub use self::metric::PingMetric;
+pub use self::record::{
+    NOT_SENT, OutageMetrics, OutageRecord, PingLine, PingMetrics, PingRun, PingSettings, PingStart,
+    RunClock,
+};
 use self::schedule::Schedule;
 pub use self::summary::Summary;
 pub use self::times::Times;

@@ -267,23 +267,9 @@ mod tests {
     use super::*;
     use crate::report::fixtures::run;
 
-    /// Where the schema is published.
-    const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/bench-2.json");
-
     #[test]
     fn the_published_schema_is_that_of_the_data() {
-        let schema = schemars::schema_for!(RunFile);
-        let schema = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-        if std::env::var_os("ECHO_WRITE_SCHEMA").is_some() {
-            std::fs::write(SCHEMA, &schema).unwrap();
-        }
-        let published = std::fs::read_to_string(SCHEMA).unwrap_or_default();
-        assert!(
-            schema == published,
-            "the format has changed: look at the difference with  ECHO_WRITE_SCHEMA=1 cargo test -p \
-             echo-client schema; git diff docs/schema  and if something was taken away or means \
-             something else, raise SCHEMA_VERSION and write another file"
-        );
+        crate::schema::assert_published::<RunFile>("bench-2");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a run has come to.
 
-use super::{Event, Outage, Times};
+use std::time::{Duration, Instant};
+
+use super::{Event, Outage, Ping, Times};
 
 /// Summary of a run so far.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,10 @@ pub struct Summary {
     pub outages: Vec<Outage>,
     /// Number of outages that have ended.
     pub outage_count: u64,
+    /// The longest of them.
+    pub longest_outage: Duration,
+    /// Their sum.
+    pub outage_time: Duration,
     /// The current outage.
     pub outage: Option<Outage>,
 }
@@ -32,6 +38,8 @@ impl Summary {
             Event::Recovered { outage } => {
                 self.outage = None;
                 self.outage_count += 1;
+                self.longest_outage = self.longest_outage.max(outage.duration);
+                self.outage_time += outage.duration;
                 if self.outages.len() < MAX_OUTAGES {
                     self.outages.push(*outage);
                 }
@@ -46,6 +54,25 @@ impl Summary {
                 self.outage = Some(*outage);
             }
             Event::Sending { .. } => {}
+        }
+    }
+
+    /// Ends the run: counts what is still undecided. `latest` is the last message begun, and when it
+    /// was due. During an outage each message that is due by now is lost; otherwise the one in
+    /// flight is, if it has taken longer than any echo did.
+    pub fn finish(&mut self, ping: &Ping, latest: Option<(u64, Instant)>) {
+        let now = Instant::now();
+        if let Some(outage) = &mut self.outage {
+            outage.duration = now.saturating_duration_since(outage.since);
+        }
+        let Some((seq, due)) = latest.filter(|(seq, _)| *seq > self.transmitted) else { return };
+        let Some(waited) = now.checked_duration_since(due) else { return };
+        if self.outage.is_some() {
+            let intervals = waited.as_nanos().checked_div(ping.interval.as_nanos()).unwrap_or(0);
+            let last = seq.saturating_add(u64::try_from(intervals).unwrap_or(u64::MAX));
+            self.transmitted = last.min(ping.count.unwrap_or(u64::MAX));
+        } else if waited > Duration::from_nanos(self.times.max_ns()) {
+            self.transmitted += 1;
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::distribution::histogram;
+use crate::distribution::{Distribution, histogram};
 
 /// Times in nanoseconds. All statistics but the percentiles are exact.
 #[derive(Clone, Debug)]
@@ -42,12 +42,6 @@ impl Times {
         self.histogram.len()
     }
 
-    /// Shortest time; 0 without a time.
-    #[must_use]
-    pub fn min_ns(&self) -> u64 {
-        self.min_ns
-    }
-
     /// Longest time; 0 without a time.
     #[must_use]
     pub fn max_ns(&self) -> u64 {
@@ -55,22 +49,35 @@ impl Times {
     }
 
     /// Arithmetic mean; 0 without a time. Rounding cannot move it beyond the shortest or longest.
-    #[must_use]
-    pub fn mean_ns(&self) -> f64 {
+    fn mean_ns(&self) -> f64 {
         self.mean_ns.clamp(self.min_ns as f64, self.max_ns as f64)
     }
 
     /// Standard deviation, which ping(8) calls mdev.
-    #[must_use]
-    pub fn stdev_ns(&self) -> f64 {
+    fn stdev_ns(&self) -> f64 {
         (self.squares / self.count().max(1) as f64).sqrt()
     }
 
-    /// The time that this share of the times does not exceed, with three significant digits, but
-    /// never beyond the shortest or longest.
+    /// The statistics. Percentiles have three significant digits, but are never beyond the shortest
+    /// or longest time.
     #[must_use]
-    pub fn quantile_ns(&self, quantile: f64) -> u64 {
-        self.histogram.value_at_quantile(quantile).clamp(self.min_ns, self.max_ns)
+    pub fn distribution(&self) -> Distribution {
+        let exact = [self.min_ns as f64, self.max_ns as f64, self.mean_ns(), self.stdev_ns()];
+        let [min_us, max_us, mean_us, stdev_us] = exact.map(|ns| ns / 1e3);
+        let rounded = Distribution::of(&self.histogram);
+        let within = |us: f64| us.clamp(min_us, max_us);
+        Distribution {
+            min_us,
+            mean_us,
+            stdev_us,
+            max_us,
+            p50_us: within(rounded.p50_us),
+            p90_us: within(rounded.p90_us),
+            p99_us: within(rounded.p99_us),
+            p99_9_us: within(rounded.p99_9_us),
+            p99_99_us: within(rounded.p99_99_us),
+            ..rounded
+        }
     }
 }
 
@@ -82,9 +89,12 @@ mod tests {
     fn the_statistics_of_one_time_are_that_time() {
         let mut times = Times::default();
         times.record(Duration::from_nanos(123_456_789));
-        assert_eq!((times.min_ns(), times.max_ns()), (123_456_789, 123_456_789));
-        assert_eq!((times.mean_ns(), times.stdev_ns()), (123_456_789.0, 0.0));
-        assert_eq!(times.quantile_ns(0.5), 123_456_789, "its bucket reaches further");
+        let Distribution { min_us, mean_us, p50_us, max_us, stdev_us, .. } = times.distribution();
+        assert_eq!(
+            [min_us, mean_us, max_us, stdev_us],
+            [123_456.789, 123_456.789, 123_456.789, 0.0]
+        );
+        assert_eq!(p50_us, 123_456.789, "its bucket reaches further");
     }
 
     #[test]
@@ -100,8 +110,7 @@ mod tests {
 
     #[test]
     fn without_a_time_all_statistics_are_zero() {
-        let times = Times::default();
-        assert_eq!((times.count(), times.max_ns(), times.quantile_ns(0.99)), (0, 0, 0));
-        assert_eq!((times.mean_ns(), times.stdev_ns()), (0.0, 0.0));
+        assert_eq!(Times::default().distribution(), Distribution::default());
+        assert_eq!(Times::default().max_ns(), 0);
     }
 }

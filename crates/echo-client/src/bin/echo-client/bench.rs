@@ -31,6 +31,8 @@ use crate::print::{GATE_FAILED, print_error, print_gate, print_note};
 use crate::server_wait::wait_for_server;
 use crate::signals::{INTERRUPTED, SIGQUIT, on_each_signal};
 
+/// Gates must not pass silently for a run that was ended early.
+pub(crate) const PARTIAL_GATES: &str = "; its gates have judged only a part of it";
 /// How often a pause looks whether it was interrupted.
 const PAUSE_STEP: Duration = Duration::from_millis(50);
 
@@ -155,8 +157,7 @@ impl<'a> Session<'a> {
             code = GATE_FAILED;
         }
         if let Some(partial) = partial {
-            let judged = "; its gates have judged only a part of it";
-            let judged = if file.gates.is_empty() { "" } else { judged };
+            let judged = if file.gates.is_empty() { "" } else { PARTIAL_GATES };
             if !(partial.is_empty() && judged.is_empty()) {
                 print_note(&format!("the run was interrupted{partial}{judged}"));
             }

@@ -105,8 +105,8 @@ Examples:
 Durations: 50us, 200ms, 10s; a bare number is seconds.
 
 Exit code: 0 everything came back unchanged, 1 it did not (no connection, lost,
-changed, late), 2 wrong usage; ping and bench also 130, interrupted twice, and
-bench 3, a --fail-if condition holds.";
+changed, late), 2 wrong usage; ping and bench also 3, a --fail-if condition
+holds, and 130, interrupted twice.";
 
 const PIPE_EXAMPLES: &str = "\
 Examples:

@@ -26,7 +26,7 @@ pub(crate) fn run(
     let default = if conversation { Framing::Line } else { Framing::Raw };
     if conversation {
         let peer = connection.peer();
-        print_note(&format!("connected to {peer}; type a line to see its echo, Ctrl-D to end"));
+        print_note(&format!("connected to {peer}; type a line, or Ctrl-D to end"));
     }
     let mut output: Box<dyn Write> = Box::new(unbuffered_stdout()?);
     if io::stdout().is_terminal() && !options.raw_output {

@@ -53,7 +53,7 @@ pub(crate) fn print_line(line: &str) -> io::Result<()> {
 
 /// Prints a note that is not part of the output.
 pub(crate) fn print_note(note: &str) {
-    let _ = writeln!(io::stderr(), "echo-client: {note}");
+    let _ = writeln!(io::stderr(), "{}", fit_stderr(&format!("echo-client: {note}")));
 }
 
 /// Prints an error to stderr; if that is closed, there is nowhere to report it. The text may contain
@@ -73,19 +73,26 @@ pub(crate) fn fit_stderr(line: &str) -> String {
     wrap(line, width, 6)
 }
 
+/// The same for a line on stdout.
+pub(crate) fn fit_stdout(line: &str) -> String {
+    let width = if io::stdout().is_terminal() { terminal::width(io::stdout()) } else { usize::MAX };
+    wrap(line, width, 6)
+}
+
 /// The result of a gate, and by how much.
 pub(crate) fn gate_line(result: &GateResult) -> String {
     let GateResult { gate, value, values, limit, is_time, failed } = result;
     let result = if *failed { "failed" } else { "passed" };
     let Some(value) = value else { return format!("{gate} {result}: it was not measured") };
     let shown = match value {
+        0.0 => "0".to_owned(),
         us if *is_time => time(*us),
         count if count.fract() == 0.0 || *count >= 1000.0 => format!("{count:.0}"),
         ratio => format!("{ratio:.4}"),
     };
     let over =
         if values.len() > 1 { format!(" over {} runs", values.len()) } else { String::new() };
-    if *limit == 0.0 {
+    if *limit == 0.0 || *value == 0.0 {
         return format!("{gate} {result}: it is {shown}{over}");
     }
     format!("{gate} {result}: it is {shown}{over}, {:.2} times the limit", value / limit)
@@ -93,7 +100,7 @@ pub(crate) fn gate_line(result: &GateResult) -> String {
 
 /// A failed gate, if the report does not show it on the terminal.
 pub(crate) fn print_gate(result: &GateResult) {
-    let _ = writeln!(io::stderr(), "echo-client: gate {}", gate_line(result));
+    print_note(&format!("gate {}", gate_line(result)));
 }
 
 #[cfg(test)]

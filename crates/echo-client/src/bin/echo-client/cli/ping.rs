@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use echo_client::ping::Ping;
+use echo_client::gates::Gate;
+use echo_client::ping::{Ping, PingMetric};
 use echo_client::units;
 
 use super::target::TargetArgs;
-use super::{Cli, message_size, nonzero_duration, whole};
+use super::{Cli, Format, message_size, nonzero_duration, whole};
 
 /// The short options are those of ping(8).
 #[derive(Debug, Args)]
@@ -49,9 +50,22 @@ pub(crate) struct PingOptions {
     #[arg(short, long, env = "ECHO_QUIET", value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
 
-    /// Print the time before each line: seconds since 1970 and microseconds
+    /// Print the time before each line of text: seconds since 1970 and microseconds
     #[arg(short = 'D', long, env = "ECHO_TIMESTAMPS", value_parser = BoolishValueParser::new())]
     pub(crate) timestamps: bool,
+
+    /// Format of the report: text; json, one object; jsonl, one object per event as it comes
+    #[arg(long, env = "ECHO_FORMAT", value_enum, value_name = "FORMAT", default_value = "text")]
+    #[arg(hide_possible_values = true)]
+    pub(crate) format: Format,
+
+    /// Exit with code 3 if this holds: 'p99>2ms', 'loss>0', 'outage>1s'; repeatable
+    ///
+    /// The names are those of the JSON without the unit of times, and latency. may be left out. A
+    /// metric that was not measured fails the condition too. A run that is interrupted does not
+    /// pass: end it with --count or --deadline.
+    #[arg(long, env = "ECHO_FAIL_IF", value_name = "CONDITION", value_delimiter = ',')]
+    pub(crate) fail_if: Vec<Gate<PingMetric>>,
 
     /// Connect again after a lost connection; with =false the run ends instead
     #[arg(long, env = "ECHO_RECONNECT", value_name = "BOOL", value_parser = BoolishValueParser::new())]
@@ -67,12 +81,15 @@ Examples:
   echo-client ping -c 5 -i 200ms -s 1k   five of 1024 bytes, five per second
   echo-client ping -i 0 -q -w 10s        without pauses for ten seconds
   echo-client ping -D -W 500ms           watch a failover, with timestamps
+  echo-client ping --format jsonl        one JSON object per event, for a program
+  echo-client ping -c 60 --fail-if 'p99>5ms,loss>0'
+                                         exit code 3 if slow or lossy
 
 Ctrl-\\ (SIGQUIT) prints interim times to stderr.
 Durations: 50us, 200ms, 10s; a bare number is seconds.
 
-Exit code: 0 every message came back unchanged, 1 one did not, 2 wrong usage,
-130 interrupted twice.";
+Exit code: 0 every message came back unchanged, 1 one did not, 2 wrong usage, 3 a
+--fail-if condition holds (even if something was lost), 130 interrupted twice.";
 
 impl PingOptions {
     pub(super) fn server(&self) -> &TargetArgs {
