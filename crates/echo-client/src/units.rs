@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use echo_proto::wrap;
+
 /// Units of durations, in seconds.
 const DURATIONS: [(&[&str], f64); 7] = [
     (&["ns"], 1e-9),
@@ -126,26 +128,6 @@ fn digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// Breaks a text into lines of at most `width` columns, if its words allow it. All lines but the
-/// first are indented.
-#[must_use]
-pub fn wrap(text: &str, width: usize, indent: usize) -> String {
-    let (mut wrapped, mut column) = (String::new(), 0);
-    for (index, word) in text.split(' ').enumerate() {
-        let length = word.chars().count();
-        if index > 0 && column + 1 + length > width {
-            wrapped += &format!("\n{:indent$}", "");
-            column = indent;
-        } else if index > 0 {
-            wrapped.push(' ');
-            column += 1;
-        }
-        wrapped += word;
-        column += length;
-    }
-    wrapped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,12 +183,5 @@ mod tests {
     fn sizes_are_shown_in_the_largest_unit_that_divides_them() {
         let shown = [1.0, 1023.0, 1024.0, 1536.0, 65_536.0, 1_048_576.0].map(bytes);
         assert_eq!(shown, ["1 B", "1023 B", "1 KiB", "1536 B", "64 KiB", "1 MiB"]);
-    }
-
-    #[test]
-    fn long_texts_are_wrapped_with_an_indent() {
-        assert_eq!(wrap("one two three", 8, 2), "one two\n  three");
-        assert_eq!(wrap("unbreakable words", 4, 0), "unbreakable\nwords");
-        assert_eq!(wrap("  0.00 short", 60, 2), "  0.00 short");
     }
 }

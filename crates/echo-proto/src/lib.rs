@@ -58,5 +58,5 @@ pub use decoder::{Decoder, Frame};
 pub use framing::{Boundaries, FrameError, Framing, UnknownFraming, encode};
 pub use pattern::{Mismatch, Pattern};
 pub use reply::{ReplyCheck, ReplyError};
-pub use repr::{one_line, repr};
+pub use repr::{one_line, repr, wrap};
 pub use test_stream::TestStream;

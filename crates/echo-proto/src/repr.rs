@@ -75,6 +75,26 @@ fn escape(byte: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
+/// Breaks a text into lines of at most `width` columns, if its words allow it. All lines but the
+/// first are indented.
+#[must_use]
+pub fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let (mut wrapped, mut column) = (String::new(), 0);
+    for (index, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if index > 0 && column + 1 + length > width {
+            wrapped += &format!("\n{:indent$}", "");
+            column = indent;
+        } else if index > 0 {
+            wrapped.push(' ');
+            column += 1;
+        }
+        wrapped += word;
+        column += length;
+    }
+    wrapped
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,5 +125,12 @@ mod tests {
         let text = "it's \"ü\" \\ 世界\t\r\n\x1b[2J\u{7f}\u{9b}";
         let shown = r#"it's "ü" \ 世界\t\r\n\x1b[2J\x7f\xc2\x9b"#;
         assert_eq!(one_line(text).to_string(), shown);
+    }
+
+    #[test]
+    fn long_texts_are_wrapped_with_an_indent() {
+        assert_eq!(wrap("one two three", 8, 2), "one two\n  three");
+        assert_eq!(wrap("unbreakable words", 4, 0), "unbreakable\nwords");
+        assert_eq!(wrap("  0.00 short", 60, 2), "  0.00 short");
     }
 }

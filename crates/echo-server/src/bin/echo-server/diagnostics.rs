@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use echo_proto::wrap;
 use echo_server::{CloseReason, Event, FrameError, RefuseReason, Summary};
 use serde_json::{Map, Value, json};
 
@@ -12,6 +13,9 @@ use crate::print::{Lines, peer_name};
 
 /// The shortest time between two reports of refusals.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Columns before the second and later lines of a message, as in echo-client.
+const INDENT: usize = 6;
 
 /// The format of diagnostics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,12 +29,14 @@ pub(crate) struct Diagnostics {
     lines: Lines,
     format: LogFormat,
     verbose: bool,
+    /// Columns of a line of text.
+    width: usize,
     refusal_reported: Mutex<Option<Instant>>,
 }
 
 impl Diagnostics {
-    pub(crate) fn new(lines: Lines, format: LogFormat, verbose: bool) -> Self {
-        Self { lines, format, verbose, refusal_reported: Mutex::new(None) }
+    pub(crate) fn new(lines: Lines, format: LogFormat, verbose: bool, width: usize) -> Self {
+        Self { lines, format, verbose, width, refusal_reported: Mutex::new(None) }
     }
 
     /// Reports an event, if it is to be printed.
@@ -79,7 +85,7 @@ impl Diagnostics {
         let text = format!("{error:#}");
         self.report("error", json!({ "message": text, "hint": hint }), || text.clone());
         if let (LogFormat::Text, Some(hint)) = (self.format, hint) {
-            self.lines.print(format!("hint: {hint}"));
+            self.lines.print(wrap(&format!("hint: {hint}"), self.width, INDENT));
         }
     }
 
@@ -102,7 +108,7 @@ impl Diagnostics {
 
     fn report(&self, event: &str, fields: Value, text: impl FnOnce() -> String) {
         self.lines.print(match self.format {
-            LogFormat::Text => format!("echo-server: {}", text()),
+            LogFormat::Text => wrap(&format!("echo-server: {}", text()), self.width, INDENT),
             LogFormat::Json => {
                 let mut object = Map::from_iter([("event".to_owned(), event.into())]);
                 if let Value::Object(fields) = fields {
@@ -239,11 +245,15 @@ mod tests {
         }
     }
 
-    /// The output of `report` in each format.
+    /// The output of `report` in each format, on lines of any length.
     fn printed(report: impl Fn(&Diagnostics)) -> [String; 2] {
+        printed_in(usize::MAX, report)
+    }
+
+    fn printed_in(width: usize, report: impl Fn(&Diagnostics)) -> [String; 2] {
         [LogFormat::Text, LogFormat::Json].map(|format| {
             let written = Written::default();
-            let diagnostics = Diagnostics::new(Lines::to(written.clone()), format, true);
+            let diagnostics = Diagnostics::new(Lines::to(written.clone()), format, true, width);
             report(&diagnostics);
             diagnostics.finish();
             let bytes = written.0.lock().unwrap().clone();
@@ -293,6 +303,18 @@ mod tests {
             "{\"event\":\"error\",\"hint\":\"try again\",\"message\":\"it does not work\"}\n",
         ];
         assert_eq!(printed, expected);
+    }
+
+    #[test]
+    fn text_is_wrapped_to_the_terminal_and_json_is_not() {
+        let printed = printed_in(30, |diagnostics| {
+            let hint = "wait until it works, or try again";
+            diagnostics.error(&anyhow::anyhow!("it does not work yet"), Some(hint.to_owned()));
+        });
+        let expected = "echo-server: it does not work\n      yet\n\
+                        hint: wait until it works, or\n      try again\n";
+        assert_eq!(printed[0], expected);
+        assert_eq!(printed[1].lines().count(), 1);
     }
 
     #[test]

@@ -17,13 +17,13 @@ use echo_server::{BindError, CloseReason, Event, Server, Summary};
 
 use crate::cli::Cli;
 use crate::diagnostics::Diagnostics;
-use crate::print::{Lines, peer_name};
+use crate::print::{Lines, peer_name, stderr_width};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let stdout = Lines::to_stdout();
-    let diagnostics = Diagnostics::new(Lines::to_stderr(), cli.log_format, cli.verbose);
-    let diagnostics = Arc::new(diagnostics);
+    let (lines, width) = (Lines::to_stderr(), stderr_width());
+    let diagnostics = Arc::new(Diagnostics::new(lines, cli.log_format, cli.verbose, width));
     let result = run(&cli, &stdout, &diagnostics);
     let lines_lost = stdout.finish();
     let code = match &result {

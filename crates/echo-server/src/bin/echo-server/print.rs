@@ -103,6 +103,20 @@ fn write_lines(mut stream: impl Write, lines: &Receiver<String>, written: &Atomi
     }
 }
 
+/// Columns of stderr at this time, if it is a terminal; lines elsewhere are not broken.
+#[cfg(unix)]
+pub(crate) fn stderr_width() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+    let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
+    columns.unwrap_or(usize::MAX)
+}
+
+/// Not implemented for this system.
+#[cfg(not(unix))]
+pub(crate) fn stderr_width() -> usize {
+    usize::MAX
+}
+
 /// A peer's address in the notation of Python's `socket`: a tuple of address and port, for IPv6 also with flow
 /// label and scope.
 pub(crate) fn peer_name(peer: SocketAddr) -> String {
