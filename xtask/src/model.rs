@@ -32,6 +32,8 @@ use crate::socket_table::reset_for_lack_of_memory;
 
 /// Seeds of a round: as many as [`Case::round`] at the most are used.
 const ROUND: u64 = 100;
+/// In so many histories what is held for a peer is counted once.
+const COUNTED_ONE_IN: u64 = 16;
 /// How long anything may take that must come: generous, the machine may be busy.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -189,7 +191,8 @@ impl<'a> Runner<'a> {
         seed: u64,
         from: IpAddr,
     ) -> Result<Option<Host>> {
-        let setting = Setting { from, deadline: DEADLINE };
+        let counts = seed.is_multiple_of(COUNTED_ONE_IN);
+        let setting = Setting { from, deadline: DEADLINE, counts };
         let reset = reset_for_lack_of_memory();
         match self.play_drawn(host, case, &draw(case, seed).history(), setting) {
             Err(error) if reset_for_lack_of_memory() > reset => {
@@ -228,7 +231,11 @@ impl<'a> Runner<'a> {
         let Failure { case, seed, error } = failure;
         println!("  found: {error:#}");
         let fails = |history: &History| {
-            let setting = Setting { from: source(0, fastrand::u64(..)), deadline: DEADLINE / 5 };
+            let setting = Setting {
+                from: source(0, fastrand::u64(..)),
+                deadline: DEADLINE / 5,
+                counts: true,
+            };
             let host = self.play_drawn(None, case, history, setting);
             let finished = host.and_then(|host| host.map_or(Ok(()), Host::finish));
             finished.err().map(|error| format!("{error:#}"))

@@ -29,6 +29,9 @@ pub(super) struct Setting {
     pub(super) from: IpAddr,
     /// How long anything may take that must come.
     pub(super) deadline: Duration,
+    /// Whether to count what is held for a peer, once: the kernel walks all its sockets for that, of which there are
+    /// tens of thousands in TIME_WAIT, and takes up to 50 ms.
+    pub(super) counts: bool,
 }
 
 struct Play<'a> {
@@ -39,8 +42,8 @@ struct Play<'a> {
     /// In the order of [`History::peers`]; none before it connects, and when it has left.
     peers: Vec<Option<Peer>>,
     connected: Vec<bool>,
-    /// What is held for a peer was counted, which takes milliseconds: the kernel walks all its sockets.
-    counted: bool,
+    /// What is held for a peer is still to be counted.
+    counts: bool,
 }
 
 /// Plays it, and leaves the server at rest unless it was stopped.
@@ -53,7 +56,7 @@ pub(super) fn play(
     let count = history.peers.len();
     let peers = (0..count).map(|_| None).collect();
     let connected = vec![false; count];
-    let mut play = Play { host, case, history, setting, peers, connected, counted: false };
+    let mut play = Play { host, case, history, setting, peers, connected, counts: setting.counts };
     for (number, step) in history.steps.iter().enumerate() {
         play.step(*step).map_err(|error| error.context(format!("in step {}", number + 1)))?;
     }
@@ -244,7 +247,7 @@ impl Play<'_> {
         let (Some(most), Some(peer)) = (self.host.most_held(), &self.peers[index]) else {
             return Ok(());
         };
-        if std::mem::replace(&mut self.counted, true) {
+        if !std::mem::take(&mut self.counts) {
             return Ok(());
         }
         // What moves while it is counted may be counted as held, but not each time.
