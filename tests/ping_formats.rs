@@ -80,7 +80,8 @@ fn events_come_as_they_happen() {
     {
         process.interrupt();
         let finished = process.wait().unwrap();
-        assert_eq!(finished.status.code(), Some(0), "{finished:?}");
+        // A message in flight may be lost.
+        assert!(matches!(finished.status.code(), Some(0 | 1)), "{finished:?}");
         assert_eq!(events(&finished.stdout).last().unwrap().0, "end");
     }
 }
@@ -159,13 +160,13 @@ fn a_condition_that_ping_does_not_know_is_a_usage_error() {
 fn an_interrupted_run_with_gates_does_not_pass() {
     let port = echo_server().to_string();
     for (gates, code, note) in [
-        (&[][..], 0, ""),
+        // Not on losses: a message in flight may be one.
         (
-            &["--fail-if", "loss>0"],
+            ["--fail-if", "p99>1h"],
             1,
-            "echo-client: the run was interrupted: its gates have judged only a part of it\n",
+            "echo-client: the run was interrupted; its gates have judged only a part of it\n",
         ),
-        (&["--fail-if", "loss>=0"], 3, "judged only a part"),
+        (["--fail-if", "max>=0s"], 3, "judged only a part"),
     ] {
         let mut client = command(PROGRAM);
         client.args(["ping", "127.0.0.1", &port, "-i", "10ms"]).args(gates);
