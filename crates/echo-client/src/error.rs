@@ -142,6 +142,17 @@ pub struct ConnectFailure {
     pub r#source: io::Error,
 }
 
+/// Bytes kept of a wrong reply.
+const EXCERPT_LEN: usize = 64;
+
+impl Error {
+    /// A wrong reply; `beginning` is what came first, if it was wrong from the first chunk on.
+    pub(crate) fn reply(fault: ReplyError, beginning: Option<&[u8]>) -> Self {
+        let excerpt = beginning.map(|bytes| bytes[..bytes.len().min(EXCERPT_LEN)].to_owned());
+        Self::Reply { fault, excerpt }
+    }
+}
+
 /// A source address, with the port if one was given.
 pub(crate) fn source_address(address: SocketAddr) -> String {
     if address.port() == 0 { address.ip().to_string() } else { address.to_string() }

@@ -21,7 +21,6 @@ const BUFFER_LEN: usize = 64 * 1024;
 const MAX_IN_FLIGHT: usize = 8 * 1024 * 1024;
 /// How often the receiver checks the shared state while nothing arrives.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-const EXCERPT_LEN: usize = 64;
 
 /// State shared by the two threads.
 #[derive(Debug, Default)]
@@ -189,7 +188,7 @@ impl InFlight {
             (Ok(bytes), _) if state.all_sent => Ok(bytes),
             (_, Some(error)) => Err(state.lost(error)),
             (Ok(bytes), None) => Err(Error::Closed { bytes }),
-            (Err(fault), None) => Err(Error::Reply { fault, excerpt: None }),
+            (Err(fault), None) => Err(Error::reply(fault, None)),
         }
     }
 }
@@ -206,10 +205,8 @@ impl State {
 
     fn received(&mut self, chunk: &[u8]) -> Result<(), Error> {
         let is_first = self.reply.received_total() == 0;
-        self.reply.received(chunk).map_err(|fault| {
-            let excerpt = is_first.then(|| chunk[..chunk.len().min(EXCERPT_LEN)].to_owned());
-            Error::Reply { fault, excerpt }
-        })?;
+        let result = self.reply.received(chunk);
+        result.map_err(|fault| Error::reply(fault, is_first.then_some(chunk)))?;
         self.restart_clock();
         Ok(())
     }

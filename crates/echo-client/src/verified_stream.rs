@@ -8,9 +8,6 @@ use mio::net::TcpStream;
 
 use crate::Error;
 
-/// Bytes kept of a wrong reply, for error messages.
-const EXCERPT_LEN: usize = 64;
-
 /// A non-blocking connection on which every byte is checked. It keeps two counters and no data:
 /// what was sent can be generated again.
 #[derive(Debug)]
@@ -112,8 +109,7 @@ impl VerifiedStream {
             ReplyError::Differs(mismatch) => mismatch.offset,
             _ => self.sent,
         };
-        let excerpt = first.then(|| bytes[..bytes.len().min(EXCERPT_LEN)].to_owned());
-        Err(Error::Reply { fault, excerpt })
+        Err(Error::reply(fault, first.then_some(bytes)))
     }
 
     /// The error for the end of the stream.
@@ -122,7 +118,7 @@ impl VerifiedStream {
         if received == sent {
             return Error::Closed { bytes: sent };
         }
-        Error::Reply { fault: ReplyError::Short { received, sent }, excerpt: None }
+        Error::reply(ReplyError::Short { received, sent }, None)
     }
 
     /// The error for a server that did not answer within `timeout`.

@@ -12,7 +12,7 @@ use crate::cli::PipeOptions;
 use crate::print::print_note;
 use crate::progress::{Progress, ProgressWriter};
 use crate::server_wait::wait_for_server;
-use crate::terminal::{EscapeWriter, unbuffered_stdout};
+use crate::terminal::{EscapeWriter, unbuffered};
 
 /// Runs the pipe. On a terminal the default framing is lines.
 pub(crate) fn run(
@@ -28,7 +28,8 @@ pub(crate) fn run(
         let peer = connection.peer();
         print_note(&format!("connected to {peer}; type a line, or Ctrl-D to end"));
     }
-    let mut output: Box<dyn Write> = Box::new(unbuffered_stdout()?);
+    // The line buffer of `std` would split each chunk in two.
+    let mut output: Box<dyn Write> = Box::new(unbuffered(io::stdout())?);
     if io::stdout().is_terminal() && !options.raw_output {
         output = Box::new(EscapeWriter::new(output));
     }

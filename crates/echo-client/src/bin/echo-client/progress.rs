@@ -1,14 +1,11 @@
 //! A progress bar on stderr for long pipes.
 
-use std::fs::File;
 use std::io::{self, Seek, Write};
-#[cfg(unix)]
-use std::os::fd::AsFd;
-#[cfg(windows)]
-use std::os::windows::io::AsHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::terminal::unbuffered;
 
 /// How long a pipe runs before its progress is shown.
 const SHOW_AFTER: Duration = Duration::from_secs(1);
@@ -50,11 +47,7 @@ impl Progress {
 
 /// Bytes left in stdin, if it is a file.
 fn length_of_stdin() -> Option<u64> {
-    #[cfg(unix)]
-    let stdin = io::stdin().as_fd().try_clone_to_owned().ok()?;
-    #[cfg(windows)]
-    let stdin = io::stdin().as_handle().try_clone_to_owned().ok()?;
-    let mut file = File::from(stdin);
+    let mut file = unbuffered(io::stdin()).ok()?;
     let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
     Some(metadata.len().saturating_sub(file.stream_position().ok()?))
 }

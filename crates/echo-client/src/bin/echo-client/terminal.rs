@@ -24,13 +24,16 @@ pub(crate) fn width<T>(_: T) -> usize {
     DEFAULT_WIDTH
 }
 
-/// Stdout without the line buffer of `std`, which would split each chunk in two.
-pub(crate) fn unbuffered_stdout() -> io::Result<File> {
-    #[cfg(unix)]
-    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-    #[cfg(windows)]
-    let stdout = io::stdout().as_handle().try_clone_to_owned()?;
-    Ok(File::from(stdout))
+/// The file behind a standard stream, without the buffer of `std`.
+#[cfg(unix)]
+pub(crate) fn unbuffered(stream: impl AsFd) -> io::Result<File> {
+    stream.as_fd().try_clone_to_owned().map(File::from)
+}
+
+/// The file behind a standard stream, without the buffer of `std`.
+#[cfg(windows)]
+pub(crate) fn unbuffered(stream: impl AsHandle) -> io::Result<File> {
+    stream.as_handle().try_clone_to_owned().map(File::from)
 }
 
 /// Escapes control characters, which a terminal would execute: an echo must not move the cursor or
