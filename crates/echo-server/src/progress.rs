@@ -3,6 +3,9 @@
 //! A deadline that any progress renews can be postponed forever: a peer that reads one byte per minute would hold
 //! its 64 KiB for six weeks. Only a [step](STEP) of 1 KiB renews it, or receiving everything. At the default
 //! `--write-timeout` of 60 s that is 17 bytes per second, slower than the slowest modem.
+//!
+//! Only what the peer's system accepts can be seen, not what the peer reads: a full receive buffer is not refilled
+//! before about half of it is free (RFC 9293, 3.8.6.2.2), so a slow reader progresses in steps of that size.
 
 /// Milliseconds since an epoch of the caller's choice. It does not wrap within the life of a machine.
 pub(crate) type Millis = u64;
