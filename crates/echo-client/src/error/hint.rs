@@ -20,7 +20,8 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Resolve { .. } => {
-                "check the spelling; the port belongs in --port, and IPv6 addresses have no brackets"
+                "check the spelling; with --host the port belongs in --port, and IPv6 addresses have no \
+                 brackets"
             }
             Self::NoAddress { version, .. } => {
                 return Some(format!(

@@ -24,7 +24,7 @@ pub enum Error {
     #[error("the JSON is damaged: {0}")]
     Json(serde_json::Error),
     /// This field of the JSON is not what it is in a run.
-    #[error("the JSON is not a run: `{field}`: {source}")]
+    #[error("the JSON is not a run: `{field}`")]
     Field {
         /// Its path in the JSON.
         field: String,

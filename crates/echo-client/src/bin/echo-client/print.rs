@@ -92,7 +92,7 @@ pub(crate) fn gate_line(result: &GateResult) -> String {
     };
     let over =
         if values.len() > 1 { format!(" over {} runs", values.len()) } else { String::new() };
-    if *limit == 0.0 || *value == 0.0 {
+    if !failed || *limit == 0.0 || *value == 0.0 {
         return format!("{gate} {result}: it is {shown}{over}");
     }
     format!("{gate} {result}: it is {shown}{over}, {:.2} times the limit", value / limit)

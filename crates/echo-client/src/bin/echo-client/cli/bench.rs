@@ -83,8 +83,9 @@ pub(crate) struct BenchOptions {
 
     /// Begin sending at this time (RFC 3339), so that several hosts start together
     ///
-    /// The connections are opened before. `date -u -d '+20 seconds' +%FT%TZ` prints such a time.
+    /// For a single run. The connections are opened before. `date -u -d '+20 seconds' +%FT%TZ` prints such a time.
     #[arg(long, env = "ECHO_START_AT", value_name = "TIME", value_parser = start_time)]
+    #[arg(conflicts_with_all = ["repeat", "find_rate"])]
     start_at: Option<SystemTime>,
 
     /// Poll without sleeping: keeps the client's wake-ups out of the latency
