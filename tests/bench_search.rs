@@ -116,6 +116,12 @@ fn a_search_refuses_what_it_cannot_do() {
         assert_eq!(finished.status.code(), Some(2), "{finished:?}");
         assert!(finished.stderr.contains(message), "{finished:?}");
     }
+    for never_broken in ["p99>2ms", "rate>1k", "loss>0"] {
+        let finished = bench(1, &["--find-rate", never_broken]);
+        assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+        let stderr = finished.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(stderr.contains("such as p99<2ms, not "), "{finished:?}");
+    }
     let finished = bench(1, &["--find-rate", "p99"]);
     assert!(finished.stderr.contains("such as p99>2ms"), "{finished:?}");
 }

@@ -219,6 +219,15 @@ impl Cli {
             let why = format!("--find-rate finds a rate: --fail-if cannot judge {gate} of it");
             Self::command().error(ErrorKind::ArgumentConflict, why).exit();
         }
+        if let Some(condition) = &options.find_rate
+            && !is_limit(condition)
+        {
+            let why = format!(
+                "--find-rate needs a condition that too high a rate breaks, such as p99<2ms, not \
+                 {condition}"
+            );
+            Self::command().error(ErrorKind::ValueValidation, why).exit();
+        }
         Workload {
             connections: options.connections as usize,
             size: options.size,
@@ -278,6 +287,12 @@ fn interval(text: &str) -> Result<Duration, &'static str> {
     let interval = units::duration(text)?;
     let is_long_enough = interval >= Duration::from_millis(10);
     is_long_enough.then_some(interval).ok_or("expected a duration of at least 10ms")
+}
+
+/// Whether a condition can hold at low rates and not at high ones, where times and errors grow.
+fn is_limit(condition: &Condition) -> bool {
+    let metric = condition.metric().name();
+    metric != "rate" && (metric == "fairness.jain" || !condition.holds(f64::MAX))
 }
 
 #[cfg(test)]
