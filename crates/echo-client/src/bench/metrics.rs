@@ -148,7 +148,17 @@ fn warnings(
         && totals.window.as_secs_f64() < REACHED_SHARE * duration.as_secs_f64()
     {
         let (measured, requested) = (totals.window.as_secs_f64(), duration.as_secs_f64());
-        warnings.push(format!("interrupted: {measured:.2} s of {requested} s were measured"));
+        let measured = format!("{measured:.3} s of {requested} s were measured");
+        warnings.push(if totals.is_interrupted {
+            format!("interrupted: {measured}")
+        } else if workload.rate.is_some() {
+            // What was due while the thread was delayed is sent when measuring begins.
+            format!(
+                "measuring began late: {measured}, and echoes of earlier messages are in the rate"
+            )
+        } else {
+            format!("measuring began late: {measured}")
+        });
     }
     if let Some(requested) = workload.rate
         && !is_reached(workload, requested, rate, totals)
@@ -255,6 +265,22 @@ mod tests {
             warnings,
             ["too few samples for p99.9, p99.99: fewer than 10 of 1000 lie beyond"]
         );
+    }
+
+    #[test]
+    fn a_run_that_began_late_was_not_interrupted() {
+        let mut times = histogram();
+        times.record_n(1000, 100_000).unwrap();
+        let good = Distribution::of(&times);
+        let short = || Totals { window: Duration::from_millis(930), ..Totals::default() };
+        let closed = warnings(&workload(), &good, 9.0, &short());
+        assert_eq!(closed, ["measuring began late: 0.930 s of 1 s were measured"]);
+        let open = Workload { rate: Some(1000.0), ..workload() };
+        let open = warnings(&open, &good, 1075.0, &short());
+        assert!(open[0].ends_with("measured, and echoes of earlier messages are in the rate"));
+        let stopped = Totals { is_interrupted: true, ..short() };
+        let stopped = warnings(&workload(), &good, 9.0, &stopped);
+        assert_eq!(stopped, ["interrupted: 0.930 s of 1 s were measured"]);
     }
 
     #[test]

@@ -87,6 +87,8 @@ impl IntervalStats {
 pub(super) struct Totals {
     /// Length of the measuring window. Workers leave it at slightly different times.
     pub(super) window: Duration,
+    /// Whether the run was stopped before the end of the window.
+    pub(super) is_interrupted: bool,
     /// Echoes in the window.
     pub(super) echoes: u64,
     /// Messages sent, and messages that came back unchanged.
@@ -117,6 +119,7 @@ impl Default for Totals {
     fn default() -> Self {
         Self {
             window: Duration::ZERO,
+            is_interrupted: false,
             echoes: 0,
             sent: 0,
             received: 0,
@@ -159,6 +162,7 @@ impl Totals {
     /// Adds the totals of another worker.
     pub(super) fn add(&mut self, other: Self) {
         self.window = self.window.max(other.window);
+        self.is_interrupted |= other.is_interrupted;
         self.echoes += other.echoes;
         self.sent += other.sent;
         self.received += other.received;

@@ -134,7 +134,9 @@ impl<'a> Worker<'a> {
             let now = self.now();
             let is_finished = self.shared.workload.is_counted()
                 && self.connections.iter().all(ClientConnection::is_finished);
-            if now >= self.meter.end() || is_finished || self.shared.stop.is_stopped() {
+            let is_over = now >= self.meter.end() || is_finished;
+            if is_over || self.shared.stop.is_stopped() {
+                self.meter.totals.is_interrupted = !is_over;
                 return self.close_window(now);
             }
             self.send_due();
