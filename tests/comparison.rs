@@ -99,7 +99,7 @@ fn a_ratio_gate_fails_with_3_if_the_whole_interval_lies_beyond_it() {
             "loss>2x",
             "it is 0 in a run of base, which has no ratio\nhint: use bench --fail-if",
         ),
-        (&both, "server_cpu_s>2x", "for new: it was not measured on both sides\nhint: "),
+        (&both, "server_cpu_s>2x", "for new: it was not measured in every run\nhint: "),
     ] {
         let finished = ask(files, gate);
         assert_eq!(finished.status.code(), Some(1), "{finished:?}");

@@ -33,10 +33,10 @@ pub(super) fn check(gate: &RatioGate, sides: &[Side]) -> Vec<RatioCheck> {
         let ratio = comparison.as_ref().and_then(|comparison| comparison.ratio);
         let result = gate.judge(ratio.as_ref());
         let reason = || match &comparison {
-            None => "it was not measured on both sides".to_owned(),
-            Some(comparison) if ratio.is_none() => {
-                let zero =
-                    if comparison.baseline.value > 0.0 { &side.name } else { &baseline.name };
+            None => "it was not measured in every run".to_owned(),
+            Some(_) if ratio.is_none() => {
+                let is_zero = baseline.values(gate.metric()).iter().any(|&value| value <= 0.0);
+                let zero = if is_zero { &baseline.name } else { &side.name };
                 format!("it is 0 in a run of {zero}, which has no ratio")
             }
             Some(comparison) => {

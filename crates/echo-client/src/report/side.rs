@@ -40,11 +40,13 @@ impl Side {
         Ok(sides)
     }
 
-    /// The value of each run that has the metric.
+    /// The value of each run. None if a run does not have the metric: the others do not stand for
+    /// it, as it may have been too bad to have one.
     pub(super) fn values(&self, metric: Metric) -> Vec<f64> {
         let known = |run: &LoadedRun| run.run.is_some() || is_in_logs(metric, run);
-        let runs = self.runs.iter().zip(&self.metrics).filter(|(run, _)| known(run));
-        runs.filter_map(|(_, metrics)| metric.of(metrics)).collect()
+        let runs = self.runs.iter().zip(&self.metrics);
+        let values = runs.map(|(run, metrics)| metric.of(metrics).filter(|_| known(run)));
+        values.collect::<Option<_>>().unwrap_or_default()
     }
 
     /// The metric of this side: the median run, or the sum of errors, as one error in six runs
@@ -135,6 +137,7 @@ fn metrics(run: &LoadedRun) -> Metrics {
 mod tests {
     use super::*;
     use crate::report::fixtures::{run, saved};
+    use crate::run::Run;
 
     #[test]
     fn runs_of_one_name_form_a_side_and_are_numbered() {
@@ -151,6 +154,15 @@ mod tests {
         assert_eq!(value("loss"), Some(2.0), "the sum of both");
         assert_eq!(sides[0].warnings(), ["a, 2 of 2 runs: short"]);
         assert_eq!(sides[1].warnings(), ["b: short"]);
+    }
+
+    #[test]
+    fn a_metric_that_one_run_does_not_have_is_not_that_of_the_others() {
+        let lost = Run { result: Metrics::default(), ..run(1, []) };
+        let runs = vec![saved("a", run(1, [1_000])), saved("a", lost)];
+        let sides = Side::group(runs).unwrap();
+        assert_eq!(sides[0].value("p50".parse().unwrap()), None);
+        assert_eq!(sides[0].value("loss".parse().unwrap()), Some(0.0));
     }
 
     #[test]

@@ -92,7 +92,14 @@ fn gates_judge_each_side_but_the_first() {
     assert_eq!(check("p50>1.17x"), "p50>1.17x passed: b is at 1.20x (1.17x to 1.23x)");
     let reason = "it is 0 in a run of a, which has no ratio";
     assert_eq!(check("loss>2x"), format!("loss>2x cannot be judged for b: {reason}"));
-    let reason = "it was not measured on both sides";
+    let mut runs = runs.concat();
+    runs.iter_mut().enumerate().for_each(|(index, run)| {
+        run.run.as_mut().unwrap().run.result.loss = index as u64;
+    });
+    let sides = Side::group(runs).unwrap();
+    let table = Table::of(&sides, &[], &["loss>2x".parse().unwrap()]);
+    assert_eq!(table.gates[0].reason.as_deref(), Some(reason), "one loss of a is 0");
+    let reason = "it was not measured in every run";
     assert_eq!(check("busy>2x"), "busy>2x passed: b is at 1.00x (1.00x to 1.00x)");
     let unknown = check("server_cpu_s>2x");
     assert_eq!(unknown, format!("server_cpu_s>2x cannot be judged for b: {reason}"));
