@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use echo_test_support::peers::echo;
 use echo_test_support::{DEADLINE, Finished, Process, command, skipped, skipped_without_ipv6};
@@ -250,4 +251,19 @@ fn ping_shows_the_name_and_the_address() {
     assert!(finished.stdout.starts_with(&format!("PING {server}: 64 bytes")), "{finished:?}");
     let summary = format!("\n--- {server} ping statistics ---\n");
     assert!(finished.stdout.contains(&summary), "{finished:?}");
+}
+
+#[test]
+fn a_start_time_that_passed_while_waiting_for_the_server_is_reported() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let start = SystemTime::now() + Duration::from_millis(300);
+    let start = humantime::format_rfc3339_millis(start).to_string();
+    let mut client = command(PROGRAM);
+    client.args(["bench", "-n", "20", "--port", &address.port().to_string()]);
+    client.args(["--start-at", &start, "--wait-for-server", "30s"]);
+    let client = Process::spawn(&mut client).unwrap();
+    thread::sleep(Duration::from_millis(600));
+    serve(TcpListener::bind(address).unwrap());
+    let finished = client.wait().unwrap();
+    assert!(finished.stdout.contains(" s after --start-at"), "{finished:?}");
 }

@@ -118,7 +118,6 @@ pub fn run(
     stop: &Stop,
     mut observe: impl FnMut(Event<'_>),
 ) -> Result<Run, Error> {
-    let start_at = workload.start_at.filter(|time| *time > SystemTime::now());
     if let Some(pid) = workload.server_pid {
         system::process_cpu_time(pid).map_err(|source| Error::ServerProcess { pid, source })?;
     }
@@ -152,7 +151,7 @@ pub fn run(
             thread.spawn_scoped(scope, move || worker.run()).map_err(Error::Setup)?;
         }
         wait_until_ready(&shared, &messages)?;
-        let late = start_at.and_then(|time| wait_until(time, stop));
+        let late = workload.start_at.and_then(|time| wait_until(time, stop));
         let mut run = Run {
             program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
             label: workload.label.clone(),

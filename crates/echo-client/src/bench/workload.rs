@@ -32,7 +32,7 @@ pub struct Workload {
     pub engine: Engine,
     /// Event loops, one thread each; at least 1. Never more than connections.
     pub threads: usize,
-    /// When to begin sending, by this machine's clock; at once if it has passed.
+    /// When to begin sending, by this machine's clock; at once, with a warning, if it has passed.
     pub start_at: Option<SystemTime>,
     /// How long to send before measuring.
     pub warmup: Duration,

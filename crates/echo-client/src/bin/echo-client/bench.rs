@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use echo_client::bench::{self, Event, Stop, Workload};
@@ -70,6 +70,8 @@ struct Session<'a> {
     config: &'a Config,
     /// How long to wait for the server before the first run.
     wait: Option<Duration>,
+    /// When the first run begins to send.
+    start_at: Option<SystemTime>,
     workload: &'a Workload,
     options: &'a BenchOptions,
     output: Output,
@@ -93,19 +95,32 @@ impl<'a> Session<'a> {
         let log = log.transpose()?;
         let (stop, progress) = (Stop::default(), Arc::new(ProgressLine::new()));
         handle_signals(stop.clone(), Arc::clone(&progress)).context("cannot wait for signals")?;
-        Ok(Self { config, wait, workload, options, output, log, stop, progress, write_error: None })
+        let start_at = workload.start_at;
+        Ok(Self {
+            config,
+            wait,
+            start_at,
+            workload,
+            options,
+            output,
+            log,
+            stop,
+            progress,
+            write_error: None,
+        })
     }
 
     /// Runs a workload once. Its progress begins with `title`.
     fn measure(&mut self, workload: &Workload, title: &str) -> Result<Run, Error> {
-        let wait = self.wait.take();
+        let (wait, start_at) = (self.wait.take(), self.start_at.take());
+        let workload = Workload { start_at, ..workload.clone() };
         let Self { config, options, output, log, stop, progress, write_error, .. } = self;
-        progress.begin(title, workload);
+        progress.begin(title, &workload);
         let mut observe = |event: Event<'_>| {
             let written = match event {
                 Event::Started(run) => {
                     progress.start();
-                    let begun = log.as_mut().map_or(Ok(()), |log| log.begin(config, workload));
+                    let begun = log.as_mut().map_or(Ok(()), |log| log.begin(config, &workload));
                     begun.and_then(|()| output.start(run, title))
                 }
                 Event::Interval(interval, latency) => {
@@ -123,7 +138,7 @@ impl<'a> Session<'a> {
                 // The server may begin to listen while they connect, which would fail some of them.
                 Connection::open(config)?;
             }
-            bench::run(config, workload, stop, &mut observe)
+            bench::run(config, &workload, stop, &mut observe)
         };
         let mut run = wait_for_server(wait, || stop.is_stopped(), attempt)?;
         let judged = options.fail_if.iter().map(Gate::metric);
