@@ -4,11 +4,13 @@ mod metrics;
 mod overlap;
 
 use std::slice;
+use std::time::SystemTime;
 
 use hdrhistogram::Histogram;
 
 use self::metrics::metrics;
 pub use self::overlap::Overlap;
+use self::overlap::window;
 use super::settings::{Setting, difference, distinct, settings};
 use super::side::refuse_duplicates;
 use super::{Error, LoadedRun, RunDetails};
@@ -80,15 +82,18 @@ fn sum<'a>(parts: impl IntoIterator<Item = &'a Histogram<u64>>) -> Result<Histog
 
 /// The sums of corresponding intervals; `None` if they do not line up.
 fn sum_of_intervals(parts: &[LoadedRun]) -> Option<Vec<Interval>> {
+    let began = began_after_first(parts);
     let count = parts.iter().map(|part| part.intervals.len()).max()?;
     (0..count)
         .map(|index| {
-            let same_time: Vec<&Interval> =
-                parts.iter().filter_map(|part| part.intervals.get(index)).collect();
+            let same_index = parts.iter().zip(&began);
+            let (same_time, starts): (Vec<&Interval>, Vec<f64>) = same_index
+                .filter_map(|(part, began)| Some((part.intervals.get(index)?, began)))
+                .map(|(interval, began)| (interval, began + interval.start_s))
+                .unzip();
             let seconds = same_time.iter().map(|part| part.seconds).fold(0.0, f64::max);
             let start_s = same_time[0].start_s;
-            let apart = |part: &&&Interval| (part.start_s - start_s).abs() > seconds / 2.0;
-            if same_time.iter().any(|part| apart(&part)) {
+            if starts.iter().any(|start| (start - starts[0]).abs() > seconds / 2.0) {
                 return None;
             }
             Some(Interval {
@@ -102,6 +107,18 @@ fn sum_of_intervals(parts: &[LoadedRun]) -> Option<Vec<Interval>> {
             })
         })
         .collect()
+}
+
+/// How many seconds after the first part each began to measure; 0 where the times are not known.
+fn began_after_first(parts: &[LoadedRun]) -> Vec<f64> {
+    let start = |part: &LoadedRun| Some(window(&part.run.as_ref()?.run)?.0);
+    let after = |start: SystemTime, first| match start.duration_since(first) {
+        Ok(later) => later.as_secs_f64(),
+        Err(earlier) => -earlier.duration().as_secs_f64(),
+    };
+    let first = start(&parts[0]);
+    let began = parts.iter().map(|part| Some(after(start(part)?, first?)));
+    began.map(Option::unwrap_or_default).collect()
 }
 
 fn sum_of_runs(
@@ -285,6 +302,19 @@ mod tests {
         let whole = merged([run(1, 1..=9), other]).unwrap();
         assert!(whole.intervals.is_empty());
         assert!(whole.run.unwrap().run.result.warnings[0].contains("do not line up"));
+    }
+
+    #[test]
+    fn intervals_of_different_times_of_day_do_not_line_up() {
+        let at = |second: u32| {
+            let mut part = run(1, (1..=9).map(|ns| ns * u64::from(second)));
+            part.measured_from = Some(format!("2026-01-02T03:04:{second:02}Z"));
+            part.measured_until = Some(format!("2026-01-02T03:04:{:02}Z", second + 10));
+            part
+        };
+        assert_eq!(merged([at(10), at(12)]).unwrap().intervals.len(), 2);
+        let apart = merged([at(10), at(13)]).unwrap();
+        assert!(apart.intervals.is_empty(), "3 s are more than half of an interval");
     }
 
     #[test]

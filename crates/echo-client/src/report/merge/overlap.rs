@@ -47,7 +47,7 @@ impl Overlap {
 }
 
 /// When a run was measured. Files of version 1 say only when it started, which was before the warm-up.
-fn window(run: &Run) -> Option<(SystemTime, SystemTime)> {
+pub(super) fn window(run: &Run) -> Option<(SystemTime, SystemTime)> {
     if let (Some(from), Some(until)) = (&run.measured_from, &run.measured_until) {
         let time = |text: &str| humantime::parse_rfc3339(text).ok();
         return Some((time(from)?, time(until)?));
