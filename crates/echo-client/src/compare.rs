@@ -77,7 +77,8 @@ pub enum Verdict {
     Different,
     /// No difference is seen: there is none, or it is too small for this noise and so few runs.
     NoDifference,
-    /// No outcome of so few runs could be significant. Four runs on each side are the least.
+    /// No outcome of so few runs could be significant. It takes eight in all, such as four on each
+    /// side or three against five.
     TooFewRuns,
 }
 

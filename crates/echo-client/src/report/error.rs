@@ -150,7 +150,7 @@ impl Error {
             Self::Apart(..) => "start the runs of all hosts at the same time",
             Self::Mixed(..) => "merge runs and logs separately",
             Self::Undecided { too_few_runs: true, .. } => {
-                "at least 4 runs on each side are needed: use bench --repeat 6"
+                "so few runs cannot show a difference: use bench --repeat 6"
             }
             Self::Undecided { .. } => "use bench --fail-if for conditions on one side",
             Self::OneSide(_) => "name the baseline first, then runs with another label",

@@ -299,7 +299,8 @@ impl Table {
             notes.push("~ no difference is seen at the 5 % level (Mann-Whitney test)".to_owned());
         }
         if has(Verdict::TooFewRuns) {
-            let text = "( ) may be chance: with fewer than 4 runs a side no difference can be shown; use bench --repeat 6";
+            let text =
+                "( ) may be chance: so few runs cannot show a difference; use bench --repeat 6";
             notes.push(text.to_owned());
         }
         notes

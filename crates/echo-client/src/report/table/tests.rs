@@ -75,8 +75,16 @@ fn a_ratio_of_few_runs_may_be_chance() {
     let few = table(&[repeated("a", &[100, 101, 102]), repeated("b", &[120, 121, 122])].concat());
     let text = few.text(80);
     assert!(text.contains("p50            101 µs   121 µs  (1.20x)\n"), "{text}");
-    assert!(text.contains("( ) may be chance: with fewer than 4 runs a side"), "{text}");
+    assert!(text.contains("( ) may be chance: so few runs cannot show a difference"), "{text}");
     assert!(!text.contains('±') && !text.contains("(Mann"), "{text}");
+}
+
+#[test]
+fn three_runs_against_six_can_show_a_difference() {
+    let six = repeated("a", &[100, 101, 102, 103, 104, 105]);
+    let table = table(&[six, repeated("b", &[120, 121, 122])].concat());
+    let p50 = table.metrics.iter().find(|row| row.metric == "p50_us").unwrap();
+    assert_eq!(p50.comparison[0].unwrap().verdict, Verdict::Different);
 }
 
 #[test]
