@@ -110,6 +110,7 @@ fn a_search_refuses_what_it_cannot_do() {
     for (more, message) in [
         (&["--repeat", "2"][..], "cannot be used with"),
         (&["-n", "5"], "cannot be used with"),
+        (&["--percentiles", "p95"], "cannot be used with"),
         (&["--fail-if", "p99>1ms"], "--fail-if cannot judge p99>1ms of it"),
     ] {
         let finished = bench(1, &[&["--find-rate", "p99<2ms"], more].concat());

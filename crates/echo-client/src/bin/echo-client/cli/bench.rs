@@ -118,7 +118,7 @@ pub(crate) struct BenchOptions {
     /// upper one. Exit code 3 if it does not hold at 10/s either. --fail-if 'rate<40k' judges the
     /// lower rate.
     #[arg(long, env = "ECHO_FIND_RATE", value_name = "CONDITION", group = "schedule")]
-    #[arg(conflicts_with_all = ["messages", "repeat", "interval", "hdr_log"])]
+    #[arg(conflicts_with_all = ["messages", "repeat", "interval", "hdr_log", "percentiles"])]
     pub(crate) find_rate: Option<Condition>,
 
     /// Percentiles that the text report shows
