@@ -89,6 +89,13 @@ fn notes(search: &SavedSearch) -> Vec<(&'static str, String)> {
             "use more --threads, or several machines and report --merge".to_owned(),
         ));
     }
+    if let Ok(condition) = search.condition.parse::<Condition>() {
+        let bounds = [search.lower_rate, search.upper_rate];
+        let decisive = search.trials.iter().filter(|trial| bounds.contains(&Some(trial.rate)));
+        let mut thin =
+            decisive.filter_map(|trial| condition.metric().too_few_samples(&trial.result));
+        notes.extend(thin.next().map(|warning| ("warning", warning)));
+    }
     let warned = search.trials.iter().flat_map(|trial| &trial.result.warnings);
     if let Some(warning) = warned.clone().find(|text| text.contains("unoptimised")) {
         notes.push(("warning", warning.clone()));
@@ -158,5 +165,17 @@ Highest rate with p99<2ms: 1000/s (it does not hold at 1200/s)
         assert!(text.starts_with("Highest rate with p99<2ms: at least 1000/s, and"), "{text}");
         assert!(text.contains("hint         use more --threads"), "{text}");
         assert!(text.contains("between 900/s and 1300/s had mixed results"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_from_too_few_samples_has_a_warning() {
+        let mut search = search(SearchOutcome::Between, [Some(1000.0), Some(1200.0)]);
+        assert!(!report(&search, 80).join("\n").contains("warning"));
+        search.trials[1].result.latency.count = 999;
+        let text = report(&search, 80).join("\n");
+        assert!(
+            text.contains("warning      too few samples for p99: fewer than 10 of 999"),
+            "{text}"
+        );
     }
 }
