@@ -87,6 +87,10 @@ fn a_ratio_gate_fails_with_3_if_the_whole_interval_lies_beyond_it() {
         assert!(finished.stdout.contains(line) && finished.stderr.is_empty(), "{finished:?}");
         fits(&finished);
     }
+    // CSV has no place for it.
+    let csv = folder.report(&["base.json", "new.json", "--format", "csv", "--fail-if", "p99>1.1x"]);
+    assert_eq!(csv.status.code(), Some(3), "{csv:?}");
+    assert!(csv.stderr.contains("gate p99>1.1x failed: new is at 1.20x"), "{csv:?}");
     // What is not known does not pass, but the report is there.
     for (files, gate, message) in [
         (

@@ -59,7 +59,11 @@ pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
             },
         },
     )?;
-    if table.gates.iter().any(|gate| gate.result == RatioGateResult::Failed) {
+    let mut failed = table.gates.iter().filter(|gate| gate.result == RatioGateResult::Failed);
+    if options.format == ReportFormat::Csv {
+        failed.clone().for_each(|gate| print_note(&format!("gate {gate}")));
+    }
+    if failed.next().is_some() {
         return Ok(ExitCode::from(GATE_FAILED));
     }
     match table.gates.iter().find_map(|gate| gate.undecided()) {
