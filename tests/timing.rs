@@ -143,12 +143,20 @@ fn lateness_of_the_client_is_a_figure_of_its_own(_: &str) {
     skipped("a suspended client", "it takes the signals of Unix");
 }
 
+/// With a depth of 1, messages behind the stall wait for each other's echoes as well.
 #[cfg(unix)]
 fn lateness_of_the_client_is_a_figure_of_its_own(engine: &str) {
+    for depth in ["1000", "1"] {
+        lateness_at_depth(engine, depth);
+    }
+}
+
+#[cfg(unix)]
+fn lateness_at_depth(engine: &str, depth: &str) {
     timed(|| {
         let port = serve_each(|_, stream| echo(stream, |_| {}));
         let mut client = command(PROGRAM);
-        client.args(["bench", "--port", &port.to_string(), "-R", "1000", "--depth", "1000"]);
+        client.args(["bench", "--port", &port.to_string(), "-R", "1000", "--depth", depth]);
         client.args(["-d", "1s", "--warmup", "0s", "-i", "10ms", "--format", "jsonl"]);
         let client = Process::spawn(client.args(["--engine", engine])).unwrap();
         client.wait_for_stdout("interval").unwrap();

@@ -173,8 +173,8 @@ pub struct Metrics {
     pub latency: Distribution,
     /// From the time a message was sent until its echo had arrived.
     pub service: Distribution,
-    /// How late the client was: from the time a message was due until it was sent, of messages
-    /// that did not wait for an earlier echo or for the connection. No samples in a closed loop.
+    /// How late messages were sent, compared with a client that sends each as soon as it is due and
+    /// its connection and earlier echoes have made room for it. No samples in a closed loop.
     #[serde(default)]
     pub send_lag: Distribution,
     /// Times to connect.

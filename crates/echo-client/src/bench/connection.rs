@@ -38,8 +38,10 @@ pub(super) struct ClientConnection {
     in_flight: VecDeque<SentMessage>,
     /// How many of them, the last ones, have been started and not been given to the socket.
     unsent: usize,
-    /// Since when it has had room for another message.
-    ready_since: u64,
+    /// When the link came up.
+    up_since: u64,
+    /// When the echoes of a punctual client would have arrived, each of which makes room for one message.
+    punctual_echoes: VecDeque<u64>,
     schedule: Option<Schedule>,
     /// How many messages to send, now and as first requested.
     quota: u64,
@@ -70,9 +72,10 @@ pub(super) struct SentMessage {
     pub(super) due: u64,
     /// When it was sent: read just before the call that gave its first byte to the socket.
     pub(super) sent: u64,
-    /// Whether the connection could have sent it when it was due. Otherwise it waited for an
-    /// earlier echo or for the connection.
-    pub(super) was_ready: bool,
+    /// When a client that is never late would have sent it: when it was due, and the link and the echoes of
+    /// earlier messages had made room for it. Those echoes take as long as they really did, from when that client
+    /// would have sent their messages, so a late client does not excuse its further lateness.
+    pub(super) punctual: u64,
 }
 
 /// What a connection can do next.
@@ -110,7 +113,8 @@ impl ClientConnection {
             echoes: 0,
             in_flight: VecDeque::with_capacity(workload.depth.min(64)),
             unsent: 0,
-            ready_since: 0,
+            up_since: 0,
+            punctual_echoes: VecDeque::new(),
             schedule: Schedule::new(workload, number),
             quota,
             requested: quota,
@@ -123,7 +127,7 @@ impl ClientConnection {
 
     /// Restarts the clock at the start of the run. The first message may be sent at once.
     pub(super) fn start_clock(&mut self) {
-        (self.down_since, self.ready_since) = (0, 0);
+        (self.down_since, self.up_since) = (0, 0);
         self.failing_since = self.failing_since.map(|_| 0);
         self.is_scheduled = true;
     }
@@ -150,7 +154,8 @@ impl ClientConnection {
         let since = *since;
         let stream_number = self.connections << 32 | self.number as u64;
         self.connections += 1;
-        (self.started_on_link, self.ready_since) = (0, now);
+        (self.started_on_link, self.up_since) = (0, now);
+        self.punctual_echoes.clear();
         let messages = TestStream::new(stream_number, workload.framing, workload.size);
         if let LinkState::Connecting(stream, _) = std::mem::replace(&mut self.link, LinkState::Down)
         {
@@ -186,8 +191,8 @@ impl ClientConnection {
             if self.in_flight.is_empty() {
                 self.last_byte_at = now;
             }
-            let was_ready = self.ready_since <= due;
-            self.in_flight.push_back(SentMessage { due, sent: now, was_ready });
+            let punctual = due.max(self.room_since(workload.depth));
+            self.in_flight.push_back(SentMessage { due, sent: now, punctual });
             self.unsent += 1;
             self.started += 1;
             self.started_on_link += 1;
@@ -214,18 +219,24 @@ impl ClientConnection {
         }
     }
 
+    /// Since when a punctual client would have had room for the next message.
+    fn room_since(&mut self, depth: usize) -> u64 {
+        if self.started_on_link < depth as u64 {
+            return self.up_since;
+        }
+        self.punctual_echoes.pop_front().unwrap_or(self.up_since)
+    }
+
     /// Takes completed messages off the queue and records their times in `stats`. Returns their
     /// number.
     pub(super) fn complete(
         &mut self,
-        depth: usize,
         wire_size: u64,
         now: u64,
         mut stats: Option<&mut IntervalStats>,
     ) -> u64 {
         let LinkState::Up(stream) = &self.link else { return 0 };
         self.last_byte_at = now;
-        let was_full = self.in_flight.len() >= depth;
         let mut whole = 0;
         // Where the oldest message in flight ends.
         let mut end = (self.started_on_link - self.in_flight.len() as u64 + 1) * wire_size;
@@ -235,14 +246,14 @@ impl ClientConnection {
             if let Some(stats) = &mut stats {
                 stats.sample(message, now);
             }
+            if self.schedule.is_some() {
+                self.punctual_echoes.push_back(message.punctual + now.saturating_sub(message.sent));
+            }
             whole += 1;
             end += wire_size;
         }
         if whole > 0 {
             self.failing_since = None;
-            if was_full {
-                self.ready_since = now;
-            }
         }
         whole
     }

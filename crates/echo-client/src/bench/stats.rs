@@ -33,7 +33,7 @@ pub(super) struct IntervalStats {
 pub(super) struct OpenLoopStats {
     /// From the time the message was sent until its echo had arrived.
     pub(super) service: Histogram<u64>,
-    /// From the time the message was due until it was sent, if no other message was in its way.
+    /// From the time at which a punctual client would have sent the message until it was sent.
     pub(super) send_lag: Histogram<u64>,
 }
 
@@ -45,13 +45,11 @@ impl IntervalStats {
 
     /// Records an echo that arrived at `now`.
     pub(super) fn sample(&mut self, message: SentMessage, now: u64) {
-        let SentMessage { due, sent, was_ready } = message;
+        let SentMessage { due, sent, punctual } = message;
         self.latency.saturating_record(now.saturating_sub(due));
         if let Some(OpenLoopStats { service, send_lag }) = &mut self.open {
             service.saturating_record(now.saturating_sub(sent));
-            if was_ready {
-                send_lag.saturating_record(sent.saturating_sub(due));
-            }
+            send_lag.saturating_record(sent.saturating_sub(punctual));
         }
     }
 

@@ -137,8 +137,7 @@ impl Worker<'_> {
     /// Records the messages that came back.
     pub(super) fn count_echoes(&mut self, key: usize, now: u64) {
         let (connection, wire_size) = (&mut self.connections[key], self.shared.wire_size);
-        let echoes =
-            connection.complete(self.shared.workload.depth, wire_size, now, self.meter.samples());
+        let echoes = connection.complete(wire_size, now, self.meter.samples());
         if self.meter.count(echoes) {
             connection.echoes += echoes;
         }
