@@ -173,7 +173,7 @@ impl<F: FnMut(Event) -> ControlFlow<()>> Run<'_, F> {
                     first: seq,
                     last: seq,
                 });
-                self.lose(Some(error))
+                self.count_lost(Some(error))
             }
         }
     }
@@ -186,7 +186,7 @@ impl<F: FnMut(Event) -> ControlFlow<()>> Run<'_, F> {
         if due.is_some_and(|due| due <= Instant::now()) {
             self.schedule.skip();
             let cause = self.cause.take();
-            return self.lose(cause);
+            return self.count_lost(cause);
         }
         let seq = self.schedule.seq;
         let _ = (self.observe)(Event::Sending { seq, due: self.schedule.due });
@@ -224,14 +224,14 @@ impl<F: FnMut(Event) -> ControlFlow<()>> Run<'_, F> {
         self.retry_at = Instant::now() + (so_far / RETRY_DIVISOR).clamp(shortest, longest);
         if self.schedule.fixed_due().is_none() {
             // Each attempt is a message.
-            return self.lose(Some(error));
+            return self.count_lost(Some(error));
         }
         self.cause = Some(error);
         ControlFlow::Continue(())
     }
 
     /// Counts the next message as lost.
-    fn lose(&mut self, error: Option<Error>) -> ControlFlow<()> {
+    fn count_lost(&mut self, error: Option<Error>) -> ControlFlow<()> {
         let seq = self.schedule.seq;
         self.schedule.seq += 1;
         let outage = self.outage.as_mut().expect("a loss begins an outage");

@@ -35,9 +35,9 @@
 mod grid;
 mod phase;
 mod settings;
-mod tally;
 #[cfg(test)]
 mod tests;
+mod trials_at_rate;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,7 +45,7 @@ use std::time::Duration;
 use grid::Grid;
 use phase::Phase;
 pub use settings::{RateSearchSettings, SettingsError};
-use tally::{Tally, TallyVerdict};
+use trials_at_rate::{RateVerdict, TrialsAtRate};
 
 /// A search for the highest rate at which a condition holds.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub struct RateSearch {
     /// The index of the phase that is under way.
     current: usize,
     /// What the trials of all phases said, by step of the grid.
-    tallies: BTreeMap<u32, Tally>,
+    trials_by_rate: BTreeMap<u32, TrialsAtRate>,
     /// The bounds of the phase before; at first, where to begin.
     previous: Bounds,
     /// How many steps to move away from a bound in search of the other one.
@@ -155,7 +155,7 @@ impl RateSearch {
         Ok(Self {
             expansion: grid.doubling(),
             current: 0,
-            tallies: BTreeMap::new(),
+            trials_by_rate: BTreeMap::new(),
             previous: Bounds { lower: Some(start), upper: None },
             trying: None,
             pending: None,
@@ -184,7 +184,7 @@ impl RateSearch {
     /// Panics if no trial is under way.
     pub fn record(&mut self, outcome: TrialOutcome) {
         let step = self.pending.take().expect("an outcome belongs to a trial");
-        self.tallies.entry(step).or_default().add(outcome);
+        self.trials_by_rate.entry(step).or_default().add(outcome);
         self.trials.push(FinishedTrial { trial: self.trial(step), outcome });
     }
 
@@ -262,7 +262,7 @@ impl RateSearch {
     fn next_step(&mut self) -> Option<u32> {
         loop {
             if let Some(step) = self.trying
-                && self.tallies[&step].verdict(self.phase()) == TallyVerdict::Undecided
+                && self.trials_by_rate[&step].verdict(self.phase()) == RateVerdict::Undecided
             {
                 return Some(step);
             }
@@ -298,14 +298,14 @@ impl RateSearch {
     fn bounds_in_phase(&self) -> Bounds {
         let phase = self.phase();
         let mut bounds = Bounds::NONE;
-        for (&step, tally) in &self.tallies {
-            match tally.verdict(phase) {
-                TallyVerdict::Holds => bounds.lower = Some(step),
-                TallyVerdict::Fails => {
+        for (&step, trials) in &self.trials_by_rate {
+            match trials.verdict(phase) {
+                RateVerdict::Holds => bounds.lower = Some(step),
+                RateVerdict::Fails => {
                     bounds.upper = Some(step);
                     break;
                 }
-                TallyVerdict::Undecided => {}
+                RateVerdict::Undecided => {}
             }
         }
         bounds
@@ -336,7 +336,7 @@ impl RateSearch {
     /// The result, when the last phase ends with these bounds.
     fn conclude(&self, bounds: Bounds) -> SearchResult {
         let rate = |step| self.grid.rate(step);
-        let limit = |step| self.tallies[&step].limit();
+        let limit = |step| self.trials_by_rate[&step].limit();
         match (bounds.lower, bounds.upper) {
             (Some(lower), Some(upper)) => SearchResult::Between {
                 lower: rate(lower),

@@ -4,7 +4,7 @@
 //! Each connection has a slot. One multishot receive per connection delivers what arrives, in buffers that
 //! all connections share. What a connection sends is written to the [`SendArena`] and submitted with the
 //! next wait. The kernel sends it at once, as far as there is room; so the memory is free when the call
-//! returns, whatever the peer does. A short send is reported as [`Completion::Unsent`], and
+//! returns, whatever the peer does. A short send is reported as [`Completion::ShortWrite`], and
 //! [`Completion::Writable`] follows when there is room again.
 
 mod operation;
@@ -27,7 +27,7 @@ pub(in crate::bench) use self::sizes::Sizes;
 use self::slot::Slot;
 
 /// What a slot sends at once, at the most.
-const PIECE: usize = 64 * 1024;
+const MAX_SEND: usize = 64 * 1024;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(in crate::bench) enum Completion {
     /// The connection broke.
     Failed(usize, io::Error),
     /// The last so many of the bytes that were to be sent were not.
-    Unsent(usize, usize),
+    ShortWrite(usize, usize),
     /// There is room to send more, which there was not before.
     Writable(usize),
     /// The notifier has something.
@@ -124,7 +124,7 @@ impl Ring {
         length: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> usize {
-        let length = length.min(PIECE.min(self.arena.size()));
+        let length = length.min(MAX_SEND.min(self.arena.size()));
         // Of two on their way at once, the second would overtake the first where that finds no room.
         let is_in_the_way = self.slots[slot].is_waiting || !self.io.has_submitted_all();
         if (is_in_the_way || !self.arena.has_room(length)) && self.flush().is_err() {
@@ -162,7 +162,7 @@ impl Ring {
         self.recycle_shown();
         while let Some((user_data, count)) = self.unsent.pop_front() {
             if self.is_current(user_data) {
-                return Some(Completion::Unsent(user_data.slot(), count));
+                return Some(Completion::ShortWrite(user_data.slot(), count));
             }
         }
         while let Some(completion) = self.completions.pop_front() {

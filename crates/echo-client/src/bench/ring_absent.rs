@@ -9,7 +9,7 @@ pub(super) enum Completion {
     Received(usize),
     Ended(usize),
     Failed(usize, io::Error),
-    Unsent(usize, usize),
+    ShortWrite(usize, usize),
     Writable(usize),
     Noticed,
 }

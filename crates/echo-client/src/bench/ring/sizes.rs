@@ -2,7 +2,7 @@
 
 use echo_ring::RingSetup;
 
-use super::PIECE;
+use super::MAX_SEND;
 
 /// Memory of the buffers, about, unless a few of the longest need more.
 const POOL: usize = 1024 * 1024;
@@ -23,13 +23,13 @@ impl Sizes {
     /// For so many connections, with so many bytes in flight on each.
     pub(in crate::bench) fn of(slots: usize, bytes: u64) -> Self {
         // Twice as long as what is to come, so that more than that shows in one piece.
-        let bytes = usize::try_from(bytes).unwrap_or(PIECE).clamp(128, PIECE / 2);
+        let bytes = usize::try_from(bytes).unwrap_or(MAX_SEND).clamp(128, MAX_SEND / 2);
         let buffer = (2 * bytes).next_power_of_two();
         // What comes in a turn should fit; the memory should fit into the processor's cache.
         let wanted = (2 * slots).next_power_of_two();
         let buffers = wanted.clamp(16, (POOL / buffer).clamp(16, 4096)) as u16;
         let requests = wanted.clamp(64, 1024) as u32;
-        Self { slots, requests, buffers, buffer, arena: 4 * PIECE }
+        Self { slots, requests, buffers, buffer, arena: 4 * MAX_SEND }
     }
 
     pub(super) fn setup(self) -> RingSetup {

@@ -83,7 +83,7 @@ fn with_few_buffers_and_many_connections_nothing_is_lost_and_nothing_stalls() {
         while let Some(completion) = ring.next() {
             match completion {
                 Completion::Received(slot) => peers[slot].received.extend(ring.bytes()),
-                Completion::Unsent(slot, count) => {
+                Completion::ShortWrite(slot, count) => {
                     peers[slot].unsent_from -= count;
                     blocked += 1;
                 }

@@ -88,7 +88,7 @@ impl Worker<'_> {
             Completion::Received(key)
             | Completion::Ended(key)
             | Completion::Failed(key, _)
-            | Completion::Unsent(key, _) => {
+            | Completion::ShortWrite(key, _) => {
                 let (LinkState::Up(stream), Some(ring)) =
                     (&mut self.connections[key].link, &self.ring)
                 else {
@@ -97,7 +97,7 @@ impl Worker<'_> {
                 let result = match completion {
                     Completion::Received(_) => stream.check(ring.bytes()),
                     Completion::Failed(_, source) => Err(stream.lost(source)),
-                    Completion::Unsent(_, count) => return stream.rewind(count as u64),
+                    Completion::ShortWrite(_, count) => return stream.rewind(count as u64),
                     _ => Err(stream.eof_error()),
                 };
                 (key, result)

@@ -5,7 +5,7 @@ use super::{Limit, TrialOutcome};
 
 /// How many trials at a rate were good and bad.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct TrialsAtRate {
     good: u32,
     not_met: u32,
     not_offered: u32,
@@ -13,7 +13,7 @@ pub(super) struct Tally {
 
 /// What they say under the rules of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TallyVerdict {
+pub(super) enum RateVerdict {
     /// However the remaining trials end, no more than the tolerated number are bad.
     Holds,
     /// More than the tolerated number are bad.
@@ -22,7 +22,7 @@ pub(super) enum TallyVerdict {
     Undecided,
 }
 
-impl Tally {
+impl TrialsAtRate {
     pub(super) fn add(&mut self, outcome: TrialOutcome) {
         match outcome {
             TrialOutcome::Met => self.good += 1,
@@ -31,13 +31,13 @@ impl Tally {
         }
     }
 
-    pub(super) fn verdict(&self, phase: &Phase) -> TallyVerdict {
+    pub(super) fn verdict(&self, phase: &Phase) -> RateVerdict {
         if self.not_met + self.not_offered > phase.tolerated {
-            TallyVerdict::Fails
+            RateVerdict::Fails
         } else if self.good + phase.tolerated >= phase.trials {
-            TallyVerdict::Holds
+            RateVerdict::Holds
         } else {
-            TallyVerdict::Undecided
+            RateVerdict::Undecided
         }
     }
 
