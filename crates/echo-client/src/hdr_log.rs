@@ -89,6 +89,15 @@ impl<W: Write> LogWriter<W> {
     }
 }
 
+/// The tag of the first of several runs.
+const FIRST_RUN: &str = "run1";
+
+/// The tag of the intervals of a repeated run, whose `number` counts from 1.
+#[must_use]
+pub fn run_tag(number: u32) -> String {
+    format!("run{number}")
+}
+
 /// Unit of the values in a log, which the format does not record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogUnit {
@@ -143,11 +152,15 @@ pub enum LogError {
     /// There are no intervals.
     #[error("the interval log has no interval")]
     Empty,
+    /// It holds several runs, whose samples must not be pooled.
+    #[error("the interval log holds several runs; compare what --format json saves of them")]
+    SeveralRuns,
 }
 
 impl Log {
     /// Reads a log. If only some intervals have a tag, those without one count: tags mark
-    /// additional measurements. If all have a tag, all count.
+    /// additional measurements. If all have a tag, all count, unless they are those of
+    /// [repeated runs](run_tag).
     ///
     /// # Errors
     ///
@@ -173,6 +186,11 @@ impl Log {
         }
         if lines.iter().any(|(_, line)| line.tag().is_none()) {
             lines.retain(|(_, line)| line.tag().is_none());
+        }
+        if lines.iter().filter_map(|(_, line)| line.tag()).any(|tag| *tag == *FIRST_RUN)
+            && lines.iter().any(|(_, line)| line.tag().is_some_and(|tag| *tag != *FIRST_RUN))
+        {
+            return Err(LogError::SeveralRuns);
         }
         lines.sort_by_key(|(_, line)| line.start_timestamp());
         Self::of(&lines, unit)
@@ -324,6 +342,14 @@ mod tests {
         let tagged = read(&[(0, Some("b"), 1_000), (0, Some("a"), 5_000)]);
         assert_eq!(tagged.histogram.len(), 4);
         assert_eq!((tagged.intervals.len(), tagged.intervals[0].rate), (1, 4.0));
+    }
+
+    #[test]
+    fn repeated_runs_are_not_pooled() {
+        let runs = log(&[(0, Some(&run_tag(1)), 1_000), (5, Some(&run_tag(2)), 5_000)]);
+        assert_eq!(Log::read(runs.as_bytes(), LogUnit::default()), Err(LogError::SeveralRuns));
+        let one = log(&[(0, Some(&run_tag(1)), 1_000), (1, Some(&run_tag(1)), 5_000)]);
+        assert_eq!(Log::read(one.as_bytes(), LogUnit::default()).unwrap().intervals.len(), 2);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use echo_client::Config;
 use echo_client::bench::Workload;
-use echo_client::hdr_log::LogWriter;
+use echo_client::hdr_log::{LogWriter, run_tag};
 use echo_client::run::Interval;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::Tag;
@@ -65,7 +65,7 @@ impl HdrLog {
         let Some(log) = &mut self.log else { return Ok(()) };
         let start = self.start + Duration::from_secs_f64(interval.start_s);
         let length = Duration::from_secs_f64(interval.seconds);
-        let name = format!("run{}", self.run);
+        let name = run_tag(self.run);
         let tag = if self.tagged { Tag::new(&name) } else { None };
         let result = log.write(latency, start, length, tag);
         result.with_context(|| format!("cannot write {}", self.name))
