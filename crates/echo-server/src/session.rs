@@ -1,12 +1,15 @@
 //! The protocol state of one connection, without I/O: takes input, produces the echo, and says what to wait for.
 //!
 //! ```text
-//!            received            end of input,          peer's FIN
-//!   Read ───────────────> Write  all is echoed
-//!     ^ <───────────────    │ ─────────────────> Finish ──────────> Close
-//!            flushed                              │  ^ FIN sent      ^
-//!                                                 └> Discard ────────┘
+//!          received, not all sent       flushed after the end of input     FIN sent
+//!   Read ──────────────────────> Write ─────────────────────────────> Finish ─────────> Close
+//!    │ ^ <────────────────────────┘                                   ^  │               ^
+//!    │               flushed                                          │  └─> Discard ────┘
+//!    └────────────────────────────────────────────────────────────────┘      the peer's FIN
+//!              end of input, or input is refused
 //! ```
+//!
+//! Input that is sent back at once leaves the session in `Read`. `Discard` follows if the peer has not sent FIN.
 //!
 //! With injected faults, `Hold` precedes each `Write` until the bytes may be sent, and `Stall` or `Reset` can
 //! follow the last `Write`.
@@ -34,7 +37,8 @@ use crate::{CloseReason, Config};
 /// passed in too, and are dropped: on a ring, the kernel may have received them before the cancellation took
 /// effect.
 ///
-/// A server holds one session per connection, so it is kept small; one that owes nothing holds no buffer.
+/// A server holds one session per connection, so it is kept small. One that owes nothing holds no buffer; with
+/// framing, it may hold an incomplete message.
 pub(crate) struct Session {
     /// `None` for raw bytes without injected faults.
     pipeline: Option<Box<Pipeline>>,
@@ -172,8 +176,8 @@ impl Session {
         Ok(sent)
     }
 
-    /// Adds bytes that were [passed through](Self::is_passthrough) but not sent to what is owed, even if input has
-    /// been refused meanwhile: they were accepted before.
+    /// Appends to the owed bytes those that were [passed through](Self::is_passthrough) and could not be sent, even
+    /// if input has been refused meanwhile: they were accepted before.
     pub(crate) fn unsent(&mut self, bytes: &[u8]) {
         debug_assert!(self.pipeline.is_none(), "a session with a pipeline passes nothing through");
         self.owed.get_or_insert_default().push(bytes);

@@ -70,8 +70,8 @@ pub(super) trait Poller {
     /// Releases a buffer.
     fn recycle(&mut self, buf: Self::Buf);
 
-    /// Sends a buffer on the connection at `key`, from which it was received. No further event is reported for
-    /// the connection until the send has completed.
+    /// Sends a buffer on the connection at `key`, from which it was received. Until the send has completed, no
+    /// further bytes are reported for the connection, and [`sends`](Self::sends) is true.
     fn send(&mut self, key: usize, buf: Self::Buf);
 
     /// Keeps a buffer for which the connection has no room, and reports it again, in order, once the connection's

@@ -20,7 +20,8 @@ use crate::system::{received, unacknowledged};
 /// Limit of held-back pieces sent in one run, so that other connections are not delayed.
 const PIECES_PER_RUN: usize = 64;
 
-/// The most bytes a connection may owe. Beyond that, received buffers stay with the poller.
+/// The most raw bytes a connection may owe; with framing, a message more. Beyond that, received buffers stay with
+/// the poller.
 pub(super) const MAX_OWED: usize = 64 * 1024;
 
 /// A connection. Kept small, because there may be ten thousand of them and most owe nothing. All times are

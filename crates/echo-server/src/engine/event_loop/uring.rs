@@ -1,5 +1,5 @@
-//! Event loops on io_uring (Linux): one io_uring per worker, and one system call per iteration, which submits
-//! operations and waits for completions.
+//! Event loops on io_uring (Linux): one io_uring per worker, and usually one system call per iteration for it,
+//! which submits operations and waits for completions.
 //!
 //! Small messages are received and sent by the kernel, many per system call. Large ones, whose cost is copying, are
 //! only polled for. [`poller`] implements both, and decides when a connection changes from one to the other;

@@ -51,7 +51,7 @@ struct Worker<'a, P> {
     /// When to accept again without an event: after a backoff, or because more connections may be queued.
     accept_at: Option<Instant>,
     connections: Slab<Connection>,
-    /// Connections whose socket may still have input.
+    /// Connections that can go on without an event: they stopped before `EAGAIN`, or for the sake of others.
     run_queue: VecDeque<usize>,
     timers: Timers,
     buffer: Vec<u8>,
@@ -307,7 +307,7 @@ impl<'a, P: Poller> Worker<'a, P> {
         if backpressured != connection.backpressured {
             connection.backpressured = backpressured;
             self.trim_pending |= backpressured;
-            // The clock is not read while no connection has a deadline.
+            // `now` is not kept up to date while no connection has a deadline.
             self.now = self.epoch.elapsed().as_millis() as Millis;
             connection.active = self.now;
             connection.progress = SendProgress::start(connection.session.owed(), self.now);

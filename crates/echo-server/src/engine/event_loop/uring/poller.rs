@@ -5,7 +5,8 @@
 //! - **PollIn**: a one-shot poll reports input, and the connection calls `recv` itself, into the worker's one large
 //!   buffer, which stays in the CPU cache. The next poll is submitted with the call that waits. An idle
 //!   connection holds no memory. This is best for large messages and for few connections. Every connection
-//!   starts this way, and returns to it when it is being closed or when no provided buffer was free.
+//!   starts this way, and returns to it for large messages, few connections, or when no provided buffer was free,
+//!   and also when it has owed bytes or is being closed.
 //! - **RecvMultishot**: the kernel receives into small provided buffers, which are sent back by further
 //!   operations, without a system call per message. This is best for small messages on many connections; see
 //!   [`PROMOTE_AFTER`], [`DEMOTE_AFTER`] and
@@ -80,7 +81,7 @@ pub(super) struct UringPoller {
     /// A send is in flight after which the next unread buffer is to be reported. Success is silent, so the
     /// poller must submit before it blocks.
     unread_due: bool,
-    /// Counts complete submissions, modulo 2¹⁶.
+    /// Counts how often everything had been submitted, modulo 2¹⁶.
     submission: u16,
     /// Descriptors to close when everything is submitted.
     closing: Vec<OwnedFd>,

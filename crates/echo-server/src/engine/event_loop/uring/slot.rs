@@ -18,7 +18,7 @@ pub(super) struct Slot {
     pub(super) armed: Option<Op>,
     /// The operation that should be in flight. If another one is armed, that has been cancelled.
     pub(super) wanted: Option<Op>,
-    /// A send is in flight. Events of the connection are deferred until it has completed.
+    /// A send is in flight. Completions of the connection are deferred until it has completed.
     pub(super) sending: bool,
     /// Consecutive runs or buffers that favour changing between PollIn and RecvMultishot.
     pub(super) votes: u8,

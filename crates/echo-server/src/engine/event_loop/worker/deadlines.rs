@@ -32,7 +32,7 @@ impl<P: Poller> Worker<'_, P> {
         self.keeps_time().then(sweep).into_iter().chain(times).min()
     }
 
-    /// Whether any connection has a deadline. If none has, the clock is not read.
+    /// Whether any connection has a deadline. If none has, `now` is not kept up to date.
     pub(super) fn keeps_time(&self) -> bool {
         let config = self.service.config;
         self.backpressured > 0
