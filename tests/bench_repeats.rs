@@ -5,7 +5,7 @@ mod load;
 use std::thread;
 use std::time::Duration;
 
-use echo_client::hdr_log::{Log, LogUnit};
+use echo_client::hdr_log::{Log, LogError, LogUnit};
 use echo_client::run_file::RunFile;
 use echo_test_support::peers::{echo, serve_each, serve_one};
 use echo_test_support::{Process, command};
@@ -39,7 +39,16 @@ fn every_run_is_whole_and_the_summary_has_their_medians() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     let samples: u64 = file.runs.iter().map(|run| run.result.latency.count).sum();
-    let log = Log::read(text.as_bytes(), LogUnit::Nanoseconds).unwrap();
+    let read = |text: &str| Log::read(text.as_bytes(), LogUnit::Nanoseconds);
+    assert_eq!(read(&text), Err(LogError::SeveralRuns));
+    let untagged: String = text
+        .split_inclusive('\n')
+        .map(|line| match line.split_once(',') {
+            Some((tag, rest)) if tag.starts_with("Tag=run") => rest,
+            _ => line,
+        })
+        .collect();
+    let log = read(&untagged).unwrap();
     assert_eq!((log.histogram.len(), log.intervals.len()), (samples, 6), "{text}");
     assert!(text.contains("\nTag=run6,") && log.intervals[5].start_s > 0.5, "{text}");
 }
