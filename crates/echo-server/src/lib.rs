@@ -28,6 +28,7 @@ mod events;
 mod faults;
 mod linger;
 mod listen;
+mod platform;
 mod progress;
 mod server;
 mod service;

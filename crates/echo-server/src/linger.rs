@@ -8,7 +8,7 @@
 use std::io;
 use std::time::Duration;
 
-use socket2::SockRef;
+use crate::platform::SockRef;
 
 /// Ends the linger of a peer that has acknowledged everything and is silent for this long: nothing is in flight
 /// that a close could destroy.

@@ -21,13 +21,13 @@ mod send_buffer;
 mod tests;
 
 use std::io;
-use std::time::Instant;
 
 use echo_proto::FrameError;
 
 use self::fault_injector::{FaultInjector, Termination};
 use self::framed::Framed;
 use self::send_buffer::SendBuffer;
+use crate::platform::Instant;
 use crate::{CloseReason, Config};
 
 /// The state of one connection, driven by an engine.

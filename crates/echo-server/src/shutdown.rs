@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
+use crate::platform::{Events, Interest, Poll, TcpListener, Token, Waker};
 
 /// The token of the waker; a listener's token is its index.
 const WAKER: Token = Token(usize::MAX);

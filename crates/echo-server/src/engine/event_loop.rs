@@ -17,9 +17,8 @@ mod worker;
 use std::io;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
-
 pub(super) use self::pool::{Waker, serve};
+use crate::platform::{TcpListener, TcpStream};
 
 /// The source of a worker's events. A connection's key is its index in the worker's table.
 pub(super) trait Poller {

@@ -1,15 +1,13 @@
 //! Accepting connections and handling the errors of accept(2).
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
-
-use mio::net::TcpListener;
-use socket2::SockRef;
+use std::time::Duration;
 
 use crate::linger::reset_when_closed;
 use crate::listen::socket_options::SocketOptions;
+use crate::platform::{Instant, SockRef, TcpListener, blocking};
 use crate::service::Service;
 use crate::shutdown::{Phase, ShutdownListener};
 use crate::{Config, Event, RefuseReason};
@@ -38,7 +36,7 @@ pub(crate) struct Acceptor {
 
 /// A connection that was admitted.
 pub(crate) struct Incoming {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: blocking::TcpStream,
     pub(crate) peer: SocketAddr,
     /// Its number among all accepted connections, from 0.
     pub(crate) number: u64,
@@ -78,7 +76,7 @@ enum ErrorAction {
 
 impl Acceptor {
     /// Accepts on `listeners`, which are non-blocking.
-    pub(crate) fn new(listeners: Vec<std::net::TcpListener>, config: &Config) -> Self {
+    pub(crate) fn new(listeners: Vec<blocking::TcpListener>, config: &Config) -> Self {
         let listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
         let queue = 2 * usize::from(config.backlog) + ACCEPTS_PER_RUN;
         let options = SocketOptions { keepalive: config.keepalive };
@@ -257,6 +255,7 @@ fn error_action(error: &io::Error) -> ErrorAction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpStream;
 
     #[test]
     fn accepted_connections_send_without_delay() {

@@ -6,9 +6,10 @@
 use std::io;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::TcpKeepalive;
 
 use crate::Config;
+use crate::platform::SockRef;
 
 /// How often a silent peer is probed, and after how many unanswered probes the connection is dropped. With the
 /// usual defaults of 75 s and 9 probes, a dead peer would be detected only after a further 11 minutes.

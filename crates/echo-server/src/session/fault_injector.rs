@@ -4,12 +4,13 @@
 //! echo, not on how the bytes arrive. When a piece may be sent is decided when it is the next to be sent.
 
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastrand::Rng;
 
 use super::send_buffer::SendBuffer;
 use crate::faults::{Delay, Faults, RngStream, mix};
+use crate::platform::Instant;
 
 /// How a fault ends the echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,20 +2,17 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::time::{Duration, Instant};
-
-use mio::net::TcpStream;
-use socket2::SockRef;
+use std::time::Duration;
 
 use super::compact_addr::CompactAddr;
 use super::edges::{recv_emptied_socket, short_send_fills_socket};
 use crate::CloseReason;
 use crate::linger;
 use crate::listen::accept::Incoming;
+use crate::platform::{Instant, SockRef, TcpStream, received, unacknowledged};
 use crate::progress::{Millis, SendProgress};
 use crate::service::Service;
 use crate::session::{Session, State};
-use crate::system::{received, unacknowledged};
 
 /// Limit of held-back pieces sent in one run, so that other connections are not delayed.
 const PIECES_PER_RUN: usize = 64;

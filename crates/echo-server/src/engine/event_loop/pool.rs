@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::CloseReason;
 use crate::listen::accept::{Acceptor, Incoming};
+use crate::platform::{Instant, sleep};
 use crate::service::Service;
 use crate::shutdown::{Phase, ShutdownListener};
 
@@ -86,7 +87,7 @@ impl WorkerContext<'_> {
                 return;
             }
             // The poller has failed, so this thread cannot be woken.
-            thread::sleep(POLL_INTERVAL);
+            sleep(POLL_INTERVAL);
         }
     }
 }
@@ -157,19 +158,19 @@ impl<'a> WorkerPool<'a> {
 
     /// Waits until every connection has ended; once stopping, for the drain timeout at most.
     fn wait_for_the_last(&self, shutdown: &mut ShutdownListener) {
-        let mut sleep = |time: Option<Duration>| {
+        let mut wait = |time: Option<Duration>| {
             if shutdown.sleep(time).is_err() {
-                thread::sleep(time.map_or(POLL_INTERVAL, |time| time.min(POLL_INTERVAL)));
+                sleep(time.map_or(POLL_INTERVAL, |time| time.min(POLL_INTERVAL)));
             }
         };
         while self.accepting.load(SeqCst) {
-            sleep(None);
+            wait(None);
             // The server may have been stopped: the accepting worker has to check the phase.
             self.workers.iter().for_each(WorkerHandle::wake);
         }
         // With `once`, the connection has no time limit until the server is stopped.
         while self.service.phase() == Phase::Running && self.open() > 0 {
-            sleep(None);
+            wait(None);
         }
         self.service.handle.stop();
         self.release();
@@ -179,7 +180,7 @@ impl<'a> WorkerPool<'a> {
             if left.is_zero() {
                 break;
             }
-            sleep(Some(left));
+            wait(Some(left));
         }
     }
 

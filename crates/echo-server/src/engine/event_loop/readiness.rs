@@ -8,12 +8,11 @@ use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
-use mio::event::Event as MioEvent;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
-
 use super::{Event, Poller, Waker, serve};
 use crate::listen::accept::Acceptor;
+use crate::platform::{
+    self, Events, Interest, Poll, ReadinessEvent, TcpListener, TcpStream, Token,
+};
 use crate::service::Service;
 use crate::shutdown::ShutdownListener;
 
@@ -34,7 +33,7 @@ pub(crate) fn run(
     let mut loops = Vec::new();
     for _ in 0..service.config.threads.max(1) {
         let poll = Poll::new()?;
-        let waker = mio::Waker::new(poll.registry(), WAKER)?;
+        let waker = platform::Waker::new(poll.registry(), WAKER)?;
         let wake: Waker = Box::new(move || {
             // Fails only if the waker's counter or pipe is full; a wake-up is pending then.
             let _ = waker.wake();
@@ -122,6 +121,6 @@ fn interest() -> Interest {
 }
 
 /// Whether there is urgent data, where the system reports it.
-fn is_urgent(event: &MioEvent) -> bool {
+fn is_urgent(event: &ReadinessEvent) -> bool {
     cfg!(target_os = "linux") && event.is_priority()
 }

@@ -5,7 +5,9 @@
 //! waits were short, and never longer than it has just worked, so spinning at most doubles the CPU time.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::platform::Instant;
 
 /// The longest time to spin. Spinning longer gives large messages slightly more throughput, for more CPU time per
 /// echo.

@@ -1,7 +1,8 @@
 //! Timers of connections, for injected faults. While none is set, the clock is not read for them.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+
+use crate::platform::Instant;
 
 /// The keys of connections, ordered by the time at which to run them. A connection has at most one timer; the
 /// caller keeps track of whether it is set.

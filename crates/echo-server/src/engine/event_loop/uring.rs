@@ -16,15 +16,12 @@ mod tests;
 mod unread;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-
-use echo_ring::RingSetup;
-use rustix::event::{EventfdFlags, eventfd};
 
 use self::poller::UringPoller;
 use super::{Waker, serve};
 use crate::listen::accept::Acceptor;
+use crate::platform::{EventfdFlags, OwnedFd, RingSetup, eventfd, write};
 use crate::service::Service;
 use crate::shutdown::ShutdownListener;
 
@@ -80,7 +77,7 @@ fn run_with(
     for _ in 0..service.config.threads.max(1) {
         let wake_fd = Arc::new(wake_fd()?);
         let waker_fd = Arc::clone(&wake_fd);
-        let wake: Waker = Box::new(move || wake(&*waker_fd));
+        let wake: Waker = Box::new(move || wake(&waker_fd));
         loops.push(((sizes.setup().build()?, wake_fd), wake));
     }
     serve(acceptor, shutdown, service, loops, |(mut ring, wake_fd), context| match ring.enable() {
@@ -103,7 +100,7 @@ fn wake_fd() -> io::Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
-fn wake(wake_fd: &impl AsFd) {
+fn wake(wake_fd: &OwnedFd) {
     // Fails only if the counter is full, after 2⁶⁴ wake-ups.
-    let _ = rustix::io::write(wake_fd, &1_u64.to_ne_bytes());
+    let _ = write(wake_fd, &1_u64.to_ne_bytes());
 }

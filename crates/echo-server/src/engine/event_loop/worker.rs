@@ -13,8 +13,7 @@ mod deadlines;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -25,11 +24,11 @@ use super::timers::Timers;
 use super::{Event, Interest, Poller};
 use crate::CloseReason;
 use crate::listen::accept::Incoming;
+use crate::platform::{Instant, sleep, unacknowledged};
 use crate::progress::{Millis, SendProgress};
 use crate::service::Service;
 use crate::session::State;
 use crate::shutdown::Phase;
-use crate::system::unacknowledged;
 
 /// Size of the receive buffer, and so the most raw bytes that a connection can owe. All connections of a worker
 /// share one buffer, which stays in the CPU cache.
@@ -162,7 +161,7 @@ impl<'a, P: Poller> Worker<'a, P> {
             Err(error) if error.kind() == ErrorKind::Interrupted => false,
             Err(error) if is_transient(&error) && self.failed_waits < MAX_FAILED_WAITS => {
                 self.failed_waits += 1;
-                thread::sleep(FAILED_WAIT_PAUSE);
+                sleep(FAILED_WAIT_PAUSE);
                 false
             }
             Err(error) => return Err(error),

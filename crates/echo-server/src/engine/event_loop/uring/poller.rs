@@ -31,18 +31,18 @@ mod completions;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use echo_ring::{Completion, RecvBuf, Ring, UserData};
-use mio::net::{TcpListener, TcpStream};
+use echo_ring::UserData;
 
 use super::BUF_SIZE;
 use super::operation::Operation;
 use super::slot::{Op, Slot, Unread};
 use super::unread::UnreadQueue;
 use crate::engine::event_loop::{Event, Interest, Poller};
+use crate::platform::{Completion, OwnedFd, RecvBuf, Ring, TcpListener, TcpStream, blocking};
 
 /// Input, or the end of the stream.
 const READABLE: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
@@ -189,7 +189,7 @@ impl Poller for UringPoller {
         // cancellations before the listeners are closed. If this fails, so does the next wait.
         let _ = self.ring.wait(Some(Duration::ZERO));
         if !self.ring.has_submitted_all() {
-            let descriptors = listeners.into_iter().map(std::net::TcpListener::from);
+            let descriptors = listeners.into_iter().map(blocking::TcpListener::from);
             self.closing.extend(descriptors.map(OwnedFd::from));
         }
     }
@@ -217,7 +217,7 @@ impl Poller for UringPoller {
             self.drop_unread(key);
         }
         if slot.pushed_in == self.submission {
-            self.closing.push(std::net::TcpStream::from(stream).into());
+            self.closing.push(blocking::TcpStream::from(stream).into());
         }
         if let Some(armed) = slot.armed
             && slot.wanted == slot.armed

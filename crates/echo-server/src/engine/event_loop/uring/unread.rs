@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use echo_ring::RecvBuf;
+use crate::platform::RecvBuf;
 
 /// Buffers and the keys of their connections, in the order received.
 #[derive(Default)]

@@ -3,11 +3,11 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use super::Worker;
 use crate::engine::event_loop::Poller;
 use crate::listen::accept::AcceptState;
+use crate::platform::Instant;
 
 impl<P: Poller> Worker<'_, P> {
     pub(super) fn listen(&mut self) {

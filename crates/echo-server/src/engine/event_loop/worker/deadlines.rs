@@ -3,12 +3,13 @@
 //! Deadlines have no timers of their own. A periodic sweep over all connections is cheaper than reordering timers
 //! with every echo, and it costs nothing while no connection has a deadline.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Worker;
 use crate::CloseReason;
 use crate::engine::event_loop::{Interest, Poller};
 use crate::linger;
+use crate::platform::Instant;
 use crate::session::State;
 use crate::system::release_memory;
 

@@ -1,12 +1,11 @@
 //! Processing completions: which events they become, and what the poller submits next.
 
-use echo_ring::{Completion, RecvBuf};
-
 use super::{BROKEN, DEMOTE_AFTER, UringPoller};
 use crate::engine::event_loop::Event;
 use crate::engine::event_loop::uring::BUF_SIZE;
 use crate::engine::event_loop::uring::operation::Operation;
 use crate::engine::event_loop::uring::slot::{Op, Unread};
+use crate::platform::{Completion, RecvBuf};
 
 impl UringPoller {
     /// Takes completions off the ring. If everything is submitted, also finishes sends and closes descriptors.
