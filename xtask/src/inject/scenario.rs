@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ pub(super) fn run(binaries: &Binaries, engine: &str, injection: Injection) -> Re
     strace.args(["-f", "-qq", "-yy", "-o"]).arg(&log).args(["-e", &format!("trace={call}")]);
     strace.args(["-e", &format!("inject={call}:error={error}:when={when}")]);
     let injected = || Ok(Injected::read(&std::fs::read_to_string(&log)?));
-    let judged = match start(&mut strace, binaries, engine)? {
+    let judged = match start(&mut strace, binaries, engine) {
         Ok(server) => serve(server, injection, &injected),
         Err(error) => did_not_start(&error.to_string(), injected()?),
     };
@@ -73,7 +73,7 @@ pub(super) fn calls_made(binaries: &Binaries, engine: &str) -> Result<Vec<String
     let log = std::env::temp_dir().join(format!("inject-{}", fastrand::u64(..)));
     let mut strace = command("strace");
     strace.args(["-f", "-qq", "-c", "-U", "name", "-o"]).arg(&log);
-    let server = start(&mut strace, binaries, engine)??;
+    let server = start(&mut strace, binaries, engine)?;
     let injection = Injection { call: "", error: "", when: 0, permit: Permit::Nothing };
     serve(server, injection, &|| Ok(Injected::default()))?;
     let names = std::fs::read_to_string(&log)?;
@@ -86,13 +86,14 @@ fn is_name(row: &str) -> bool {
     !row.is_empty() && !row.starts_with('-') && !["syscall", "total"].contains(&row)
 }
 
-fn start(strace: &mut Command, binaries: &Binaries, engine: &str) -> Result<io::Result<Server>> {
-    let address = free_address()?;
+fn start(strace: &mut Command, binaries: &Binaries, engine: &str) -> io::Result<Server> {
+    let address = unused_address();
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
     strace.arg(&binaries.server).args(["--engine", engine, "--threads", "1"]);
-    strace.args(["--drain-timeout", "1s", "--port", &address.port().to_string()]);
+    strace.args(["--drain-timeout", "1s", "--host", &host, "--port", &port]);
     // A panic of the thread that waits for signals would take a while to say where.
     strace.env("RUST_BACKTRACE", "0");
-    Ok(Server::start_at(strace, address))
+    Server::start_at(strace, address)
 }
 
 impl Injected {
@@ -120,8 +121,13 @@ impl Injected {
     }
 }
 
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+/// An address of 127.0.0.0/8 that no other run uses.
+///
+/// A port chosen by binding a socket would not do: a program that another thread starts at that moment inherits the
+/// socket until its `exec`, so the port would accept connections before the server runs.
+fn unused_address() -> SocketAddr {
+    let octet = || fastrand::u8(1..=254);
+    SocketAddr::from(([127, octet(), octet(), octet()], 65432))
 }
 
 /// A server that cannot begin says why.
@@ -334,7 +340,27 @@ fn processor_time(pid: Pid) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use super::*;
+
+    #[test]
+    fn an_unused_address_refuses_connections_while_programs_are_started() {
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !is_over.load(Relaxed) {
+                        assert!(command("true").status().unwrap().success());
+                    }
+                });
+            }
+            let accepted =
+                (0..20_000).filter(|_| TcpStream::connect(unused_address()).is_ok()).count();
+            is_over.store(true, Relaxed);
+            assert_eq!(accepted, 0);
+        });
+    }
 
     #[test]
     fn injections_are_counted_by_the_calls_that_can_fail() {
