@@ -1,8 +1,8 @@
-//! System calls that fail, one after the other: whatever an engine calls fails the first time, the second, the
-//! third …, with each error that it can have, until a run ends without one. It takes strace(1).
+//! Enumerated faults: every system call of an engine fails on its first, second, third … call with each error that
+//! it can return, until a run ends without an injection. Requires strace(1).
 //!
-//! A server that serves has to go on: the connection that a failed call is about may end, no other does, nothing
-//! spins, and it still stops when it is told to. One that cannot start says why.
+//! A running server must keep serving: a failed call may end its own connection but no other, nothing spins, and
+//! SIGTERM still stops the server. A server that cannot start must report why.
 
 mod calls;
 mod scenario;
@@ -21,26 +21,26 @@ use self::scenario::{Injected, Injection};
 use crate::binaries::Binaries;
 use crate::engines::Engines;
 
-/// The most calls of one kind that are made to fail, one in each run.
-const MOST: usize = 60;
+/// The highest call number that is made to fail.
+const MAX_CALLS: usize = 60;
 /// The same with `--sample`.
-const SAMPLE: usize = 2;
+const SAMPLE_CALLS: usize = 2;
 
-/// Which.
+/// Options of `cargo xtask inject`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     engines: Engines,
 
-    /// A few calls with one error each, in some seconds
+    /// Inject one error into a few calls; takes some seconds
     #[arg(long)]
     sample: bool,
 
-    /// Only this call
+    /// Inject only into this system call
     #[arg(long, value_name = "NAME")]
     call: Option<String>,
 
-    /// Servers at the same time
+    /// Number of servers that run at the same time
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: usize,
 }
@@ -53,8 +53,8 @@ struct Row {
     failures: Vec<String>,
 }
 
-/// Fails the calls of one engine after the other, and prints what came of it.
-#[allow(clippy::print_stdout, reason = "the report is what the task is for")]
+/// Injects each error into each call of each engine, and prints a table of the results.
+#[allow(clippy::print_stdout, reason = "the report is the result of the task")]
 pub(crate) fn run(options: &Options) -> Result<()> {
     if skipped_without_strace("cargo xtask inject") {
         return Ok(());
@@ -87,7 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let rows = rows.into_inner().expect("it holds no panic");
     print!("{}", table::table(&engines, &rows));
     let failures: usize = rows.iter().map(|row| row.failures.len()).sum();
-    ensure!(failures == 0, "{failures} of the injections went wrong");
+    ensure!(failures == 0, "{failures} injections had effects that are not permitted");
     if !options.sample && options.call.is_none() {
         println!("\n{}", table::left_out());
         for engine in &engines {
@@ -97,23 +97,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Every call that an engine makes is failed, or left out for a reason.
-#[allow(clippy::print_stdout, reason = "the report is what the task is for")]
+/// Checks that every call that the engine makes is either injected or listed with the reason why not.
+#[allow(clippy::print_stdout, reason = "the report is the result of the task")]
 fn every_call_is_known(engine: &str, made: &[String]) -> Result<()> {
     let failed = |name: &str| CALLS.iter().any(|call| call.name == name);
     let left_out = |name: &str| LEFT_OUT.iter().any(|(names, _)| names.contains(&name));
     let unknown: Vec<_> =
         made.iter().filter(|name| !failed(name) && !left_out(name)).cloned().collect();
     let count = made.iter().filter(|name| failed(name)).count();
-    println!("{engine} makes {} different calls (strace -c): {count} are failed", made.len());
+    println!(
+        "{engine} makes {} different calls (strace -c); errors are injected into {count}",
+        made.len()
+    );
     ensure!(unknown.is_empty(), "{engine} also calls {}", unknown.join(", "));
     Ok(())
 }
 
-/// Runs the scenario with one call after the other failed.
+/// Runs the scenario once for each error and call number.
 fn fail_each(binaries: &Binaries, engine: &str, call: &'static Call, sample: bool) -> Row {
     let mut row = Row { engine: engine.to_owned(), call, injections: 0, failures: Vec::new() };
-    let (errors, most) = if sample { (1, SAMPLE) } else { (call.errors.len(), MOST) };
+    let (errors, most) = if sample { (1, SAMPLE_CALLS) } else { (call.errors.len(), MAX_CALLS) };
     for error in &call.errors[..errors] {
         for when in 1..=most {
             let injection = Injection { call: call.name, error, when, permit: call.permit };

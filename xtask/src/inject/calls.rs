@@ -1,18 +1,18 @@
-//! The system calls that are made to fail, with which errors, and what may come of it.
+//! The system calls into which errors are injected, and the effects that each error may have.
 
-/// What an error may do to a server that serves.
+/// The effect that an error may have on a running server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permit {
-    /// Nothing that a peer would notice.
+    /// None that a peer could observe.
     Nothing,
-    /// It ends the connection that the call is about, and no other.
+    /// Ends the connection that the call was made for, and no other.
     Connection,
-    /// It ends the server, which says why and exits with 1.
+    /// Ends the server, with a message and exit code 1.
     Server,
 }
 
 impl Permit {
-    /// In a few words.
+    /// The effect as a phrase for the table.
     pub(super) fn describe(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -22,14 +22,14 @@ impl Permit {
     }
 }
 
-/// A call and some of its errors that may have the same effect.
+/// A system call, and errors of it that may have the same effect.
 pub(super) struct Call {
     pub(super) name: &'static str,
     pub(super) errors: &'static [&'static str],
     pub(super) permit: Permit,
-    /// Why that is so.
+    /// The reason for that effect.
     pub(super) reason: &'static str,
-    /// One of those of `--sample`.
+    /// Included in `--sample`.
     pub(super) sampled: bool,
 }
 
@@ -46,7 +46,7 @@ const fn sampled(call: Call) -> Call {
     Call { sampled: true, ..call }
 }
 
-/// All of them. Whatever fails before the server listens may end it, with a message.
+/// All calls. Any failure before the server listens may end it, with a message.
 #[rustfmt::skip]
 pub(super) static CALLS: [Call; 34] = [
     call("socket", &["EACCES", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"], Permit::Nothing, "only at the start"),
@@ -59,12 +59,12 @@ pub(super) static CALLS: [Call; 34] = [
     call("fcntl", &["EMFILE", "EINVAL"], Permit::Nothing, "only at the start"),
     call("setsockopt", &["ENOMEM", "ENOBUFS"], Permit::Connection, "a thread sets its connection's timeouts"),
     call("getsockopt", &["ENOBUFS"], Permit::Connection, "the end of a connection asks for its error and its buffer"),
-    call("ioctl", &["EINVAL", "ENOMEM"], Permit::Connection, "a thread makes its connection blocking"),
-    call("epoll_ctl", &["ENOMEM", "ENOSPC"], Permit::Server, "a listener that cannot be watched; a connection that cannot be is closed"),
+    call("ioctl", &["EINVAL", "ENOMEM"], Permit::Connection, "a thread sets its connection to blocking"),
+    call("epoll_ctl", &["ENOMEM", "ENOSPC"], Permit::Server, "a listener cannot be registered; a connection that cannot be registered is closed"),
     sampled(call("epoll_wait", &["EINTR"], Permit::Nothing, "a signal")),
     call("epoll_wait", &["EBADF", "EINVAL"], Permit::Server, "a poller that is broken"),
     sampled(call("accept4", &["ECONNABORTED", "EINTR", "EPERM", "EPROTO", "ENETDOWN", "EHOSTUNREACH"], Permit::Nothing,
-        "concerns a connection that is gone; the next is taken")),
+        "concerns a connection that no longer exists; the next one is accepted")),
     call("accept4", &["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"], Permit::Nothing, "accepting pauses"),
     call("accept4", &["EBADF", "EINVAL", "ENOTSOCK"], Permit::Server, "a listener that is broken"),
     sampled(call("recvfrom", &["ECONNRESET", "ETIMEDOUT", "ENOMEM"], Permit::Connection, "a connection that is broken")),
@@ -72,9 +72,9 @@ pub(super) static CALLS: [Call; 34] = [
     sampled(call("sendto", &["ECONNRESET", "EPIPE", "ENOBUFS", "ENOMEM", "ETIMEDOUT", "EHOSTUNREACH"], Permit::Connection,
         "a connection that is broken")),
     call("sendto", &["EINTR"], Permit::Nothing, "a signal"),
-    call("sendto", &["EAGAIN"], Permit::Connection, "no room: the echo waits for an event, and the kernel knows of none"),
+    call("sendto", &["EAGAIN"], Permit::Connection, "no room: the echo waits for an event, which the kernel has no reason to report"),
     call("shutdown", &["ENOTCONN", "ENOBUFS"], Permit::Connection, "a connection that is broken"),
-    call("write", &["EINTR", "EAGAIN", "EIO", "ENOSPC"], Permit::Nothing, "lines of output, which may be lost, and wake-ups"),
+    call("write", &["EINTR", "EAGAIN", "EIO", "ENOSPC"], Permit::Nothing, "output lines, which may be lost, and wake-ups"),
     call("read", &["EINTR", "EAGAIN", "EIO"], Permit::Nothing, "wake-ups, files of /proc, the loader of programs"),
     call("openat", &["EMFILE", "ENFILE", "EACCES", "ENOENT"], Permit::Nothing, "files of /proc and /sys, the loader"),
     call("futex", &["EINTR"], Permit::Nothing, "a spurious wake-up"),
@@ -83,24 +83,24 @@ pub(super) static CALLS: [Call; 34] = [
     call("madvise", &["ENOMEM", "EINVAL"], Permit::Nothing, "advice"),
     call("io_uring_setup", &["EMFILE", "ENFILE", "ENOMEM", "EPERM", "ENOSYS"], Permit::Server, "a worker that cannot be set up"),
     call("io_uring_register", &["ENOMEM", "EINVAL", "EPERM"], Permit::Server, "a worker that cannot be set up"),
-    sampled(call("io_uring_enter", &["EINTR", "EAGAIN", "EBUSY", "ENOMEM"], Permit::Nothing, "what was to be submitted stays in the queue")),
+    sampled(call("io_uring_enter", &["EINTR", "EAGAIN", "EBUSY", "ENOMEM"], Permit::Nothing, "entries that were not submitted stay queued")),
     call("io_uring_enter", &["EBADF", "EINVAL"], Permit::Server, "a ring that is broken"),
 ];
 
-/// Whether the call of a line of strace(1) can fail at all. The wake-up of a futex cannot (futex(2)), nor can what is
-/// done with the sockets and counters by which a process wakes its own threads: nothing interrupts a call that does
-/// not block, no peer can break them, and there is room for what is written.
+/// Whether the call in a line of strace(1) can fail outside of an injection. FUTEX_WAKE cannot (futex(2)). Neither can
+/// calls on the socket pairs and eventfds with which a process wakes its own threads: they do not block, so no signal
+/// interrupts them, no peer can reset them, and their buffers always have room.
 pub(super) fn can_fail(line: &str) -> bool {
     let first_argument = line.split(',').next().unwrap_or_default();
     let internal = ["<UNIX-STREAM:", "<anon_inode:[eventfd]>"];
     !line.contains("FUTEX_WAKE") && !internal.iter().any(|kind| first_argument.contains(kind))
 }
 
-/// Calls that are left out, and why.
+/// Calls into which no errors are injected, with the reasons.
 pub(super) const LEFT_OUT: [(&[&str], &str); 8] = [
     (
         &["close", "munmap"],
-        "strace does not do what it fails: the descriptor would stay open by our own doing",
+        "strace skips the call that it fails, so the injection itself would leak the descriptor",
     ),
     (&["mmap", "brk", "mprotect"], "without memory the process ends: SECURITY.md says so"),
     (
@@ -116,7 +116,7 @@ pub(super) const LEFT_OUT: [(&[&str], &str); 8] = [
             "set_robust_list",
             "rseq",
         ],
-        "of the loader and the C library",
+        "made by the loader and the C library",
     ),
     (
         &[
@@ -128,17 +128,17 @@ pub(super) const LEFT_OUT: [(&[&str], &str); 8] = [
             "prctl",
             "gettid",
         ],
-        "of the start of a program or thread in Rust, or without errors",
+        "made by the Rust runtime when a program or thread starts, or cannot fail",
     ),
-    (&["sched_getaffinity", "getrandom"], "the standard library has another way, or aborts"),
+    (&["sched_getaffinity", "getrandom"], "the standard library has a fallback, or aborts"),
     (
         &["recvfrom EAGAIN"],
-        "nothing to read where there is something: the kernel would report it again, strace does not",
+        "the kernel returns it only if the queue is empty, and then reports new data; after an injection it does not",
     ),
-    (&["completions of a ring"], "they are no calls: failed ones are not injected here"),
+    (&["completions of a ring"], "not system calls"),
     (
         &["restart_syscall", "exit", "exit_group"],
-        "of the kernel after a signal, or without a return",
+        "made by the kernel after a signal, or do not return",
     ),
 ];
 

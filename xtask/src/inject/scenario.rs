@@ -1,4 +1,5 @@
-//! What a server is asked to do while a call of it fails: an echo, a half-close, and a connection that stands by.
+//! The scenario that a server runs while one of its calls fails: an echo, a half-close, and an unaffected connection
+//! (the bystander).
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -14,44 +15,44 @@ use rustix::process::{Pid, kill_process, test_kill_process};
 use super::calls::{Permit, can_fail};
 use crate::binaries::Binaries;
 
-/// How long an echo may take: accepting may have paused before it.
-const SOON: Duration = Duration::from_secs(3);
-/// How long the server may take to close what has ended, and to end after its drain timeout of 1 s.
-const LET_GO: Duration = Duration::from_secs(4);
-/// For so long it has nothing to do, and uses no processor time but for this.
-const AT_REST: Duration = Duration::from_millis(100);
-const AT_REST_MAX: Duration = Duration::from_millis(50);
+/// Time limit of an echo. Accepting may have paused before it.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time limit for closing finished connections, and for exiting: the drain timeout is 1 s.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long the server is left idle, and the most CPU time that it may use meanwhile.
+const IDLE_TIME: Duration = Duration::from_millis(100);
+const IDLE_CPU_MAX: Duration = Duration::from_millis(50);
 
-/// A call that fails.
+/// A call to fail.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Injection {
     pub(super) call: &'static str,
     pub(super) error: &'static str,
-    /// The first, second, … call of each thread.
+    /// The number of the call, counted from 1 in each thread.
     pub(super) when: usize,
     pub(super) permit: Permit,
 }
 
-/// What was made to fail in a run.
+/// Counts of injected errors in a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Injected {
-    /// Calls that can fail so.
+    /// Injected into calls that [can fail](can_fail).
     pub(super) possible: usize,
-    /// Calls that cannot; what follows from those says nothing about the server.
+    /// Injected into calls that cannot; their effects are not judged.
     pub(super) impossible: usize,
 }
 
-/// Kills a process in the end: strace(1), its parent, would leave it behind.
+/// Kills the server when dropped: it would outlive a killed strace(1), its parent.
 struct Guard(Pid);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // It fails if it has ended.
+        // Fails if the process has ended.
         let _ = kill_process(self.0, Signal::KILL);
     }
 }
 
-/// Runs the scenario.
+/// Runs the scenario with one injection.
 pub(super) fn run(binaries: &Binaries, engine: &str, injection: Injection) -> Result<Injected> {
     let log = std::env::temp_dir().join(format!("inject-{}", fastrand::u64(..)));
     let Injection { call, error, when, .. } = injection;
@@ -68,7 +69,7 @@ pub(super) fn run(binaries: &Binaries, engine: &str, injection: Injection) -> Re
     judged.map(|()| count)
 }
 
-/// The names of the system calls that an engine makes when none is failed (strace -c).
+/// The names of the system calls that an engine makes without injections (strace -c).
 pub(super) fn calls_made(binaries: &Binaries, engine: &str) -> Result<Vec<String>> {
     let log = std::env::temp_dir().join(format!("inject-{}", fastrand::u64(..)));
     let mut strace = command("strace");
@@ -81,7 +82,7 @@ pub(super) fn calls_made(binaries: &Binaries, engine: &str) -> Result<Vec<String
     Ok(names.lines().map(str::trim).filter(|name| is_name(name)).map(str::to_owned).collect())
 }
 
-/// Neither a heading nor a line below it.
+/// Whether a row of the summary is a name, and not a heading or a rule.
 fn is_name(row: &str) -> bool {
     !row.is_empty() && !row.starts_with('-') && !["syscall", "total"].contains(&row)
 }
@@ -91,7 +92,7 @@ fn start(strace: &mut Command, binaries: &Binaries, engine: &str) -> io::Result<
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     strace.arg(&binaries.server).args(["--engine", engine, "--threads", "1"]);
     strace.args(["--drain-timeout", "1s", "--host", &host, "--port", &port]);
-    // A panic of the thread that waits for signals would take a while to say where.
+    // Printing the backtrace of a panic under strace takes long.
     strace.env("RUST_BACKTRACE", "0");
     Server::start_at(strace, address)
 }
@@ -99,7 +100,7 @@ fn start(strace: &mut Command, binaries: &Binaries, engine: &str) -> io::Result<
 impl Injected {
     fn read(log: &str) -> Self {
         let mut injected = Self::default();
-        // A call that another thread's comes between has two lines, of which only the first has its arguments.
+        // An interrupted call has two lines, of which only the first has its arguments.
         let mut unfinished = HashMap::new();
         for line in log.lines() {
             let thread = line.split_whitespace().next();
@@ -130,7 +131,7 @@ fn unused_address() -> SocketAddr {
     SocketAddr::from(([127, octet(), octet(), octet()], 65432))
 }
 
-/// A server that cannot begin says why.
+/// Checks that a server that could not start reported why.
 fn did_not_start(said: &str, injected: Injected) -> Result<()> {
     ensure!(injected.all() > 0, "it does not start: {said}");
     ensure!(!panics(said), "it panics at its start: {said}");
@@ -140,17 +141,17 @@ fn did_not_start(said: &str, injected: Injected) -> Result<()> {
     Ok(())
 }
 
-/// What came of a run.
+/// The behaviour of the server in a run.
 struct Observed {
-    /// What did not go as it should.
+    /// Steps of the scenario that failed.
     disturbed: Vec<String>,
-    let_go: bool,
-    /// Processor time while it had nothing to do.
-    spent: Duration,
+    closed: bool,
+    /// CPU time used while idle.
+    idle_cpu: Duration,
     bystander: io::Result<TcpStream>,
 }
 
-/// Has a server do all that it has to, but for the end.
+/// Runs all steps of the scenario except the stop.
 fn observe(pid: Pid, address: SocketAddr) -> Observed {
     let mut bystander = connect(address);
     let mut disturbed = Vec::new();
@@ -159,26 +160,23 @@ fn observe(pid: Pid, address: SocketAddr) -> Observed {
             disturbed.push(format!("{what}: {error}"));
         }
     };
-    let stood_by = with(&mut bystander, |stream| echo(stream, 100));
-    let is_there = stood_by.is_ok();
-    note("the connection that stands by", stood_by);
+    let first_echo = with(&mut bystander, |stream| echo(stream, 100));
+    let is_there = first_echo.is_ok();
+    note("the bystander", first_echo);
     let descriptors = descriptors(pid);
     let mut echoing = connect(address);
     note("the echo", with(&mut echoing, |stream| echo(stream, 3000)));
     let mut closing = connect(address);
     note("the half-close", with(&mut closing, half_close));
     drop((echoing, closing));
-    let let_go = wait_until(|| self::descriptors(pid) <= descriptors);
+    let closed = wait_until(|| self::descriptors(pid) <= descriptors);
     if is_there {
-        note(
-            "the connection that stands by, later",
-            with(&mut bystander, |stream| echo(stream, 100)),
-        );
+        note("the bystander, later", with(&mut bystander, |stream| echo(stream, 100)));
     }
     let before = processor_time(pid);
-    thread::sleep(AT_REST);
-    let spent = processor_time(pid).saturating_sub(before);
-    Observed { disturbed, let_go, spent, bystander }
+    thread::sleep(IDLE_TIME);
+    let idle_cpu = processor_time(pid).saturating_sub(before);
+    Observed { disturbed, closed, idle_cpu, bystander }
 }
 
 fn serve(
@@ -190,8 +188,8 @@ fn serve(
         return ended_early(server, injection, injected()?);
     };
     let guard = Guard(pid);
-    let Observed { mut disturbed, let_go, spent, mut bystander } = observe(pid, server.address);
-    // It fails only if it has ended.
+    let Observed { mut disturbed, closed, idle_cpu, mut bystander } = observe(pid, server.address);
+    // Fails only if the server has ended.
     let _ = kill_process(pid, Signal::TERM);
     let last = with(&mut bystander, |stream| stream.read_to_end(&mut Vec::new()).map(drop));
     drop(bystander);
@@ -204,16 +202,16 @@ fn serve(
         let (ended_with, began) = ending(server, injected)?;
         code = ended_with;
         if !began && code == 1 && count > 0 {
-            // It had bound its address and could not begin; it said why.
+            // It had bound its address but could not serve, and reported why.
             return Ok(());
         }
         if disturbed.is_empty()
             && let Err(error) = last
         {
-            disturbed.push(format!("the connection that stands by, at the end: {error}"));
+            disturbed.push(format!("the bystander, at the end: {error}"));
         }
     } else {
-        // Without a wake-up, which cannot fail, a stop is not noticed; all that came before it is judged.
+        // If a wake-up was failed, which cannot happen otherwise, the stop is not noticed. The steps before it are judged.
         ensure!(injected.impossible > 0, "it does not end within its drain timeout");
     }
     if injection.permit == Permit::Server && code == 1 {
@@ -222,50 +220,56 @@ fn serve(
     let allowed = if injection.permit == Permit::Nothing { 0 } else { count };
     ensure!(
         disturbed.len() <= allowed,
-        "{count} calls failed, and it came to {}",
+        "{count} errors were injected, with these effects: {}",
         disturbed.join("; ")
     );
-    ensure!(let_go, "it keeps descriptors of connections that have ended");
-    ensure!(spent <= AT_REST_MAX, "it used {spent:?} of processor time in {AT_REST:?} of rest");
-    ensure!(code == 0 || allowed > 0, "it ended with {code}");
+    ensure!(closed, "it leaks descriptors of closed connections");
+    ensure!(
+        idle_cpu <= IDLE_CPU_MAX,
+        "it used {idle_cpu:?} of CPU time in {IDLE_TIME:?} without work"
+    );
+    ensure!(code == 0 || allowed > 0, "it exited with {code}");
     Ok(())
 }
 
-/// It listened, and has ended before it could be talked to.
+/// Judges a server that listened and ended before the scenario began.
 fn ended_early(server: Server, injection: Injection, injected: Injected) -> Result<()> {
     let (code, began) = ending(server, injected)?;
     let may_end = injection.permit == Permit::Server || !began;
-    ensure!(may_end && code == 1, "it ended with {code} before it was told to");
+    ensure!(may_end && code == 1, "it exited with {code} before SIGTERM");
     Ok(())
 }
 
-/// The code with which the server has ended, not by a signal and not by a panic; and whether it had begun to
-/// listen for all that it knew.
+/// Waits for the server and returns its exit code, and whether it had printed that it listens.
+///
+/// # Errors
+///
+/// It did not exit, was killed by a signal, panicked, or failed without a message.
 fn ending(server: Server, injected: Injected) -> Result<(i32, bool)> {
     let finished = server.process.wait()?;
-    // The library that waits for signals panics, on a thread of its own, on errors that its sockets cannot have.
+    // signal-hook panics, on a thread of its own, on errors that its socket pair cannot have.
     let may_panic = injected.impossible > 0 && finished.stderr.contains("thread 'signals'");
     ensure!(may_panic || !panics(&finished.stderr), "it panics: {}", finished.stderr);
     let code = finished.status.code();
     let code = code.with_context(|| format!("it ended with {}", finished.status))?;
-    ensure!(code == 0 || !finished.stderr.is_empty(), "it ended with {code} and says nothing");
+    ensure!(code == 0 || !finished.stderr.is_empty(), "it exited with {code} without a message");
     Ok((code, finished.stdout.contains("Listening on")))
 }
 
-/// Whether a thread of the server panics.
+/// Whether a thread of the server panicked.
 fn panics(stderr: &str) -> bool {
     stderr.contains("panicked at")
 }
 
-/// The process that strace(1) has started; `None` when it has ended. The kernel's list may be short of one while
-/// others end, so it is asked again.
+/// The process that strace(1) has started, or `None` if it has ended. The kernel's list may miss a process while others
+/// end (`children`, proc_pid_task(5)), so it is read again.
 fn child_of(strace: u32) -> Option<Pid> {
     let started = Instant::now();
     let path = format!("/proc/{strace}/task/{strace}/children");
     while let Ok(children) = std::fs::read_to_string(&path) {
         let first = children.split_whitespace().next();
         let pid = first.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-        if pid.is_some() || started.elapsed() > LET_GO {
+        if pid.is_some() || started.elapsed() > CLOSE_TIMEOUT {
             return pid;
         }
         thread::sleep(Duration::from_millis(1));
@@ -275,8 +279,8 @@ fn child_of(strace: u32) -> Option<Pid> {
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(SOON))?;
-    stream.set_write_timeout(Some(SOON))?;
+    stream.set_read_timeout(Some(ECHO_TIMEOUT))?;
+    stream.set_write_timeout(Some(ECHO_TIMEOUT))?;
     Ok(stream)
 }
 
@@ -290,7 +294,7 @@ fn with(
     }
 }
 
-/// Three messages, the last of this size.
+/// Echoes three messages, the last of `size` bytes.
 fn echo(stream: &mut TcpStream, size: usize) -> io::Result<()> {
     for size in [1, 2, size] {
         let message: Vec<u8> = (0..size).map(|place| place as u8).collect();
@@ -316,7 +320,7 @@ fn half_close(stream: &mut TcpStream) -> io::Result<()> {
 fn wait_until(condition: impl Fn() -> bool) -> bool {
     let started = Instant::now();
     while !condition() {
-        if started.elapsed() > LET_GO {
+        if started.elapsed() > CLOSE_TIMEOUT {
             return false;
         }
         thread::sleep(Duration::from_millis(1));
@@ -328,7 +332,7 @@ fn descriptors(pid: Pid) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).map_or(0, Iterator::count)
 }
 
-/// Processor time that a process has used (proc_pid_stat(5), in ticks of 10 ms); none if it is gone.
+/// CPU time used by a process, in ticks of 10 ms (proc_pid_stat(5)); 0 if it has ended.
 fn processor_time(pid: Pid) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     let stat = stat.unwrap_or_default();

@@ -1,13 +1,13 @@
-//! The table of what was made to fail, in Markdown.
+//! The results as a Markdown table.
 
 use std::fmt::Write;
 
 use super::Row;
 use super::calls::{CALLS, LEFT_OUT};
 
-/// A line for each call and set of errors: how often it failed on each engine, and what that may do.
+/// One row per call and set of errors: the injections per engine, and the permitted effect.
 pub(super) fn table(engines: &[String], rows: &[Row]) -> String {
-    let mut table = format!("| call | errors | {} | may do |\n", engines.join(" | "));
+    let mut table = format!("| call | errors | {} | permitted effect |\n", engines.join(" | "));
     let _ = writeln!(table, "|---|---|{}---|", "--:|".repeat(engines.len()));
     for call in &CALLS {
         let of_call = |row: &&Row| std::ptr::eq(row.call, call);
@@ -29,9 +29,9 @@ pub(super) fn table(engines: &[String], rows: &[Row]) -> String {
     table
 }
 
-/// A line for each group of calls that are left out.
+/// One row per group of calls into which nothing is injected.
 pub(super) fn left_out() -> String {
-    let mut table = "| left out | why |\n|---|---|\n".to_owned();
+    let mut table = "| not injected | reason |\n|---|---|\n".to_owned();
     for (names, why) in LEFT_OUT {
         let _ = writeln!(table, "| {} | {why} |", names.join(", "));
     }
