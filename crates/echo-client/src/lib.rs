@@ -29,6 +29,7 @@ pub mod percentile;
 pub mod ping;
 mod pipe;
 pub mod rate_search;
+mod rearm;
 pub mod report;
 pub mod run;
 pub mod run_file;

@@ -100,6 +100,33 @@ pub(crate) fn choose_port_on_connect<S>(_: &S) -> io::Result<()> {
     Ok(())
 }
 
+/// A system timer that ticks every millisecond while this exists. Otherwise it may tick only 64 times
+/// a second, and waits end at a tick.
+#[cfg(windows)]
+#[derive(Debug)]
+pub(crate) struct FastTick(());
+
+#[cfg(windows)]
+impl FastTick {
+    const PERIOD_MS: u32 = 1;
+
+    pub(crate) fn start() -> Self {
+        // SAFETY: it takes a number. It fails only if that is out of range; waits are then longer.
+        #[allow(unsafe_code, reason = "std has no such call")]
+        let _ = unsafe { windows_sys::Win32::Media::timeBeginPeriod(Self::PERIOD_MS) };
+        Self(())
+    }
+}
+
+#[cfg(windows)]
+impl Drop for FastTick {
+    fn drop(&mut self) {
+        // SAFETY: as above. Each call matches one of `timeBeginPeriod`.
+        #[allow(unsafe_code, reason = "std has no such call")]
+        let _ = unsafe { windows_sys::Win32::Media::timeEndPeriod(Self::PERIOD_MS) };
+    }
+}
+
 /// The machine that this program runs on.
 pub(crate) fn machine() -> Machine {
     let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

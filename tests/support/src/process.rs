@@ -39,6 +39,11 @@ impl Process {
     /// The program cannot be started.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        #[cfg(windows)]
+        std::os::windows::process::CommandExt::creation_flags(
+            command,
+            echo_console::CREATE_NEW_PROCESS_GROUP,
+        );
         let mut child = command.spawn().map_err(|error| {
             let program = Path::new(command.get_program()).display();
             io::Error::new(error.kind(), format!("cannot start {program}: {error}"))
@@ -151,10 +156,21 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
-    /// Sends SIGINT, as Ctrl-C does.
-    #[cfg(unix)]
+    /// Sends Ctrl-Break, which stops the programs as SIGTERM does. See
+    /// [`skipped_without_console`](crate::skipped_without_console).
+    #[cfg(windows)]
+    pub fn terminate(&self) {
+        // Fails only if the process has ended, which the caller will see.
+        let _ = echo_console::send_ctrl_break(self.id());
+    }
+
+    /// Sends SIGINT, as Ctrl-C does; on Windows Ctrl-Break, because Ctrl-C reaches only the process group of the
+    /// console's shell.
     pub fn interrupt(&self) {
+        #[cfg(unix)]
         self.signal(Signal::INT);
+        #[cfg(windows)]
+        self.terminate();
     }
 
     /// Sends any signal.

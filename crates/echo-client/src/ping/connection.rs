@@ -10,11 +10,14 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::{Event, Ping};
 use crate::connect::connect;
+use crate::rearm::rearm;
 use crate::verified_stream::VerifiedStream;
 use crate::{Config, Error};
 
 /// Bytes sent or received per call.
 const BUFFER_LEN: usize = 64 * 1024;
+/// The only token.
+const CONNECTION: Token = Token(0);
 
 /// A connection and its poll.
 pub(super) struct PingConnection {
@@ -48,7 +51,7 @@ impl PingConnection {
         let poll = Poll::new()?;
         let mut stream = VerifiedStream::new(TcpStream::from_std(stream), messages);
         let both = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(&mut stream.socket, Token(0), both)?;
+        poll.registry().register(&mut stream.socket, CONNECTION, both)?;
         let (events, buffer) = (Events::with_capacity(1), vec![0; BUFFER_LEN]);
         Ok(Self { stream, poll, events, buffer, wire_size: messages.wire_size() })
     }
@@ -73,6 +76,9 @@ impl PingConnection {
             if left.is_zero() {
                 return Err(self.stream.timeout(timeout));
             }
+            let has_unsent = self.stream.sent() < end;
+            rearm(self.poll.registry(), &mut self.stream.socket, CONNECTION, has_unsent)
+                .map_err(Error::Setup)?;
             match self.poll.poll(&mut self.events, Some(left)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(Error::Setup(error));

@@ -63,6 +63,9 @@ pub(super) trait Poller {
     /// Sets what the connection at `key` waits for, after a run that echoed `echoed` bytes.
     fn set_interest(&mut self, _key: usize, _interest: Interest, _echoed: u64) {}
 
+    /// Registers the connection at `key` again for what it waits for, where the system does not repeat events.
+    fn rearm(&mut self, _key: usize, _stream: &mut TcpStream, _interest: Interest) {}
+
     /// The contents of a buffer.
     fn bytes<'a>(&'a self, buf: &'a Self::Buf) -> &'a [u8];
 
@@ -85,8 +88,10 @@ pub(super) enum Interest {
     Receive,
     /// Input while the connection is being closed. The connection reads it from its socket.
     Readable,
-    /// Room to send, or a timer. Nothing is read until then.
+    /// Room to send. Nothing is read until then.
     Writable,
+    /// A timer or the peer's acknowledgement. Nothing is read or sent until then.
+    Timer,
     /// The interest does not change: the connection is on the run queue.
     Unchanged,
 }

@@ -12,6 +12,7 @@ use crate::Error;
 use crate::bench::connection::LinkState;
 use crate::bench::stats::sum;
 use crate::connect::start_connect;
+use crate::rearm::rearm;
 use crate::system::retransmits;
 
 /// Pending connects of all workers, but at least one of each. More would overflow the accept queue
@@ -110,7 +111,7 @@ impl Worker<'_> {
     pub(super) fn on_connect_event(&mut self, key: usize) {
         let (workload, server, now) = (self.shared.workload, self.shared.server, self.now());
         match self.connections[key].connected(workload, server, now) {
-            Ok(None) => {}
+            Ok(None) => self.await_connect(key),
             Ok(Some(since)) => {
                 let took = since.elapsed().as_nanos() as u64;
                 self.meter.totals.connect.saturating_record(took);
@@ -121,6 +122,15 @@ impl Worker<'_> {
                 }
             }
             Err(error) => self.connect_failed(key, error),
+        }
+    }
+
+    /// Waits for another event of a pending connect.
+    fn await_connect(&mut self, key: usize) {
+        if let LinkState::Connecting(stream, _) = &mut self.connections[key].link
+            && let Err(error) = rearm(self.poll.registry(), stream, Token(key), true)
+        {
+            self.connect_failed(key, error);
         }
     }
 

@@ -1,9 +1,13 @@
 //! Waking up in time for the next due message.
 
+mod wake_timer;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::time::{Duration, Instant};
+
+use self::wake_timer::WakeTimer;
 
 /// The due times of a worker's connections, and the timer that meets them. Times are nanoseconds
 /// since the start of the run.
@@ -62,87 +66,5 @@ impl Pacer {
     /// The timer has expired.
     pub(super) fn expired(&mut self) {
         self.armed_for = None;
-    }
-}
-
-/// Wakes an event loop with microsecond precision. The timeout of epoll_wait(2) counts
-/// milliseconds.
-#[cfg(target_os = "linux")]
-#[derive(Debug)]
-struct WakeTimer {
-    timer: std::os::fd::OwnedFd,
-}
-
-#[cfg(target_os = "linux")]
-impl WakeTimer {
-    /// Expiry is reported as an event with this token.
-    fn new(poll: &mio::Poll, token: mio::Token) -> io::Result<Self> {
-        use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
-        use std::os::fd::AsRawFd;
-
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let mut source = mio::unix::SourceFd(&timer.as_raw_fd());
-        // Edge-triggered: arming the timer again is enough, and its count need not be read.
-        poll.registry().register(&mut source, token, mio::Interest::READABLE)?;
-        Ok(Self { timer })
-    }
-
-    /// Expires once, `after` from now. Returns the timeout to use for the poll.
-    fn arm(&self, after: Duration, limit: Duration) -> Duration {
-        use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
-
-        if after >= limit {
-            return limit;
-        }
-        if after.is_zero() {
-            return after; // to the timer this would mean never
-        }
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let after = Timespec { tv_sec: after.as_secs() as _, tv_nsec: after.subsec_nanos().into() };
-        let time = Itimerspec { it_interval: zero, it_value: after };
-        match timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time) {
-            Ok(_) => limit,
-            // Cannot fail for an open timer and a time in range. If it does, spinning keeps the
-            // time too.
-            Err(_) => Duration::ZERO,
-        }
-    }
-}
-
-/// The poll timeout is as precise as this system allows.
-#[cfg(not(target_os = "linux"))]
-#[derive(Debug)]
-struct WakeTimer;
-
-#[cfg(not(target_os = "linux"))]
-impl WakeTimer {
-    fn new(_: &mio::Poll, _: mio::Token) -> io::Result<Self> {
-        Ok(Self)
-    }
-
-    fn arm(&self, after: Duration, limit: Duration) -> Duration {
-        after.min(limit)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timer_expires_with_microsecond_precision() {
-        let mut poll = mio::Poll::new().unwrap();
-        let timer = WakeTimer::new(&poll, mio::Token(0)).unwrap();
-        let mut events = mio::Events::with_capacity(1);
-        let late = (0..50).map(|_| {
-            let started = std::time::Instant::now();
-            let after = Duration::from_micros(300);
-            let limit = timer.arm(after, Duration::from_secs(1));
-            poll.poll(&mut events, Some(limit)).unwrap();
-            started.elapsed().saturating_sub(after)
-        });
-        // The best of many attempts, as the machine may be busy.
-        assert!(late.min().unwrap() < Duration::from_micros(200));
     }
 }

@@ -8,6 +8,7 @@ use mio::{Events, Token};
 use super::{BUFFER_LEN, SWEEP_INTERVAL, Stage, TIMER, Worker};
 use crate::bench::connection::{LinkState, NextStep};
 use crate::bench::ring::{Completion, Ring};
+use crate::rearm::rearm;
 
 impl Worker<'_> {
     /// Waits for events for at most `limit` and handles them.
@@ -151,10 +152,16 @@ impl Worker<'_> {
             self.sending.push(key);
         } else {
             connection.stamp(now);
-            if let Some((stream, end)) = connection.outgoing(self.shared.wire_size)
-                && let Err(error) = stream.send(end, &mut self.buffer)
-            {
-                return self.fail(key, &error);
+            if let Some((stream, end)) = connection.outgoing(self.shared.wire_size) {
+                let sent = stream.send(end, &mut self.buffer);
+                let rearmed = sent.and_then(|()| {
+                    let (registry, has_unsent) = (self.poll.registry(), stream.sent() < end);
+                    let rearmed = rearm(registry, &mut stream.socket, Token(key), has_unsent);
+                    rearmed.map_err(|source| stream.lost(source))
+                });
+                if let Err(error) = rearmed {
+                    return self.fail(key, &error);
+                }
             }
         }
         match next {

@@ -4,7 +4,8 @@ use std::io;
 
 #[cfg(unix)]
 pub(crate) use signal_hook::consts::SIGQUIT;
-pub(crate) use signal_hook::consts::{SIGINT, SIGTERM};
+#[cfg(unix)]
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Exit code after a second interrupt: 128 plus the number of SIGINT, as shells have it.
 pub(crate) const INTERRUPTED: i32 = 130;
@@ -19,27 +20,15 @@ pub(crate) fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::R
 }
 
 /// There is no such signal.
-#[cfg(not(unix))]
+#[cfg(windows)]
 pub(crate) const SIGQUIT: i32 = -1;
 
-/// Signals cannot be waited for here: checks a flag ten times a second.
-#[cfg(not(unix))]
-pub(crate) fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(windows)]
+const SIGINT: i32 = 2;
 
-    let pending = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&pending))?;
-    }
-    let look = move || {
-        loop {
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            if pending.swap(false, Ordering::Relaxed) {
-                act(SIGINT);
-            }
-        }
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(look)?;
-    Ok(())
+/// Calls `act` for Ctrl-C, Ctrl-Break, and the end of the console or the session, as for SIGINT. See
+/// [`echo_console`].
+#[cfg(windows)]
+pub(crate) fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+    echo_console::on_each_event(move || act(SIGINT))
 }

@@ -3,12 +3,10 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use echo_server::{Counters, Handle, Server};
 #[cfg(unix)]
-use signal_hook::consts::{SIGHUP, SIGUSR1};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::diagnostics::Diagnostics;
 use crate::systemd;
@@ -34,6 +32,7 @@ struct SignalHandler {
 }
 
 impl SignalHandler {
+    #[cfg_attr(windows, allow(unused_variables, reason = "every event stops the server"))]
     fn handle(&mut self, signal: i32) {
         #[cfg(unix)]
         if signal == SIGUSR1 {
@@ -57,7 +56,7 @@ fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     }
     let mut signals = signal_hook::iterator::Signals::new(registered)?;
     let wait = move || signals.forever().for_each(&mut act);
-    thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
     Ok(())
 }
 
@@ -75,21 +74,9 @@ fn is_ignored(signal: i32) -> bool {
     action.sa_sigaction == libc::SIG_IGN
 }
 
-/// signal-hook can block for signals only on Unix; elsewhere a flag is polled ten times per second.
-#[cfg(not(unix))]
+/// Ctrl-C, Ctrl-Break, and the end of the console or the session stop the server. See [`echo_console`].
+#[cfg(windows)]
 fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
-    let pending = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&pending))?;
-    }
-    let poll = move || {
-        loop {
-            thread::sleep(std::time::Duration::from_millis(100));
-            if pending.swap(false, Ordering::Relaxed) {
-                act(SIGINT);
-            }
-        }
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(poll)?;
-    Ok(())
+    // There are no numbers to tell them apart by.
+    echo_console::on_each_event(move || act(0))
 }

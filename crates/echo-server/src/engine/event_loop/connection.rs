@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use super::compact_addr::CompactAddr;
-use super::edges::{recv_emptied_socket, short_send_fills_socket};
+use super::edges::recv_emptied_socket;
 use crate::CloseReason;
 use crate::linger;
 use crate::listen::accept::Incoming;
@@ -202,9 +202,6 @@ impl Connection {
             return Ok(false);
         }
         self.echo_back(&buffer[..count], now)?;
-        if !short_send_fills_socket() {
-            self.flush(now)?;
-        }
         Ok(limit.is_some() || !recv_emptied_socket(count, room))
     }
 

@@ -1,33 +1,53 @@
-//! When an edge-triggered poller is re-armed, per system.
+//! When a poller reports a socket again, per system.
 //!
-//! A connection that stops reading or writing before that is not reported again, and must requeue itself.
+//! epoll and kqueue report edges: a connection that stops reading or writing before its socket is known to be empty
+//! or full is not reported again, and must requeue itself. On Windows, mio reports each registered event once, until
+//! the socket is registered again.
+
+use std::io;
+
+use super::Interest;
+use crate::platform::{Poll, TcpStream, Token};
 
 /// Whether a `recv` of up to `room` bytes that returned `count` has emptied the socket, so that further bytes are
 /// reported.
 ///
-/// A short read has (epoll(7), question 9; kqueue(2), `EV_CLEAR`, resets its state in the same way). End of
-/// stream, errors and urgent data are exceptions: see `Connection::ended`.
-#[cfg(not(windows))]
+/// A short read has (epoll(7), question 9). End of stream, errors and urgent data are exceptions: see
+/// `Connection::ended`. On Windows, [`rearm`] reports what is left.
+#[cfg(any(target_os = "linux", windows))]
 pub(super) fn recv_emptied_socket(count: usize, room: usize) -> bool {
     count < room
 }
 
-/// mio re-arms a socket on Windows only after a call has returned `WouldBlock` (`mio::Poll`, "Draining
-/// readiness"), so no count of bytes suffices.
-#[cfg(windows)]
+/// A `recv` stops before urgent data, even if that is received in-line (`soreceive` of XNU and FreeBSD), and
+/// kqueue(2) does not report where. Only `EAGAIN` means that the socket is empty.
+#[cfg(not(any(target_os = "linux", windows)))]
 pub(super) fn recv_emptied_socket(_: usize, _: usize) -> bool {
     false
 }
 
-/// Whether a short `send` has filled the socket, so that the socket is reported when it is writable again
-/// (epoll(7), question 9).
+/// Edges stay registered, for both directions.
 #[cfg(not(windows))]
-pub(super) fn short_send_fills_socket() -> bool {
-    true
+#[inline(always)]
+pub(super) fn rearm(_: &Poll, _: &mut TcpStream, _: Token, _: Interest) -> io::Result<()> {
+    Ok(())
 }
 
-/// As for `recv`: only a `send` that returned `WouldBlock` re-arms the socket.
+/// Registers what the connection waits for, and nothing else. mio removes each reported event from the registration
+/// and restores all of them when a call returns `WouldBlock` (`IoSourceState::do_io`): a connection that waits for
+/// room would be reported as readable after each attempt to send. What is already pending is reported at once.
 #[cfg(windows)]
-pub(super) fn short_send_fills_socket() -> bool {
-    false
+pub(super) fn rearm(
+    poll: &Poll,
+    stream: &mut TcpStream,
+    token: Token,
+    interest: Interest,
+) -> io::Result<()> {
+    let interest = match interest {
+        Interest::Receive | Interest::Readable => crate::platform::Interest::READABLE,
+        Interest::Writable => crate::platform::Interest::WRITABLE,
+        // An error is still reported.
+        Interest::Timer | Interest::Unchanged => return Ok(()),
+    };
+    poll.registry().reregister(stream, token, interest)
 }

@@ -1,13 +1,14 @@
 //! The readiness poller: epoll, kqueue or IOCP, through mio.
 //!
-//! Each connection is registered once, edge-triggered, for reading and writing. The rest of this engine is shared:
-//! see [`event_loop`](super).
+//! Each connection is registered once, edge-triggered, for reading and writing; on Windows, after each run for what
+//! it waits for. The rest of this engine is shared: see [`event_loop`](super).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
+use super::edges::rearm;
 use super::{Event, Poller, Waker, serve};
 use crate::listen::accept::Acceptor;
 use crate::platform::{
@@ -78,6 +79,12 @@ impl Poller for Readiness {
         let _ = self.poll.registry().deregister(&mut stream);
     }
 
+    fn rearm(&mut self, key: usize, stream: &mut TcpStream, interest: super::Interest) {
+        if rearm(&self.poll, stream, Token(key), interest).is_err() {
+            self.pending.push_back(Event::Lost { key });
+        }
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.poll.poll(&mut self.events, timeout)?;
         self.pending.extend(self.events.iter().map(|event| match event.token() {
@@ -112,12 +119,14 @@ impl Poller for Readiness {
     }
 }
 
-/// The interest of every connection. Urgent data is received in-line (SO_OOBINLINE), but a `recv` stops before it.
+/// The interest of a new connection. Urgent data is received in-line (SO_OOBINLINE), but a `recv` stops before it.
 fn interest() -> Interest {
-    let both = Interest::READABLE | Interest::WRITABLE;
     #[cfg(target_os = "linux")]
-    let both = both | Interest::PRIORITY;
-    both
+    return Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+    #[cfg(windows)]
+    return Interest::READABLE;
+    #[cfg(not(any(target_os = "linux", windows)))]
+    return Interest::READABLE | Interest::WRITABLE;
 }
 
 /// Whether there is urgent data, where the system reports it.

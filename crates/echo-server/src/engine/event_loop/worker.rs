@@ -317,8 +317,10 @@ impl<'a, P: Poller> Worker<'a, P> {
             _ if more => Interest::Unchanged,
             State::Read if !draining => Interest::Receive,
             State::Read | State::Finish | State::Discard | State::Close => Interest::Readable,
-            State::Write | State::Hold | State::Stall | State::Reset => Interest::Writable,
+            State::Write => Interest::Writable,
+            State::Hold | State::Stall | State::Reset => Interest::Timer,
         };
+        self.poller.rearm(key, &mut connection.stream, interest);
         self.poller.set_interest(key, interest, echoed);
     }
 

@@ -287,7 +287,8 @@ impl Poller for UringPoller {
                 self.want(key, op);
             }
             Interest::Readable => self.want(key, Op::PollIn),
-            Interest::Writable => self.want(key, Op::PollOut),
+            // For a timer too, so that an error is reported.
+            Interest::Writable | Interest::Timer => self.want(key, Op::PollOut),
             Interest::Unchanged => {}
         }
     }
