@@ -1,5 +1,6 @@
 //! Listening sockets and accepting connections.
 
 pub(crate) mod accept;
+mod accept_error;
 pub(crate) mod bind;
 pub(crate) mod socket_options;

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::linger::reset_when_closed;
+use crate::listen::accept_error::{ErrorAction, error_action};
 use crate::listen::socket_options::SocketOptions;
 use crate::platform::{Instant, SockRef, TcpListener, blocking};
 use crate::service::Service;
@@ -61,17 +62,6 @@ enum AcceptOutcome {
     Exhausted,
     /// The caller wants no more connections.
     Enough,
-}
-
-/// What to do about an error of accept(2).
-#[derive(Debug, PartialEq, Eq)]
-enum ErrorAction {
-    /// Skip it: it concerns one connection, which is gone.
-    Skip,
-    /// Pause: resources are exhausted, or the error is unknown.
-    Pause,
-    /// The listener is broken.
-    Fail,
 }
 
 impl Acceptor {
@@ -223,35 +213,6 @@ fn admit(
     service.admission.admit(peer)
 }
 
-/// Classifies an error of accept(2). Linux passes pending network errors of the new connection on; its man
-/// page says to treat them like EAGAIN.
-fn error_action(error: &io::Error) -> ErrorAction {
-    #[cfg(unix)]
-    match error.raw_os_error() {
-        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT) => {
-            return ErrorAction::Fail;
-        }
-        Some(libc::EPROTO | libc::ENOPROTOOPT | libc::EHOSTDOWN | libc::EOPNOTSUPP) => {
-            return ErrorAction::Skip;
-        }
-        #[cfg(target_os = "linux")]
-        Some(libc::ENONET) => return ErrorAction::Skip,
-        _ => {}
-    }
-    match error.kind() {
-        ErrorKind::Interrupted
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::ConnectionReset
-        | ErrorKind::PermissionDenied // a firewall rule
-        | ErrorKind::NetworkDown
-        | ErrorKind::NetworkUnreachable
-        | ErrorKind::HostUnreachable => ErrorAction::Skip,
-        // EMFILE, ENFILE, ENOBUFS and ENOMEM pass when resources are freed. An unknown error may pass too; if
-        // it does not, the pause prevents a busy loop.
-        _ => ErrorAction::Pause,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,23 +235,5 @@ mod tests {
         })
         .unwrap();
         assert!(TcpStream::connect(address).is_err(), "the listener is closed");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn accept_errors_are_classified_as_the_man_page_says() {
-        let classified = |code| error_action(&io::Error::from_raw_os_error(code));
-        for code in [libc::EINTR, libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::ENETDOWN] {
-            assert_eq!(classified(code), ErrorAction::Skip, "{code}");
-        }
-        for code in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EHOSTDOWN, libc::EOPNOTSUPP] {
-            assert_eq!(classified(code), ErrorAction::Skip, "{code}");
-        }
-        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
-            assert_eq!(classified(code), ErrorAction::Pause, "{code}");
-        }
-        for code in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT] {
-            assert_eq!(classified(code), ErrorAction::Fail, "{code}");
-        }
     }
 }
