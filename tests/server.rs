@@ -107,7 +107,8 @@ fn a_port_in_use_is_named_with_a_hint_on_how_to_find_the_program() {
         .code(1)
         .stdout(is_empty())
         .stderr(contains(format!("cannot listen on 127.0.0.1:{port}: address in use\nhint: ")))
-        .stderr(contains(format!("lsof -i :{port}")));
+        .stderr(contains(format!("another program uses port {port}; find it with  ")))
+        .stderr(contains(if cfg!(windows) { "netstat -ano" } else { "lsof -i" }));
 }
 
 #[cfg(target_os = "linux")]

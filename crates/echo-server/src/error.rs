@@ -1,5 +1,7 @@
 //! Errors that keep a server from starting, with hints on the remedy.
 
+mod hint;
+
 use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -36,39 +38,6 @@ pub enum BindError {
     },
 }
 
-impl BindError {
-    /// One line on the likely cause and the remedy, if there is one.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let (address, source) = match self {
-            Self::Listen { address, source } => (address, source),
-            Self::Resolve { .. } => {
-                return Some("check the spelling; give the port with --port, and an IPv6 address without brackets".to_owned());
-            }
-            Self::Engine { source, .. } => return engine_hint(source),
-            Self::Setup(_) => return None,
-        };
-        let port = address.port();
-        match source.kind() {
-            ErrorKind::AddrInUse if port != 0 => Some(format!(
-                "another program uses port {port}; find it with  ss -tlnp 'sport = :{port}'  or  \
-                 lsof -i :{port}, or choose another port with --port"
-            )),
-            ErrorKind::PermissionDenied if port < 1024 => Some(format!(
-                "ports below 1024 need CAP_NET_BIND_SERVICE: use --port 1024 or higher, or allow this program with  \
-                 sudo setcap cap_net_bind_service=+ep \"$(command -v echo-server)\"  \
-                 or all programs with  sudo sysctl net.ipv4.ip_unprivileged_port_start={port}"
-            )),
-            ErrorKind::AddrNotAvailable => Some(
-                "this machine does not have that address; list its addresses with  ip address  or  \
-                 ifconfig, or listen on all of them with --host ''"
-                    .to_owned(),
-            ),
-            _ => None,
-        }
-    }
-}
-
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -88,32 +57,6 @@ impl fmt::Display for BindError {
             Self::Engine { engine, source } => write!(f, "{engine} is not available: {source}"),
         }
     }
-}
-
-/// The likely cause of an error of io_uring_setup(2).
-#[cfg(target_os = "linux")]
-fn engine_hint(source: &io::Error) -> Option<String> {
-    let cause = match source.raw_os_error()? {
-        libc::EPERM | libc::EACCES => {
-            "io_uring is forbidden here: by the sysctl kernel.io_uring_disabled, or by a seccomp filter, as \
-             most containers have"
-        }
-        libc::ENOSYS => {
-            "this kernel has no io_uring, or a seccomp filter hides it, as in most containers"
-        }
-        libc::EINVAL => "this kernel is too old: io_uring needs Linux 6.6 here",
-        libc::ENOMEM => {
-            "the limit on locked memory is too low for this many workers: raise  ulimit -l  or lower \
-             --threads"
-        }
-        _ => return None,
-    };
-    Some(format!("{cause}; use --engine readiness instead"))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn engine_hint(_: &io::Error) -> Option<String> {
-    Some("only Linux has io_uring; use --engine readiness instead".to_owned())
 }
 
 // No `source`: the message already contains it.

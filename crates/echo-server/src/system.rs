@@ -26,6 +26,32 @@ pub(crate) fn received(stream: &impl std::os::windows::io::AsSocket) -> usize {
     socket2::SockRef::from(stream).recv_buffer_size().unwrap_or(0)
 }
 
+/// Lets no other socket bind to the port of this one, as [`SO_EXCLUSIVEADDRUSE`] does. Without it, any program of this
+/// or another user may bind to the same port with SO_REUSEADDR, and receive some of the connections.
+///
+/// # Errors
+///
+/// The socket is already bound.
+///
+/// [`SO_EXCLUSIVEADDRUSE`]: https://learn.microsoft.com/windows/win32/winsock/using-so-reuseaddr-and-so-exclusiveaddruse
+#[cfg(windows)]
+pub(crate) fn use_address_exclusively(
+    socket: &impl std::os::windows::io::AsRawSocket,
+) -> std::io::Result<()> {
+    use windows_sys::Win32::Networking::WinSock::{SO_EXCLUSIVEADDRUSE, SOL_SOCKET, setsockopt};
+
+    let on: i32 = 1;
+    // SAFETY: it reads as many bytes as `on` has, from `on`. The socket is open while it is borrowed.
+    #[allow(unsafe_code, reason = "std and socket2 have no such option")]
+    let result = unsafe {
+        let length = size_of::<i32>() as i32;
+        let socket = socket.as_raw_socket() as usize;
+        setsockopt(socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (&raw const on).cast(), length)
+    };
+    // Winsock's error is the thread's last one.
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 /// Other systems do not report it: every peer is assumed to have acknowledged everything.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn unacknowledged<S>(_: &S) -> usize {

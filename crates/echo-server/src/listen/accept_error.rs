@@ -28,6 +28,12 @@ pub(super) fn error_action(error: &io::Error) -> ErrorAction {
         Some(libc::ENONET) => return ErrorAction::Skip,
         _ => {}
     }
+    #[cfg(windows)]
+    if let Some(code) = error.raw_os_error()
+        && BROKEN.contains(&code)
+    {
+        return ErrorAction::Fail;
+    }
     match error.kind() {
         ErrorKind::Interrupted
         | ErrorKind::ConnectionAborted
@@ -41,6 +47,18 @@ pub(super) fn error_action(error: &io::Error) -> ErrorAction {
         _ => ErrorAction::Pause,
     }
 }
+
+/// The listener is not a socket, not listening, or not of TCP; or Winsock itself has ended ([accept]).
+///
+/// [accept]: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-accept
+#[cfg(windows)]
+const BROKEN: [i32; 5] = [
+    windows_sys::Win32::Networking::WinSock::WSAENOTSOCK,
+    windows_sys::Win32::Networking::WinSock::WSAEINVAL,
+    windows_sys::Win32::Networking::WinSock::WSAEFAULT,
+    windows_sys::Win32::Networking::WinSock::WSAEOPNOTSUPP,
+    windows_sys::Win32::Networking::WinSock::WSANOTINITIALISED,
+];
 
 #[cfg(test)]
 mod tests {
@@ -60,6 +78,22 @@ mod tests {
             assert_eq!(classified(code), ErrorAction::Pause, "{code}");
         }
         for code in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT] {
+            assert_eq!(classified(code), ErrorAction::Fail, "{code}");
+        }
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn accept_errors_are_classified_as_winsock_documents_them() {
+        use windows_sys::Win32::Networking::WinSock::*;
+        let classified = |code| error_action(&io::Error::from_raw_os_error(code));
+        for code in [WSAEINTR, WSAECONNRESET, WSAECONNABORTED, WSAENETDOWN, WSAEHOSTUNREACH] {
+            assert_eq!(classified(code), ErrorAction::Skip, "{code}");
+        }
+        for code in [WSAEMFILE, WSAENOBUFS, WSAEINPROGRESS] {
+            assert_eq!(classified(code), ErrorAction::Pause, "{code}");
+        }
+        for code in [WSAENOTSOCK, WSAEINVAL, WSAEFAULT, WSAEOPNOTSUPP, WSANOTINITIALISED] {
             assert_eq!(classified(code), ErrorAction::Fail, "{code}");
         }
     }

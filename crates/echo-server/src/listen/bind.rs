@@ -83,18 +83,15 @@ fn listen_on_all(addresses: &[SocketAddr], config: &Config) -> Result<Bound, Bin
 fn is_missing(error: &BindError) -> bool {
     let BindError::Listen { source, .. } = error else { return false };
     #[cfg(unix)]
-    if source.raw_os_error() == Some(libc::EAFNOSUPPORT) {
-        return true;
-    }
-    source.kind() == ErrorKind::AddrNotAvailable
+    const NO_FAMILY: i32 = libc::EAFNOSUPPORT;
+    #[cfg(windows)]
+    const NO_FAMILY: i32 = windows_sys::Win32::Networking::WinSock::WSAEAFNOSUPPORT;
+    source.raw_os_error() == Some(NO_FAMILY) || source.kind() == ErrorKind::AddrNotAvailable
 }
 
 fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Lets a restarted server bind while old connections are in TIME_WAIT. On Windows that needs no option,
-    // and SO_REUSEADDR would let two programs share a port.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
+    claim_address(&socket)?;
     if let IpAddr::V6(ip) = address.ip() {
         // `::` means every interface, IPv4 included; any other address only itself.
         socket.set_only_v6(!ip.is_unspecified())?;
@@ -105,6 +102,19 @@ fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     socket.listen(config.backlog.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Lets a restarted server bind while old connections are in TIME_WAIT.
+#[cfg(unix)]
+fn claim_address(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)
+}
+
+/// Prevents other programs from sharing the port, which SO_REUSEADDR would permit here. The price is that connections
+/// of an earlier server that are still open keep the port.
+#[cfg(windows)]
+fn claim_address(socket: &Socket) -> io::Result<()> {
+    crate::system::use_address_exclusively(socket)
 }
 
 #[cfg(test)]
@@ -160,7 +170,8 @@ mod tests {
         let port = first.listeners[0].local_addr().unwrap().port();
         let error = bind(&config("127.0.0.1", port)).err().unwrap();
         assert_eq!(error.to_string(), format!("cannot listen on 127.0.0.1:{port}: address in use"));
-        assert!(error.hint().unwrap().contains(&format!("lsof -i :{port}")));
+        let hint = error.hint().unwrap();
+        assert!(hint.contains(&format!("another program uses port {port}; find it with  ")), "{hint}");
     }
 
     #[test]
@@ -177,5 +188,16 @@ mod tests {
         let host = "x".repeat(64);
         let error = bind(&config(&host, 0)).err().unwrap();
         assert!(error.to_string().starts_with("cannot find the address of \"xxx"), "{error}");
+    }
+
+    /// Another program could take over the port otherwise.
+    #[test]
+    fn no_other_socket_can_share_the_port() {
+        let first = bind(&config("127.0.0.1", 0)).unwrap();
+        let address = first.listeners[0].local_addr().unwrap();
+        let thief = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        thief.set_reuse_address(true).unwrap();
+        let stolen = thief.bind(&address.into()).and_then(|()| thief.listen(1));
+        assert!(stolen.is_err(), "two sockets listen on {address}");
     }
 }

@@ -1,4 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP stop the server, and a second one aborts it; SIGUSR1 prints the counters.
+//! SIGINT, SIGTERM and SIGHUP stop the server, and a second one aborts it; SIGUSR1 prints the counters. On Windows,
+//! every console event stops it.
 
 use std::io;
 use std::sync::Arc;
@@ -20,8 +21,15 @@ pub(crate) fn watch(server: &Server, diagnostics: Arc<Diagnostics>) -> io::Resul
         diagnostics,
         signalled: Arc::clone(&signalled),
     };
-    on_each_signal(move |signal| handler.handle(signal))?;
+    on_each_signal(move |request| handler.handle(request))?;
     Ok(signalled)
+}
+
+/// What a signal asks for.
+enum Request {
+    Stop,
+    #[cfg_attr(windows, expect(dead_code, reason = "every console event means to stop"))]
+    Counters,
 }
 
 struct SignalHandler {
@@ -32,10 +40,8 @@ struct SignalHandler {
 }
 
 impl SignalHandler {
-    #[cfg_attr(windows, allow(unused_variables, reason = "every event stops the server"))]
-    fn handle(&mut self, signal: i32) {
-        #[cfg(unix)]
-        if signal == SIGUSR1 {
+    fn handle(&mut self, request: Request) {
+        if let Request::Counters = request {
             return self.diagnostics.counters(&self.counters.read());
         }
         if self.signalled.swap(true, Ordering::Relaxed) {
@@ -49,13 +55,17 @@ impl SignalHandler {
 
 /// Calls `act` for every signal, on a separate thread.
 #[cfg(unix)]
-fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+fn on_each_signal(mut act: impl FnMut(Request) + Send + 'static) -> io::Result<()> {
     let mut registered = vec![SIGINT, SIGTERM, SIGUSR1];
     if !is_ignored(SIGHUP) {
         registered.push(SIGHUP);
     }
     let mut signals = signal_hook::iterator::Signals::new(registered)?;
-    let wait = move || signals.forever().for_each(&mut act);
+    let wait = move || {
+        for signal in signals.forever() {
+            act(if signal == SIGUSR1 { Request::Counters } else { Request::Stop });
+        }
+    };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
     Ok(())
 }
@@ -76,7 +86,6 @@ fn is_ignored(signal: i32) -> bool {
 
 /// Ctrl-C, Ctrl-Break, and the end of the console or the session stop the server. See [`echo_console`].
 #[cfg(windows)]
-fn on_each_signal(mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
-    // There are no numbers to tell them apart by.
-    echo_console::on_each_event(move || act(0))
+fn on_each_signal(mut act: impl FnMut(Request) + Send + 'static) -> io::Result<()> {
+    echo_console::on_each_event(move || act(Request::Stop))
 }
