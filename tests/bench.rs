@@ -393,3 +393,9 @@ fn a_run_of_a_number_of_messages_lasts_until_its_slowest_thread_is_done() {
     let (run, _) = run(port, &["-c", "2", "--threads", "2", "-n", "100"]);
     assert!(run.result.seconds >= 0.5 && run.result.rate <= 200.0, "{:?}", run.result);
 }
+
+#[cfg(windows)]
+echo_test_support::ignored! {
+    "sockets are not limited by descriptors":
+        more_connections_than_descriptors_are_refused_before_the_run;
+}

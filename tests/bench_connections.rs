@@ -51,3 +51,9 @@ fn no_connection_is_opened_that_would_send_nothing() {
         assert!(opened <= 20 + 8, "{opened} connections for 20 messages");
     }
 }
+
+#[cfg(not(target_os = "linux"))]
+echo_test_support::ignored! {
+    "it needs /proc/net/tcp of Linux":
+        at_most_64_connects_are_pending_over_all_threads;
+}

@@ -1,6 +1,7 @@
 //! The built echo-client against servers that echo and servers that do not.
 
 use std::io::ErrorKind;
+#[cfg(target_os = "linux")]
 use std::process::Stdio;
 use std::thread;
 
@@ -239,4 +240,16 @@ fn the_tutorials_python_server_echoes() {
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+#[cfg(windows)]
+echo_test_support::ignored! {
+    "arguments are Unicode here":
+        a_message_that_is_not_utf_8_is_sent_as_it_is;
+}
+
+#[cfg(not(target_os = "linux"))]
+echo_test_support::ignored! {
+    "it needs /dev/full of Linux":
+        a_full_stdout_is_an_error_and_a_closed_one_is_not;
 }

@@ -9,7 +9,9 @@ use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use echo_server::{Config, Server};
 use echo_test_support::peers::{serve_one, wait_for_its_end};
-use echo_test_support::{DEADLINE, Process, command, connect, exchange, skipped};
+#[cfg(target_os = "linux")]
+use echo_test_support::skipped;
+use echo_test_support::{DEADLINE, Process, command, connect, exchange};
 use predicates::str::{contains, is_empty};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
@@ -266,4 +268,16 @@ fn a_slow_echo_is_not_late_while_bytes_keep_coming() {
         wait_for_its_end(stream);
     });
     client(port).args(["--timeout", "1500ms"]).assert().success();
+}
+
+#[cfg(not(target_os = "linux"))]
+echo_test_support::ignored! {
+    "only Linux drops SYNs while the queue is full":
+        a_connect_without_an_answer_times_out;
+}
+
+#[cfg(not(target_os = "linux"))]
+echo_test_support::ignored! {
+    "it needs a network namespace of Linux":
+        a_missing_network_is_reported_as_unreachable;
 }

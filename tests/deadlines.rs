@@ -1,6 +1,7 @@
 //! Deadlines of connections, and their cost while none can pass.
 
 use std::io::{Read, Write};
+#[cfg(target_os = "linux")]
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 

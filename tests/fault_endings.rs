@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use echo_test_support::{
     DEADLINE, connect, connect_with_little_room, exchange, is_silent, message, on_every_engine,
-    read_to_end, reset, skipped, start,
+    read_to_end, reset, skipped, skipped_without_stop, start,
 };
 
 on_every_engine! {
@@ -142,13 +142,10 @@ fn the_refused_share_is_reset_and_the_seed_decides_which(engine: &str) {
     assert_ne!(first, served(engine, "2"));
 }
 
-#[cfg(not(unix))]
-fn a_stop_does_not_abort_stalled_connections(_: &str) {
-    skipped("a stop with faults", "it needs SIGTERM");
-}
-
-#[cfg(unix)]
 fn a_stop_does_not_abort_stalled_connections(engine: &str) {
+    if skipped_without_stop("a_stop_does_not_abort_stalled_connections") {
+        return;
+    }
     let server = start!(engine, &["--stall-after", "5"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello, world").unwrap();
@@ -161,13 +158,10 @@ fn a_stop_does_not_abort_stalled_connections(engine: &str) {
     assert!(finished.status.success(), "{finished:?}");
 }
 
-#[cfg(not(unix))]
-fn the_drain_deadline_aborts_a_connection_that_waits_to_be_reset(_: &str) {
-    skipped("a stop with faults", "it needs SIGTERM");
-}
-
-#[cfg(unix)]
 fn the_drain_deadline_aborts_a_connection_that_waits_to_be_reset(engine: &str) {
+    if skipped_without_stop("the_drain_deadline_aborts_a_connection_that_waits_to_be_reset") {
+        return;
+    }
     if !cfg!(target_os = "linux") {
         return skipped("a reset behind many bytes", "only Linux reports what is acknowledged");
     }

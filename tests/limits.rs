@@ -4,9 +4,11 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use echo_test_support::Server;
 use echo_test_support::{
-    Server, connect, connect_and_never_read, eventually, exchange, on_every_engine, read_to_end,
-    start,
+    connect, connect_and_never_read, eventually, exchange, on_every_engine, read_to_end,
+    skipped_without_stop, start,
 };
 
 on_every_engine! {
@@ -50,7 +52,9 @@ fn connections_beyond_the_limit_of_one_address_are_closed(engine: &str) {
         server.process.signal(echo_test_support::Signal::USR1);
         let counted = "refused: 0 by --max-connections, 1 by --max-per-peer, 0 by --refuse; ";
         server.process.wait_for_stderr(counted).unwrap();
-        drop(first);
+    }
+    drop(first);
+    if !skipped_without_stop("the summary of refused connections") {
         server.process.terminate();
         let finished = server.process.wait().unwrap();
         let summary = "stopped: 1 connection served, 5 bytes echoed, 1 connection refused\n";

@@ -5,8 +5,12 @@ use std::io::{self, Write};
 use std::thread;
 
 use echo_server::{Config, Framing, Server};
-use echo_test_support::peers::{echo, serve_each, serve_one, wait_for_its_end};
-use echo_test_support::{Finished, Process, command, skipped};
+#[cfg(target_os = "linux")]
+use echo_test_support::peers::serve_one;
+use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
+#[cfg(target_os = "linux")]
+use echo_test_support::skipped;
+use echo_test_support::{Finished, Process, command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 /// `ping` and both engines of `bench`, for one message.
@@ -195,4 +199,16 @@ fn an_error_behind_an_unfinished_line_starts_on_a_new_one() {
     let line = format!("printf abcdef | {PROGRAM} --port {port} pipe");
     let Some(shown) = on_a_terminal(80, &line) else { return };
     assert!(shown.contains("abc\r\necho-client: the reply was cut short"), "{shown}");
+}
+
+#[cfg(windows)]
+echo_test_support::ignored! {
+    "there is no SIGQUIT":
+        sigquit_prints_interim_metrics_of_bench_and_never_ends_it;
+}
+
+#[cfg(not(target_os = "linux"))]
+echo_test_support::ignored! {
+    "it needs script(1) of util-linux":
+        reports_help_and_errors_fit_the_terminal, an_error_behind_an_unfinished_line_starts_on_a_new_one;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[cfg(unix)]
 use echo_test_support::Signal;
 use echo_test_support::peers::{echo, serve_each, wait_for_its_end};
-use echo_test_support::{Finished, Process, command};
+use echo_test_support::{Finished, Process, command, skipped_without_stop};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
@@ -245,6 +245,9 @@ fn sigquit_prints_a_status_and_ctrl_c_the_summary() {
 
 #[test]
 fn ctrl_c_does_not_wait_for_a_missing_echo() {
+    if skipped_without_stop("ctrl_c_does_not_wait_for_a_missing_echo") {
+        return;
+    }
     let (arrived, arrival) = std::sync::mpsc::channel();
     let port = serve_each(move |_, mut stream| {
         stream.read_exact(&mut [0; 64]).unwrap();
@@ -310,7 +313,6 @@ fn a_blocked_stdout_does_not_delay_ctrl_c() {
     drop(reader);
 }
 
-#[cfg(unix)]
 #[test]
 fn a_blocked_stdout_loses_no_result_that_had_come() {
     let (echoed, count) = std::sync::mpsc::channel();
@@ -342,4 +344,16 @@ fn durations_beyond_a_year_are_usage_errors() {
         assert_eq!(finished.status.code(), Some(2), "{finished:?}");
         assert!(finished.stderr.contains("at most a year"), "{finished:?}");
     }
+}
+
+#[cfg(windows)]
+echo_test_support::ignored! {
+    "there is no SIGQUIT":
+        sigquit_prints_a_status_and_ctrl_c_the_summary;
+}
+
+#[cfg(windows)]
+echo_test_support::ignored! {
+    "it needs kill(2)":
+        a_blocked_stdout_does_not_delay_ctrl_c;
 }

@@ -238,3 +238,9 @@ fn on_a_terminal_a_pipe_reports_its_connection_and_uses_lines() {
     let raw = on_a_terminal(&format!("{client} --framing raw"), b"a\nb\x04\x04").unwrap();
     assert!(raw.contains(&connected) && !raw.contains("no line break"), "{raw}");
 }
+
+#[cfg(not(target_os = "linux"))]
+echo_test_support::ignored! {
+    "it needs script(1) of util-linux":
+        control_characters_are_escaped_on_a_terminal_unless_asked_for, on_a_terminal_a_pipe_reports_its_connection_and_uses_lines;
+}

@@ -14,7 +14,9 @@ use echo_test_support::{Finished, Process, command, skipped};
 use hdrhistogram::Histogram;
 use serde_json::Value;
 
-use self::saved::{Folder, PROGRAM, json, run, texts_of_well_formed, times};
+#[cfg(target_os = "linux")]
+use self::saved::PROGRAM;
+use self::saved::{Folder, json, run, texts_of_well_formed, times};
 
 /// Reads a log with another implementation of HdrHistogram and prints percentiles in nanoseconds.
 const OTHER_READER: &str = "
@@ -327,4 +329,10 @@ fn another_hdrhistogram_reads_our_log_to_the_same_percentiles() {
         finished.stdout.split_whitespace().map(|number| number.parse().unwrap()).collect();
     let ours = [0.5, 0.99, 0.999, 1.0].map(|quantile| all.value_at_quantile(quantile));
     assert_eq!(found, [&[all.len()], &ours[..]].concat());
+}
+
+#[cfg(not(target_os = "linux"))]
+echo_test_support::ignored! {
+    "it needs /dev/full of Linux":
+        a_full_disk_is_reported;
 }

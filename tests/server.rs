@@ -1,16 +1,20 @@
 //! The command line and output of the built echo-server.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+#[cfg(unix)]
+use std::io::Write;
+use std::io::{ErrorKind, Read};
+#[cfg(unix)]
+use std::net::Shutdown;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
 
 use assert_cmd::Command;
 use echo_test_support::{
-    DEADLINE, Process, Server, command, connect, exchange, read_to_end, refusing, skipped,
-    skipped_without_ipv6, skipped_without_strace, skipped_without_uring, wait_until_it_refuses,
+    DEADLINE, Process, Server, command, connect, exchange, refusing, skipped, skipped_without_ipv6,
+    skipped_without_strace, skipped_without_uring, wait_until_it_refuses,
 };
 #[cfg(unix)]
-use echo_test_support::{Signal, socket_activated};
+use echo_test_support::{Signal, read_to_end, socket_activated};
 use predicates::str::{contains, diff, is_empty};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
@@ -323,4 +327,16 @@ fn without_io_uring_auto_chooses_another_engine_and_uring_is_an_error_with_its_c
         assert!(refused.contains(cause), "{refused}");
         assert!(refused.contains("use --engine readiness instead"), "{refused}");
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+echo_test_support::ignored! {
+    "only Linux has the commands or files that it needs":
+        a_port_below_1024_without_privilege_has_a_hint, each_address_of_a_name_is_bound_and_printed, a_full_stdout_does_not_stop_the_service;
+}
+
+#[cfg(windows)]
+echo_test_support::ignored! {
+    "sockets are not passed to a program here":
+        closed_standard_streams_stop_nothing_and_no_line_gets_into_an_echo;
 }

@@ -1,14 +1,15 @@
 //! A server that is suspended (SIGSTOP, a paused container, a sleeping laptop) and resumed.
 #![cfg(unix)]
 
-use std::io::{ErrorKind, Read, Write};
+#[cfg(target_os = "linux")]
+use std::io::ErrorKind;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use echo_test_support::{
-    ResourceUsage, Server, Signal, connect, connect_with_little_room, eventually, exchange,
-    on_every_engine,
-};
+#[cfg(target_os = "linux")]
+use echo_test_support::{ResourceUsage, connect_with_little_room, eventually};
+use echo_test_support::{Server, Signal, connect, exchange, on_every_engine};
 
 on_every_engine! {
     bytes_queued_while_suspended_are_echoed,
@@ -79,6 +80,7 @@ fn peers_that_send_a_burst_while_suspended_hold_little(engine: &str) {
 }
 
 /// Sends as much as the socket buffers have room for. Returns how much.
+#[cfg(target_os = "linux")]
 fn fill_buffers(mut peer: &TcpStream) -> usize {
     peer.set_nonblocking(true).unwrap();
     let bytes: Vec<_> = (0..8 * 1024 * 1024).map(|at| (at % 251) as u8).collect();

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use echo_test_support::peers::echo;
-use echo_test_support::{DEADLINE, Finished, Process, command, skipped, skipped_without_ipv6};
+use echo_test_support::{
+    DEADLINE, Finished, Process, command, skipped, skipped_without_ipv6, skipped_without_stop,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
@@ -228,9 +230,11 @@ fn waiting_for_a_server_ends() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn ctrl_c_ends_the_wait_for_a_server() {
+    if skipped_without_stop("ctrl_c_ends_the_wait_for_a_server") {
+        return;
+    }
     let port = unused_port().to_string();
     for mode in [&["ping"], &["bench"]] {
         let mut client = command(PROGRAM);

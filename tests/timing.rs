@@ -140,7 +140,7 @@ fn waiting_to_be_sent_is_part_of_the_latency(engine: &str) {
 
 #[cfg(not(unix))]
 fn lateness_of_the_client_is_a_figure_of_its_own(_: &str) {
-    skipped("a suspended client", "it takes the signals of Unix");
+    echo_test_support::skipped("a suspended client", "it needs SIGSTOP");
 }
 
 /// With a depth of 1, messages behind the stall wait for each other's echoes as well.

@@ -5,10 +5,13 @@ mod binaries;
 mod cargo;
 mod e2e;
 mod engines;
+#[cfg(unix)]
 mod inject;
+#[cfg(unix)]
 mod model;
 mod sanitize;
 mod soak;
+#[cfg_attr(windows, allow(dead_code, reason = "the model needs Unix"))]
 mod socket_table;
 mod stress;
 
@@ -34,8 +37,10 @@ enum Task {
     /// Run random peers against every engine for a long time, with stops and kills
     Soak(soak::Options),
     /// Check every engine with random histories against a model of the echo
+    #[cfg(unix)] // it suspends servers with SIGSTOP
     Model(model::Options),
     /// Fail every system call of every engine in turn, and check that nothing else fails
+    #[cfg(unix)] // it runs them under strace(1)
     Inject(inject::Options),
     /// Mix hostile and well-behaved clients against every engine
     Stress(stress::Options),
@@ -48,7 +53,9 @@ fn main() -> anyhow::Result<()> {
         Task::E2e { release } => e2e::run(release),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
+        #[cfg(unix)]
         Task::Model(options) => model::run(&options),
+        #[cfg(unix)]
         Task::Inject(options) => inject::run(&options),
         Task::Stress(options) => stress::run(&options),
         Task::Sanitize => sanitize::run(),

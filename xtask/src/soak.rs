@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use echo_test_support::{ResourceUsage, Server, Signal, connect, exchange};
+use echo_test_support::{ResourceUsage, Server, connect, exchange, why_unstoppable};
 use fastrand::Rng;
 
 use self::totals::Totals;
@@ -59,6 +59,9 @@ enum End {
 /// Soaks one engine after the other; fails with the seed at the first wrong byte.
 #[allow(clippy::print_stdout, reason = "the report is what the task is for")]
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(why) = why_unstoppable() {
+        bail!("servers must be stopped, and {why}");
+    }
     let binaries = Binaries::build(true)?;
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
@@ -100,16 +103,14 @@ fn run_lifetime(
     totals: &mut Totals,
 ) -> Result<()> {
     let arguments = ["--engine", engine, "--quiet", "--threads", "2", "--drain-timeout", "3s"];
-    let server = binaries.start(&arguments)?;
-    let before = usage_at_rest(&server)?;
+    let mut server = binaries.start(&arguments)?;
+    let (address, before) = (server.address, usage_at_rest(&server)?);
     let (stop, server_ending) = (AtomicBool::new(false), AtomicBool::new(false));
     let seeds: Vec<Rng> = (0..PEERS).map(|_| random.fork()).collect();
     let ended = thread::scope(|scope| {
         let peers: Vec<_> = seeds
             .into_iter()
-            .map(|random| {
-                scope.spawn(|| peer::visit(server.address, random, &stop, &server_ending))
-            })
+            .map(|random| scope.spawn(|| peer::visit(address, random, &stop, &server_ending)))
             .collect();
         let deadline = Instant::now() + length;
         while Instant::now() < deadline && !peers.iter().any(thread::ScopedJoinHandle::is_finished)
@@ -122,7 +123,7 @@ fn run_lifetime(
         match end {
             End::Release => {}
             End::Stop => server.process.terminate(),
-            End::Kill => server.process.signal(Signal::KILL),
+            End::Kill => server.process.kill(),
         }
         stop.store(true, Ordering::SeqCst);
         let ended = peers.into_iter().map(|peer| peer.join().expect("a peer does not panic"));

@@ -17,9 +17,10 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use windows_sys::Win32::System::Console::{
-    CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_LOGOFF_EVENT, GenerateConsoleCtrlEvent,
+    CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_LOGOFF_EVENT, GenerateConsoleCtrlEvent, GetConsoleCP,
     SetConsoleCtrlHandler,
 };
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
 use windows_sys::Win32::System::RemoteDesktop::ProcessIdToSessionId;
 use windows_sys::core::BOOL;
 
@@ -62,6 +63,32 @@ pub fn send_ctrl_break(group: u32) -> io::Result<()> {
     #[allow(unsafe_code, reason = "std has no such call")]
     let sent = unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, group) };
     succeeded(sent)
+}
+
+/// Why [`send_ctrl_break`] would not work here, if so.
+pub fn why_unsendable() -> Option<&'static str> {
+    // SAFETY: it only returns a number, 0 without a console.
+    #[allow(unsafe_code, reason = "std has no such call")]
+    let has_console = unsafe { GetConsoleCP() } != 0;
+    if is_wine() {
+        // Wine 10: `propagate_console_signal` in server/console.c sends SIGQUIT, and `quit_handler` in
+        // dlls/ntdll/unix/signal_x86_64.c ends the thread. Ctrl-C, which is SIGINT, does call handler routines.
+        Some("Wine ends a program at Ctrl-Break without calling its handler")
+    } else if has_console {
+        None
+    } else {
+        Some("this program has no console, through which Ctrl-Break is sent")
+    }
+}
+
+/// Whether this is Wine, which exports its version from `ntdll.dll`.
+pub fn is_wine() -> bool {
+    // SAFETY: both names end with a zero; a loaded library and an exported name are only looked up.
+    #[allow(unsafe_code, reason = "std has no such call")]
+    unsafe {
+        let ntdll = GetModuleHandleA(c"ntdll.dll".as_ptr().cast());
+        !ntdll.is_null() && GetProcAddress(ntdll, c"wine_get_version".as_ptr().cast()).is_some()
+    }
 }
 
 /// The handler routine. The system calls it on a thread that it starts for it.

@@ -135,8 +135,7 @@ impl fmt::Debug for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
-    use std::net::{Shutdown, TcpStream};
+    use std::net::TcpStream;
     use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
@@ -156,6 +155,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_broken_listener_is_an_error_and_open_connections_still_get_their_echo() {
+        use std::io::{Read, Write};
+        use std::net::Shutdown;
+
         for (server, listener) in on_event_loops() {
             let (address, engine) = (server.local_addrs()[0], server.engine());
             let running = thread::spawn(|| server.run(|_| {}));

@@ -31,7 +31,10 @@ pub use resource_usage::ResourceUsage;
 #[cfg(unix)]
 pub use rustix::process::Signal;
 pub use server::Server;
-pub use skip::{skipped, skipped_without_ipv6, skipped_without_strace, skipped_without_uring};
+pub use skip::{
+    skipped, skipped_without_ipv6, skipped_without_stop, skipped_without_strace,
+    skipped_without_uring, why_unstoppable,
+};
 #[cfg(unix)]
 pub use socket_activation::socket_activated;
 pub use strace::{failing_from, refusing};

@@ -157,7 +157,7 @@ impl Process {
     }
 
     /// Sends Ctrl-Break, which stops the programs as SIGTERM does. See
-    /// [`skipped_without_console`](crate::skipped_without_console).
+    /// [`skipped_without_stop`](crate::skipped_without_stop).
     #[cfg(windows)]
     pub fn terminate(&self) {
         // Fails only if the process has ended, which the caller will see.

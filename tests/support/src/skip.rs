@@ -50,3 +50,28 @@ pub fn skipped_without_strace(check: &str) -> bool {
     }
     !works
 }
+
+/// Why a program cannot be told to stop here, if so. Unix has signals; Windows needs a console.
+pub fn why_unstoppable() -> Option<&'static str> {
+    #[cfg(windows)]
+    return echo_console::why_unsendable();
+    #[cfg(not(windows))]
+    None
+}
+
+/// Whether a program cannot be told to stop here; if so, reports `check` as skipped.
+pub fn skipped_without_stop(check: &str) -> bool {
+    let why = why_unstoppable();
+    if let Some(why) = why {
+        skipped(check, why);
+    }
+    why.is_some()
+}
+
+/// Declares tests that this system cannot run, for the harness to report with the reason.
+#[macro_export]
+macro_rules! ignored {
+    ($($why:literal: $($test:ident),+ $(,)?;)+) => {
+        $($(#[test] #[ignore = $why] fn $test() {})+)+
+    };
+}

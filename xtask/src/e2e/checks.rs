@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use echo_proto::Pattern;
-use echo_test_support::{Process, Server, command, connect};
+use echo_test_support::{Process, Server, command, connect, why_unstoppable};
 
 use super::Outcome::{Passed, Skipped};
 use super::{Check, Outcome, ensure_seen};
@@ -265,15 +265,12 @@ fn sockets(binaries: &Binaries) -> Result<Outcome> {
     Ok(Passed(seen.join(", ")))
 }
 
-#[cfg(not(unix))]
-fn stop_under_traffic(_: &Binaries) -> Result<Outcome> {
-    Ok(Skipped("this system has no SIGTERM".to_owned()))
-}
-
 /// Clients send without pause while the server is stopped. The bytes that the server counts as echoed must equal
 /// those that the clients receive: none may be lost.
-#[cfg(unix)]
 fn stop_under_traffic(binaries: &Binaries) -> Result<Outcome> {
+    if let Some(why) = why_unstoppable() {
+        return Ok(Skipped(why.to_owned()));
+    }
     const CLIENTS: u64 = 20;
     let server = binaries.start(&[])?;
     let address = server.address;
@@ -299,7 +296,6 @@ fn stop_under_traffic(binaries: &Binaries) -> Result<Outcome> {
 }
 
 /// Sends a pattern until the server closes the connection. Returns how many bytes were echoed.
-#[cfg(unix)]
 fn flood(address: SocketAddr, number: u64) -> Result<u64> {
     let pattern = Pattern::new(number);
     let mut stream = connect(address);

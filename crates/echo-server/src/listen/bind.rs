@@ -171,7 +171,10 @@ mod tests {
         let error = bind(&config("127.0.0.1", port)).err().unwrap();
         assert_eq!(error.to_string(), format!("cannot listen on 127.0.0.1:{port}: address in use"));
         let hint = error.hint().unwrap();
-        assert!(hint.contains(&format!("another program uses port {port}; find it with  ")), "{hint}");
+        assert!(
+            hint.contains(&format!("another program uses port {port}; find it with  ")),
+            "{hint}"
+        );
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 use std::net::TcpListener;
 
-use anyhow::Context;
-
 /// The listening sockets passed by socket activation (`LISTEN_FDS`, sd_listen_fds(3)); none if they are meant for
 /// another process. They are already bound, so a port below 1024 needs no privilege here.
 ///
@@ -12,6 +10,8 @@ use anyhow::Context;
 /// One of them is not a listening TCP socket.
 #[cfg(unix)]
 pub(crate) fn sockets() -> anyhow::Result<Vec<TcpListener>> {
+    use anyhow::Context;
+
     let mut activated = listenfd::ListenFd::from_env();
     let mut listeners = Vec::new();
     for index in 0..activated.len() {
