@@ -5,12 +5,10 @@
 #[cfg(unix)]
 #[must_use]
 pub fn raise_descriptor_limit() -> Option<u64> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // A sandbox may forbid it, and macOS does not accept "unlimited": then the old limit stays.
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    if raised.is_ok() { maximum } else { current }
+    // A sandbox may forbid it: then the old limit stays.
+    let raised = rlimit::increase_nofile_limit(u64::MAX);
+    let limit = raised.or_else(|_| rlimit::Resource::NOFILE.get_soft());
+    limit.ok().filter(|&limit| limit != rlimit::INFINITY)
 }
 
 /// Sockets are not limited by descriptors here, only by memory.

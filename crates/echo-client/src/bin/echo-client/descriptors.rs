@@ -6,16 +6,14 @@ const RESERVE: usize = 16;
 #[cfg(unix)]
 const RESERVE_PER_THREAD: usize = 4;
 
-/// Raises the soft limit on descriptors to the hard limit, and fails if the connections still do
+/// Raises the soft limit on descriptors as far as the system allows, and fails if the connections still do
 /// not fit: a run with some of them missing would be worse.
 #[cfg(unix)]
 pub(crate) fn raise_limit(connections: usize, threads: usize) -> anyhow::Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // May be forbidden, and on macOS "unlimited" is out of range. Then the old limit stays.
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    let Some(limit) = (if raised.is_ok() { maximum } else { current }) else { return Ok(()) };
+    // On macOS and FreeBSD the hard limit may be higher than what the kernel grants (kern.maxfilesperproc). Raising
+    // may be forbidden; the old limit then stays.
+    let raised = rlimit::increase_nofile_limit(u64::MAX);
+    let limit = raised.or_else(|_| rlimit::Resource::NOFILE.get_soft()).unwrap_or(rlimit::INFINITY);
     if (connections + RESERVE + RESERVE_PER_THREAD * threads) as u64 > limit {
         anyhow::bail!(
             "{connections} connections exceed the limit of {limit} file descriptors: raise it (ulimit -Hn), \

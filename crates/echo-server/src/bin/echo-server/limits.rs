@@ -7,17 +7,16 @@ const RESERVE: usize = 16;
 #[cfg(unix)]
 const RESERVE_PER_THREAD: usize = 4;
 
-/// Raises the soft limit on descriptors to the hard limit, and returns how many connections it allows; `None` if
-/// there is no limit. The soft limit is low only for programs that use select(2).
+/// Raises the soft limit on descriptors as far as the system allows, and returns how many connections it allows;
+/// `None` if there is no limit. The soft limit is low only for programs that use select(2).
 #[cfg(unix)]
 pub(crate) fn raise(threads: usize) -> Option<usize> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // Fails in some sandboxes, and on macOS for "unlimited"; the old limit then stays.
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    let limit = if raised.is_ok() { maximum } else { current };
-    let limit = usize::try_from(limit?).unwrap_or(usize::MAX);
+    // On macOS and FreeBSD the hard limit may be higher than what the kernel grants (kern.maxfilesperproc). Fails in
+    // some sandboxes; the old limit then stays.
+    let raised = rlimit::increase_nofile_limit(u64::MAX);
+    let limit = raised.or_else(|_| rlimit::Resource::NOFILE.get_soft());
+    let limit = limit.ok().filter(|&limit| limit != rlimit::INFINITY)?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     Some(limit.saturating_sub(RESERVE + RESERVE_PER_THREAD * threads).max(1))
 }
 
