@@ -267,12 +267,15 @@ impl Drop for EndOnDrop<'_> {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 fn waiting_costs_no_cpu_time(_: &str) {
-    echo_test_support::skipped("waiting for a peer", "it needs /proc of Linux");
+    echo_test_support::skipped(
+        "waiting for a peer",
+        "the CPU time of a process is read on Linux and Windows only",
+    );
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 fn waiting_costs_no_cpu_time(engine: &str) {
     let server = start!(engine, &["--threads", "1"]);
     let silent = connect(server.address);
@@ -287,12 +290,15 @@ fn waiting_costs_no_cpu_time(engine: &str) {
     drop((silent, never_reads, ended));
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 fn busy_polling_does_not_sleep(_: &str) {
-    echo_test_support::skipped("busy polling", "it needs /proc of Linux");
+    echo_test_support::skipped(
+        "busy polling",
+        "the CPU time of a process is read on Linux and Windows only",
+    );
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 fn busy_polling_does_not_sleep(engine: &str) {
     if engine == "threads" {
         return; // only event loops poll

@@ -9,6 +9,8 @@ mod descriptors;
 pub mod model;
 pub mod peers;
 mod process;
+#[cfg(any(target_os = "linux", windows))]
+mod processor_time;
 mod resource_usage;
 mod server;
 mod skip;

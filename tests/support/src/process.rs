@@ -12,6 +12,8 @@ use rustix::process::Signal;
 
 use crate::DEADLINE;
 use crate::captured::Captured;
+#[cfg(any(target_os = "linux", windows))]
+use crate::processor_time;
 
 /// A running program whose output is collected. Dropping it kills the program.
 pub struct Process {
@@ -110,18 +112,14 @@ impl Process {
         (self.stdout.text(), self.stderr.text())
     }
 
-    /// CPU time used, in ticks of 10 ms (proc_pid_stat(5)).
+    /// CPU time used, user and system.
     ///
     /// # Panics
     ///
     /// The process has ended.
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     pub fn processor_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let ticks =
-            fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
-        Duration::from_millis(ticks.sum::<u64>() * 10)
+        processor_time::of(&self.child)
     }
 
     /// How often a thread has blocked and been woken (`voluntary_ctxt_switches`, proc_pid_status(5)). The ID of
