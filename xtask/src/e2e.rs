@@ -20,14 +20,18 @@ enum Outcome {
 type Check = fn(&Binaries) -> Result<Outcome>;
 
 /// Builds both programs once and runs every check; stops at the first that fails.
-#[allow(clippy::print_stdout, reason = "the report is what the task is for")]
 pub(crate) fn run(release: bool) -> Result<()> {
-    let binaries = Binaries::build(release)?;
+    check(&Binaries::build(release)?)
+}
+
+/// Runs every check; stops at the first that fails.
+#[allow(clippy::print_stdout, reason = "the report is what the task is for")]
+pub(crate) fn check(binaries: &Binaries) -> Result<()> {
     let started = Instant::now();
     let mut skipped = 0;
-    println!("{}", checks::transcript(&binaries)?);
+    println!("{}", checks::transcript(binaries)?);
     for (name, check) in checks::ALL {
-        match check(&binaries).with_context(|| format!("FAILED {name}"))? {
+        match check(binaries).with_context(|| format!("FAILED {name}"))? {
             Outcome::Passed(seen) => println!("ok    {name}: {seen}"),
             Outcome::Skipped(why) => {
                 skipped += 1;

@@ -14,6 +14,8 @@ mod soak;
 #[cfg_attr(windows, allow(dead_code, reason = "the model needs Unix"))]
 mod socket_table;
 mod stress;
+#[cfg(target_os = "linux")]
+mod wine;
 
 use clap::{Parser, Subcommand};
 
@@ -44,6 +46,13 @@ enum Task {
     Inject(inject::Options),
     /// Mix hostile and well-behaved clients against every engine
     Stress(stress::Options),
+    /// Check both programs, built for Windows, with Wine
+    #[cfg(target_os = "linux")]
+    Wine {
+        /// Check the release build
+        #[arg(long)]
+        release: bool,
+    },
     /// Run the tests of unsafe code under AddressSanitizer and LeakSanitizer
     Sanitize,
 }
@@ -58,6 +67,8 @@ fn main() -> anyhow::Result<()> {
         #[cfg(unix)]
         Task::Inject(options) => inject::run(&options),
         Task::Stress(options) => stress::run(&options),
+        #[cfg(target_os = "linux")]
+        Task::Wine { release } => wine::run(release),
         Task::Sanitize => sanitize::run(),
     }
 }

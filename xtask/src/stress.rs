@@ -119,7 +119,7 @@ fn well_behaved_peers(
 }
 
 /// Connects peers that send until their buffers are full, never read, and stay connected.
-fn never_readers(server: SocketAddr) -> Vec<TcpStream> {
+pub(crate) fn never_readers(server: SocketAddr) -> Vec<TcpStream> {
     thread::scope(|scope| {
         let share =
             || (0..NEVER_READERS / CONNECTORS).map(|_| connect_and_never_read(server)).collect();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use echo_proto::Pattern;
-use echo_test_support::{Process, Server, command, connect, why_unstoppable};
+use echo_test_support::{Process, Server, connect, why_unstoppable};
 
 use super::Outcome::{Passed, Skipped};
 use super::{Check, Outcome, ensure_seen};
@@ -39,8 +39,7 @@ const REPLY: &str = "Received b'Hello, world'";
 /// Both sides of the tutorial's exchange, as two terminals would show it.
 pub(super) fn transcript(binaries: &Binaries) -> Result<String> {
     let defaults = tutorial_port_is_free();
-    let mut server = command(&binaries.server);
-    let mut client = command(&binaries.client);
+    let (mut server, mut client) = (binaries.server(), binaries.any_client());
     let mut shown = "";
     if !defaults {
         server.args(["--port", "0"]);
@@ -60,8 +59,8 @@ fn default_address(binaries: &Binaries) -> Result<Outcome> {
     if !tutorial_port_is_free() {
         return Ok(Skipped(format!("another program uses {TUTORIAL}")));
     }
-    let server = Server::start_with(&mut command(&binaries.server))?;
-    let client = Process::run(&mut command(&binaries.client), b"")?;
+    let server = Server::start_with(&mut binaries.server())?;
+    let client = Process::run(&mut binaries.any_client(), b"")?;
     binaries.expect_success(&server, &client)?;
     let reply = client.stdout.trim_end();
     ensure_seen(
@@ -147,7 +146,7 @@ fn ipv6(binaries: &Binaries) -> Result<Outcome> {
 fn name(binaries: &Binaries) -> Result<Outcome> {
     let server = binaries.start(&["--host", "localhost"])?;
     let port = server.address.port().to_string();
-    let mut client = command(&binaries.client);
+    let mut client = binaries.any_client();
     client.args(["--host", "localhost", "--port", &port]);
     let client = Process::run(&mut client, b"")?;
     binaries.expect_success(&server, &client)?;
@@ -279,7 +278,7 @@ fn stop_under_traffic(binaries: &Binaries) -> Result<Outcome> {
     server.process.wait_for_stdout_times("Connected by", CLIENTS as usize)?;
     // Any amount of traffic is enough.
     std::thread::sleep(Duration::from_millis(100));
-    server.process.terminate();
+    binaries.stop(&server);
     let mut received = 0;
     for client in clients {
         received += client.join().expect("a client does not panic")?;
