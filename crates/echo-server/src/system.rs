@@ -20,10 +20,25 @@ pub(crate) fn received(stream: &impl std::os::fd::AsFd) -> usize {
         .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-/// An upper bound of the bytes in the receive queue: the size of the receive buffer.
+/// At least the bytes in the receive queue. [`FIONREAD`] returns what one `recv` can read, which may be less; the size
+/// of the receive buffer may be less too, because the system grows it.
+///
+/// [`FIONREAD`]: https://learn.microsoft.com/windows/win32/winsock/winsock-ioctls
 #[cfg(windows)]
 pub(crate) fn received(stream: &impl std::os::windows::io::AsSocket) -> usize {
-    socket2::SockRef::from(stream).recv_buffer_size().unwrap_or(0)
+    use std::os::windows::io::AsRawSocket;
+    use windows_sys::Win32::Networking::WinSock::{FIONREAD, ioctlsocket};
+
+    let mut bytes = 0;
+    // SAFETY: FIONREAD writes one number to its argument, which is valid for that. The socket is open while the stream
+    // is borrowed.
+    #[allow(unsafe_code, reason = "std and socket2 have no such query")]
+    let result = unsafe {
+        let socket = stream.as_socket().as_raw_socket() as usize;
+        ioctlsocket(socket, FIONREAD, &raw mut bytes)
+    };
+    let queued = if result == 0 { usize::try_from(bytes).unwrap_or(usize::MAX) } else { 0 };
+    queued.max(socket2::SockRef::from(stream).recv_buffer_size().unwrap_or(0))
 }
 
 /// Lets no other socket bind to the port of this one, as [`SO_EXCLUSIVEADDRUSE`] does. Without it, any program of this
