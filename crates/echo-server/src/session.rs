@@ -161,7 +161,8 @@ impl Session {
                     }
                 }
                 self.inject_termination();
-                if self.broken().is_some() {
+                // A fault that ends the echo before the broken message takes precedence, however the bytes arrive.
+                if self.broken().is_some() && self.input != Input::Stalled {
                     self.refuse_input();
                 }
             }

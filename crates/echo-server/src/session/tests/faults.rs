@@ -324,6 +324,25 @@ fn the_last_piece_is_held_back_before_the_echo_ends() {
 }
 
 #[test]
+fn a_broken_message_after_the_last_byte_of_a_fault_changes_nothing() {
+    for (faults, state) in [
+        (Faults { stall_after: Some(3), ..Faults::default() }, State::Stall),
+        (Faults { reset_after: Some(3), ..Faults::default() }, State::Reset),
+        (Faults { close_after: Some(3), ..Faults::default() }, State::Finish),
+    ] {
+        let config = Config {
+            framing: crate::Framing::Line,
+            max_frame: 4,
+            faults: Some(faults),
+            ..Config::default()
+        };
+        let mut peer = Peer::with(config, 0);
+        assert_eq!(peer.sends(b"ab\ntoo long\n"), state);
+        assert_eq!(peer.echo, b"ab\n");
+    }
+}
+
+#[test]
 fn a_stalled_connection_ends_when_the_server_stops() {
     let mut peer = Peer::of(Faults { stall_after: Some(3), ..Faults::default() });
     assert_eq!(peer.sends(b"Hello"), State::Stall);
