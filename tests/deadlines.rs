@@ -10,6 +10,7 @@ use echo_test_support::{connect, exchange, on_every_engine, read_to_end, start};
 on_every_engine! {
     a_connection_is_closed_gracefully_at_its_maximum_lifetime,
     a_connection_is_kept_before_its_maximum_lifetime,
+    a_peer_that_never_closes_its_end_is_closed_after_a_deadline,
     an_idle_timeout_wakes_no_worker_without_connections,
     keepalive_is_on_unless_disabled,
     idle_connections_hold_little_memory,
@@ -43,6 +44,17 @@ fn a_connection_is_kept_before_its_maximum_lifetime(engine: &str) {
     for _ in 0..15 {
         exchange(&stream, b"young");
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn a_peer_that_never_closes_its_end_is_closed_after_a_deadline(engine: &str) {
+    for (deadline, reason) in [("--idle-timeout", "idle"), ("--max-lifetime", "expired")] {
+        let server = start!(engine, &[deadline, "500ms", "-v"]);
+        let stream = connect(server.address);
+        assert_eq!(read_to_end(&stream), b"");
+        let closed = format!(" ms, 0 bytes echoed: {reason}");
+        server.process.wait_for_stderr(&closed).unwrap();
+        drop(stream);
     }
 }
 

@@ -107,14 +107,16 @@ impl<P: Poller> Worker<'_, P> {
             self.ready(key, true);
         }
         let Some(reason) = self.overdue(key) else { return };
+        // Otherwise it lingers: its FIN was sent for this reason.
+        let is_open = self.connections[key].reason.is_none();
         match reason {
-            CloseReason::Idle => {
+            CloseReason::Idle if is_open => {
                 let connection = &mut self.connections[key];
                 connection.reason = Some(reason);
                 connection.session.refuse_input();
                 self.ready(key, false);
             }
-            CloseReason::Expired => self.start_draining(key, reason),
+            CloseReason::Expired if is_open => self.start_draining(key, reason),
             _ => self.close(key, reason),
         }
     }
