@@ -102,9 +102,18 @@ impl Connection {
     }
 
     /// Takes back bytes that were [passed through](Session::is_passthrough) and could not be sent.
-    pub(super) fn unsent(&mut self, bytes: &[u8]) {
+    pub(super) fn unsent(&mut self, bytes: &[u8], now: Millis) {
         self.echoed -= bytes.len() as u64;
+        let before = self.session.owed();
         self.session.unsent(bytes);
+        self.owes_more(before, now);
+    }
+
+    /// Starts the write deadline if nothing was owed before.
+    fn owes_more(&mut self, before: usize, now: Millis) {
+        if before == 0 && self.session.owed() > 0 {
+            self.progress = SendProgress::start(self.session.owed(), now);
+        }
     }
 
     /// Whether `received` more bytes would exceed what the connection may owe.
@@ -174,6 +183,8 @@ impl Connection {
             if self.session.state() != State::Write {
                 return Ok(());
             }
+            // Bytes may have been added.
+            self.progress.observe(self.session.owed(), now);
             let stream = &self.stream;
             let sent = self.session.flush(|bytes| send(stream, bytes))?;
             self.echoed += sent as u64;
@@ -210,7 +221,9 @@ impl Connection {
         let (stream, echoed) = (&self.stream, &mut self.echoed);
         // Counted after each send: earlier sends count even if a later one fails.
         let count_sent = |bytes: &[u8]| send(stream, bytes).inspect(|sent| *echoed += *sent as u64);
+        let before = self.session.owed();
         self.session.received(bytes, count_sent)?;
+        self.owes_more(before, now);
         self.active = now;
         if self.session.state() == State::Hold {
             self.flush(now)?;

@@ -273,7 +273,7 @@ impl<'a, P: Poller> Worker<'a, P> {
     fn short_write(&mut self, key: usize, buf: P::Buf, sent: usize) {
         if let Some(connection) = self.connections.get_mut(key) {
             let before = connection.echoed;
-            connection.unsent(&self.poller.bytes(&buf)[sent..]);
+            connection.unsent(&self.poller.bytes(&buf)[sent..], self.now);
             self.after_run(key, before, Ok(false));
         }
         self.poller.recycle(buf);
