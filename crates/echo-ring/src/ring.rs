@@ -170,7 +170,8 @@ impl Ring {
         self.check_thread()?;
         self.push_deferred();
         self.sync();
-        let result = if timeout == Some(Duration::ZERO) {
+        // Entries for which there is no room must not wait for a completion: they may be what causes it.
+        let result = if timeout == Some(Duration::ZERO) || !self.deferred.is_empty() {
             self.enter_if_pending()
         } else {
             self.enter(1, timeout)
