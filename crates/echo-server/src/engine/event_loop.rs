@@ -8,6 +8,8 @@ mod connection;
 mod edges;
 mod pool;
 pub(super) mod readiness;
+#[cfg(simulation)]
+pub mod simulation;
 mod spin;
 mod timers;
 #[cfg(target_os = "linux")]
@@ -17,7 +19,6 @@ mod worker;
 use std::io;
 use std::time::Duration;
 
-pub(super) use self::pool::{Waker, serve};
 use crate::platform::{TcpListener, TcpStream};
 
 /// The source of a worker's events. A connection's key is its index in the worker's table.

@@ -9,7 +9,8 @@ use std::io;
 use std::time::Duration;
 
 use super::edges::rearm;
-use super::{Event, Poller, Waker, serve};
+use super::pool::{Waker, WorkerContext, serve};
+use super::{Event, Poller};
 use crate::listen::accept::Acceptor;
 use crate::platform::{
     self, Events, Interest, Poll, ReadinessEvent, TcpListener, TcpStream, Token,
@@ -33,18 +34,26 @@ pub(crate) fn run(
 ) -> io::Result<()> {
     let mut loops = Vec::new();
     for _ in 0..service.config.threads.max(1) {
-        let poll = Poll::new()?;
-        let waker = platform::Waker::new(poll.registry(), WAKER)?;
-        let wake: Waker = Box::new(move || {
-            // Fails only if the waker's counter or pipe is full; a wake-up is pending then.
-            let _ = waker.wake();
-        });
-        loops.push((poll, wake));
+        loops.push(new_loop()?);
     }
-    serve(acceptor, shutdown, service, loops, |poll, context| {
-        let (events, pending) = (Events::with_capacity(EVENTS), VecDeque::new());
-        context.work(Readiness { poll, events, pending });
-    })
+    serve(acceptor, shutdown, service, loops, work)
+}
+
+/// Creates what a worker's poller is made from, and its waker.
+pub(super) fn new_loop() -> io::Result<(Poll, Waker)> {
+    let poll = Poll::new()?;
+    let waker = platform::Waker::new(poll.registry(), WAKER)?;
+    let wake: Waker = Box::new(move || {
+        // Fails only if the waker's counter or pipe is full; a wake-up is pending then.
+        let _ = waker.wake();
+    });
+    Ok((poll, wake))
+}
+
+/// Runs a worker.
+pub(super) fn work(poll: Poll, context: WorkerContext<'_>) {
+    let (events, pending) = (Events::with_capacity(EVENTS), VecDeque::new());
+    context.work(Readiness { poll, events, pending });
 }
 
 /// A poller on readiness events.
