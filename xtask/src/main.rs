@@ -10,6 +10,7 @@ mod inject;
 #[cfg(unix)]
 mod model;
 mod sanitize;
+mod simulate;
 mod soak;
 #[cfg_attr(windows, allow(dead_code, reason = "the model needs Unix"))]
 mod socket_table;
@@ -41,6 +42,8 @@ enum Task {
     /// Check every engine with random histories against a model of the echo
     #[cfg(unix)] // it suspends servers with SIGSTOP
     Model(model::Options),
+    /// Run the event loops over a simulated system, driven by a seed
+    Simulate(simulate::Options),
     /// Fail every system call of every engine in turn, and check that nothing else fails
     #[cfg(unix)] // it runs them under strace(1)
     Inject(inject::Options),
@@ -65,6 +68,7 @@ fn main() -> anyhow::Result<()> {
         #[cfg(unix)]
         Task::Model(options) => model::run(&options),
         #[cfg(unix)]
+        Task::Simulate(options) => simulate::run(&options),
         Task::Inject(options) => inject::run(&options),
         Task::Stress(options) => stress::run(&options),
         #[cfg(target_os = "linux")]

@@ -63,6 +63,12 @@ impl Admission {
         }
     }
 
+    /// The number of admitted connections that have not ended.
+    #[cfg(simulation)]
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
     /// What identifies a peer. An IPv4 peer is the same one on a dual-stack listener.
     fn key(&self, peer: SocketAddr) -> IpAddr {
         match peer.ip().to_canonical() {

@@ -27,7 +27,11 @@
 //! its peer.
 
 mod event_loop;
+#[cfg(not(simulation))]
 mod threads;
+
+#[cfg(simulation)]
+pub use self::event_loop::simulation;
 
 use std::io;
 
@@ -84,6 +88,7 @@ pub(crate) fn run(
     service: &Service<'_>,
 ) -> io::Result<()> {
     match engine {
+        #[cfg(not(simulation))]
         Engine::Threads => threads::run(acceptor, shutdown, service),
         #[cfg(target_os = "linux")]
         Engine::Uring => event_loop::uring::run(acceptor, shutdown, service),

@@ -20,6 +20,9 @@
 //! program that can speak TCP is a client. The library never prints, never exits the process and
 //! never reads the environment; it reports what happens as [`Event`]s.
 
+// Some of it is not used by the event loops.
+#![cfg_attr(simulation, allow(dead_code, unused_imports, clippy::useless_conversion))]
+
 mod admission;
 mod config;
 mod engine;
@@ -30,6 +33,7 @@ mod linger;
 mod listen;
 mod platform;
 mod progress;
+#[cfg(not(simulation))]
 mod server;
 mod service;
 mod session;
@@ -39,9 +43,12 @@ mod system;
 
 pub use config::{Config, Engine, UnknownEngine};
 pub use echo_proto::{FrameError, Framing};
+#[cfg(simulation)]
+pub use engine::simulation;
 pub use error::BindError;
 pub use events::{CloseReason, Event, RefuseReason};
 pub use faults::{Delay, Faults, Probability};
+#[cfg(not(simulation))]
 pub use server::Server;
 pub use shutdown::Handle;
 pub use stats::{Counters, Summary};

@@ -11,7 +11,7 @@
 pub(crate) type Millis = u64;
 
 /// Bytes that a peer must receive to renew its deadline.
-const STEP: u32 = 1024;
+pub(crate) const STEP: u32 = if cfg!(simulation) { 8 } else { 1024 };
 
 /// The bytes a peer has yet to receive, and when it last received a step of them.
 ///

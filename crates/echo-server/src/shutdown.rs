@@ -67,6 +67,12 @@ impl Handle {
         self.wake();
     }
 
+    /// For the next simulated history.
+    #[cfg(simulation)]
+    pub(crate) fn restart(&self) {
+        self.shared.phase.store(Phase::Running as u8, Ordering::Release);
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         match self.shared.phase.load(Ordering::Acquire) {
             0 => Phase::Running,

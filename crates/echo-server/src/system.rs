@@ -75,7 +75,7 @@ pub(crate) fn unacknowledged<S>(_: &S) -> usize {
 
 /// Returns freed memory to the system. glibc keeps freed memory that lies below a block still in use, which
 /// can be nearly all of it after many slow readers.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(all(target_os = "linux", target_env = "gnu", not(simulation)))]
 pub(crate) fn release_memory() {
     // SAFETY: malloc_trim(3) takes a number and may be called from any thread; its result only says whether
     // memory was released.
@@ -89,7 +89,7 @@ pub(crate) fn release_memory() {
 }
 
 /// Other allocators return it by themselves.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+#[cfg(any(not(all(target_os = "linux", target_env = "gnu")), simulation))]
 pub(crate) fn release_memory() {}
 
 #[cfg(all(test, target_os = "linux"))]

@@ -18,9 +18,9 @@ const BACKOFF: Duration = Duration::from_millis(200);
 /// The shortest time between two reports of exhaustion.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections accepted from one listener before the next one is served.
-const ACCEPTS_PER_RUN: usize = 64;
+const ACCEPTS_PER_RUN: usize = if cfg!(simulation) { 2 } else { 64 };
 /// Errors of single connections that are skipped in one run before accepting pauses.
-const MAX_ERRORS: usize = 16;
+const MAX_ERRORS: usize = if cfg!(simulation) { 2 } else { 16 };
 
 /// The listening sockets.
 pub(crate) struct Acceptor {

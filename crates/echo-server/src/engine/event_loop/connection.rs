@@ -15,11 +15,11 @@ use crate::service::Service;
 use crate::session::{Session, State};
 
 /// Limit of held-back pieces sent in one run, so that other connections are not delayed.
-const PIECES_PER_RUN: usize = 64;
+const PIECES_PER_RUN: usize = if cfg!(simulation) { 3 } else { 64 };
 
 /// The most raw bytes a connection may owe; with framing, a message more. Beyond that, received buffers stay with
 /// the poller.
-pub(super) const MAX_OWED: usize = 64 * 1024;
+pub(super) const MAX_OWED: usize = if cfg!(simulation) { 40 } else { 64 * 1024 };
 
 /// A connection. Kept small, because there may be ten thousand of them and most owe nothing. All times are
 /// relative to the worker's epoch.

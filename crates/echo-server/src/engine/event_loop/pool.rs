@@ -95,15 +95,15 @@ impl WorkerContext<'_> {
 /// What the workers share.
 pub(in crate::engine) struct WorkerPool<'a> {
     pub(super) service: &'a Service<'a>,
-    workers: Vec<WorkerHandle>,
+    pub(super) workers: Vec<WorkerHandle>,
     /// Connections may still be dispatched, so no worker may exit.
-    accepting: AtomicBool,
+    pub(super) accepting: AtomicBool,
     /// The error that stopped the server, if any.
     failure: OnceLock<io::Error>,
 }
 
 impl<'a> WorkerPool<'a> {
-    fn new(service: &'a Service<'a>, wakers: Vec<Waker>) -> Self {
+    pub(super) fn new(service: &'a Service<'a>, wakers: Vec<Waker>) -> Self {
         let workers = wakers.into_iter().map(WorkerHandle::new).collect();
         Self { service, workers, accepting: AtomicBool::new(true), failure: OnceLock::new() }
     }
@@ -147,7 +147,7 @@ impl<'a> WorkerPool<'a> {
     }
 
     /// Connections that have not ended.
-    fn open(&self) -> usize {
+    pub(super) fn open(&self) -> usize {
         self.workers.iter().map(|handle| handle.open.load(SeqCst)).sum()
     }
 
@@ -185,7 +185,7 @@ impl<'a> WorkerPool<'a> {
     }
 
     /// Makes the workers see the actual phase.
-    fn release(&self) {
+    pub(super) fn release(&self) {
         self.accepting.store(false, SeqCst);
         self.workers.iter().for_each(WorkerHandle::wake);
     }
@@ -223,7 +223,7 @@ pub(in crate::engine) struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    fn new(waker: Waker) -> Self {
+    pub(super) fn new(waker: Waker) -> Self {
         Self { waker, inbox: Mutex::default(), open: AtomicUsize::new(0) }
     }
 
@@ -238,7 +238,7 @@ impl WorkerHandle {
     }
 
     /// Makes the worker check its inbox and the phase.
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         (self.waker)();
     }
 

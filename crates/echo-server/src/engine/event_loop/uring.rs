@@ -19,22 +19,22 @@ use std::io;
 use std::sync::Arc;
 
 use self::poller::UringPoller;
-use super::{Waker, serve};
+use super::pool::{Waker, WorkerContext, serve};
 use crate::listen::accept::Acceptor;
-use crate::platform::{EventfdFlags, OwnedFd, RingSetup, eventfd, write};
+use crate::platform::{EventfdFlags, OwnedFd, Ring, RingSetup, eventfd, write};
 use crate::service::Service;
 use crate::shutdown::ShutdownListener;
 
 /// The sizes of a worker's ring.
 #[derive(Clone, Copy, Debug)]
-struct Sizes {
+pub(super) struct Sizes {
     /// Entries of the two queues.
-    submissions: u32,
-    completions: u32,
+    pub(super) submissions: u32,
+    pub(super) completions: u32,
     /// Buffers to receive into; a power of two.
-    buffers: u16,
+    pub(super) buffers: u16,
     /// With fewer connections than this, none uses multishot receives: too few complete per system call.
-    multishot_threshold: usize,
+    pub(super) multishot_threshold: usize,
 }
 
 /// With [`BUF_SIZE`], 2.2 MiB per worker.
@@ -42,7 +42,7 @@ const SIZES: Sizes =
     Sizes { submissions: 512, completions: 4096, buffers: 512, multishot_threshold: 4 };
 /// Bytes per buffer; larger messages are cheaper to receive with `recv`. One cache line more than 4 KiB, so that a
 /// message of 4 KiB does not fill it: a full buffer means that more may follow.
-const BUF_SIZE: usize = 4096 + 64;
+pub(super) const BUF_SIZE: usize = if cfg!(simulation) { 12 } else { 4096 + 64 };
 
 impl Sizes {
     fn setup(self) -> RingSetup {
@@ -75,15 +75,29 @@ fn run_with(
 ) -> io::Result<()> {
     let mut loops = Vec::new();
     for _ in 0..service.config.threads.max(1) {
-        let wake_fd = Arc::new(wake_fd()?);
-        let waker_fd = Arc::clone(&wake_fd);
-        let wake: Waker = Box::new(move || wake(&waker_fd));
-        loops.push(((sizes.setup().build()?, wake_fd), wake));
+        loops.push(new_loop(sizes)?);
     }
-    serve(acceptor, shutdown, service, loops, |(mut ring, wake_fd), context| match ring.enable() {
+    serve(acceptor, shutdown, service, loops, |parts, context| work(sizes, parts, context))
+}
+
+/// Creates what a worker's poller is made from, and its waker.
+pub(super) fn new_loop(sizes: Sizes) -> io::Result<((Ring, Arc<OwnedFd>), Waker)> {
+    let wake_fd = Arc::new(wake_fd()?);
+    let waker_fd = Arc::clone(&wake_fd);
+    let wake: Waker = Box::new(move || wake(&waker_fd));
+    Ok(((sizes.setup().build()?, wake_fd), wake))
+}
+
+/// Runs a worker.
+pub(super) fn work(
+    sizes: Sizes,
+    (mut ring, wake_fd): (Ring, Arc<OwnedFd>),
+    context: WorkerContext<'_>,
+) {
+    match ring.enable() {
         Ok(()) => context.work(UringPoller::new(ring, wake_fd, sizes.multishot_threshold)),
         Err(error) => context.fail(error),
-    })
+    }
 }
 
 /// Tries the operations that the engine uses: nothing else tells whether the system allows them.

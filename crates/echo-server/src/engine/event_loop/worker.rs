@@ -35,9 +35,9 @@ use crate::shutdown::Phase;
 const BUFFER_SIZE: usize = MAX_OWED;
 /// How often a connection may fill the buffer before the others are run. Polling after each `recv` would cost large
 /// messages more than it would gain for small ones.
-const RECVS_PER_RUN: usize = 4;
+const RECVS_PER_RUN: usize = if cfg!(simulation) { 2 } else { 4 };
 /// Consecutive transient failures of a wait that are tolerated, and how long to pause after each.
-const MAX_FAILED_WAITS: u32 = 100;
+const MAX_FAILED_WAITS: u32 = if cfg!(simulation) { 3 } else { 100 };
 const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(10);
 
 /// An event loop and the connections it drives.

@@ -51,7 +51,7 @@ const WRITABLE: u32 = libc::POLLOUT as u32;
 /// A broken connection.
 const BROKEN: i32 = (libc::POLLERR | libc::POLLHUP) as i32;
 /// Consecutive runs with little to echo after which a connection changes to RecvMultishot.
-const PROMOTE_AFTER: u8 = 8;
+const PROMOTE_AFTER: u8 = if cfg!(simulation) { 2 } else { 8 };
 /// Consecutive full buffers after which it changes back.
 const DEMOTE_AFTER: u8 = 2;
 
