@@ -11,8 +11,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use echo_client::{Config, Framing, units};
+use echo_manual::Document;
 use echo_proto::encode;
 
 pub(crate) use self::bench::{BenchOptions, Format};
@@ -41,6 +42,11 @@ pub(crate) struct Cli {
     /// Put -- before a message that starts with a dash or has the name of a command.
     #[arg(value_name = "MESSAGE")]
     messages: Vec<OsString>,
+
+    /// Print the man page (man), or completions for bash, zsh, fish or
+    /// powershell, and exit
+    #[arg(long, value_enum, value_name = "WHAT", hide_possible_values = true)]
+    pub(crate) generate: Option<Document>,
 
     #[command(flatten)]
     pub(crate) connection: ConnectionOptions,
@@ -104,9 +110,13 @@ Examples:
 
 Durations: 50us, 200ms, 10s; a bare number is seconds.
 
-Exit code: 0 everything came back unchanged, 1 it did not (no connection, lost,
-changed, late), 2 wrong usage; ping and bench also 3, a --fail-if condition
-holds, and 130, interrupted twice.";
+Exit code:
+  0    everything came back unchanged; for report: there is a report
+  1    it did not: no connection, lost, changed or late; for report: a file is
+       missing, damaged or does not fit, or a condition cannot be judged
+  2    wrong usage
+  3    a --fail-if condition of ping, bench or report holds
+  130  ping or bench was interrupted twice";
 
 const PIPE_EXAMPLES: &str = "\
 Examples:
@@ -115,8 +125,10 @@ Examples:
   tar c . | echo-client pipe | tar t       an archive through the server
   echo-client pipe --framing line < words  lines, to a server with --framing line
 
-Exit code: 0 everything came back unchanged (or stdout was closed), 1 it did not,
-2 wrong usage.";
+Exit code:
+  0  everything came back unchanged, or stdout was closed
+  1  it did not: no connection, lost, changed or late
+  2  wrong usage";
 
 /// A message to send.
 #[derive(Clone, Debug)]
@@ -132,12 +144,16 @@ pub(crate) enum Message {
 impl Cli {
     /// Parses the command line; exits with a message if it is wrong.
     pub(crate) fn from_command_line() -> Self {
+        Self::from_arg_matches(&Self::shown().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command with the options that each mode shows.
+    pub(crate) fn shown() -> Command {
         let command = Self::command();
         // `report` makes no connection: it accepts the options for one, but does not show them.
         let global = command.get_arguments().filter(|option| option.is_global_set());
         let hidden: Vec<Arg> = global.map(|option| option.clone().hide(true)).collect();
-        let command = command.mut_subcommand("report", |report| report.args(hidden));
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        command.mut_subcommand("report", |report| report.args(hidden))
     }
 
     /// The settings of a connection. Exits with a usage error if they contradict each other.
@@ -244,6 +260,10 @@ mod tests {
         for command in std::iter::once(&client).chain(client.get_subcommands()) {
             for option in command.get_arguments() {
                 let Some(name) = option.get_long() else { continue };
+                // A variable must not turn every call into another one.
+                if name == "generate" {
+                    continue;
+                }
                 let variable = match (command.get_name(), name) {
                     // The plain names belong to the server or to another subcommand, with another
                     // meaning.

@@ -3,6 +3,7 @@
 mod bench;
 mod cli;
 mod descriptors;
+mod generate;
 mod ping;
 mod pipe;
 mod print;
@@ -42,6 +43,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Some(document) = cli.generate {
+        return generate::run(document);
+    }
     let (config, wait) = (cli.config(), cli.connection.wait_for_server);
     match &cli.mode {
         None => send_messages(&config, wait, &cli.messages()),

@@ -2,6 +2,7 @@
 
 mod cli;
 mod diagnostics;
+mod generate;
 mod limits;
 mod print;
 mod signals;
@@ -21,6 +22,9 @@ use crate::print::{Lines, peer_name, stderr_width};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(document) = cli.generate {
+        return generate::run(document);
+    }
     let stdout = Lines::to_stdout();
     let (lines, width) = (Lines::to_stderr(), stderr_width());
     let diagnostics = Arc::new(Diagnostics::new(lines, cli.log_format, cli.verbose, width));

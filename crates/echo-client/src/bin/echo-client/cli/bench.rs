@@ -181,18 +181,23 @@ Examples:
   echo-client bench -c 50 --server-pid $(pgrep -x echo-server)
                                                    CPU time per echo of the server
   echo-client bench -R 1000 --fail-if 'p99>2ms'    exit code 3 if too slow
-  echo-client bench --format json -o run.json      for  echo-client report
+  echo-client bench --format json -o run.json      for `echo-client report`
   echo-client bench --repeat 6                     six runs, and how sure the medians are
   echo-client bench -c 50 --find-rate 'p99<2ms'    how much load it takes
 
 Ctrl-C ends the run early and reports what was measured, once the messages in
 flight have come back or timed out. Ctrl-\\ (SIGQUIT) prints interim metrics.
 What the metrics mean: docs/measuring.md.
+
 Durations: 50us, 200ms, 10s; a bare number is seconds. Sizes: 64, 4k (4096),
 1MiB. Rates: 20000, 20k.
 
-Exit code: 0 everything came back unchanged, 1 it did not, 2 wrong usage, 3 a
---fail-if condition holds (even if something was lost), 130 interrupted twice.";
+Exit code:
+  0    everything came back unchanged
+  1    it did not
+  2    wrong usage
+  3    a --fail-if condition holds, even if something was lost
+  130  interrupted twice";
 
 impl BenchOptions {
     pub(super) fn server(&self) -> &TargetArgs {

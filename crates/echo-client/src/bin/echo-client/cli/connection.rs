@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueHint};
 use echo_client::{Config, Framing, IpVersion};
 
 use super::target::Target;
@@ -16,7 +16,7 @@ pub(crate) struct ConnectionOptions {
     /// Address or name of the server; '' is this machine
     ///
     /// If a name has several addresses, they are tried in turn.
-    #[arg(long, global = true, env = "ECHO_HOST", default_value = "127.0.0.1")]
+    #[arg(long, global = true, env = "ECHO_HOST", value_hint = ValueHint::Hostname, default_value = "127.0.0.1")]
     host: String,
 
     /// TCP port of the server, 1 to 65535

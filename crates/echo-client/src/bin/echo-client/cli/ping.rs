@@ -86,10 +86,15 @@ Examples:
                                          exit code 3 if slow or lossy
 
 Ctrl-\\ (SIGQUIT) prints interim times to stderr.
+
 Durations: 50us, 200ms, 10s; a bare number is seconds.
 
-Exit code: 0 every message came back unchanged, 1 one did not, 2 wrong usage, 3 a
---fail-if condition holds (even if something was lost), 130 interrupted twice.";
+Exit code:
+  0    every message came back unchanged
+  1    one did not
+  2    wrong usage
+  3    a --fail-if condition holds, even if something was lost
+  130  interrupted twice";
 
 impl PingOptions {
     pub(super) fn server(&self) -> &TargetArgs {

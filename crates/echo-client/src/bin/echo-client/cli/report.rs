@@ -101,5 +101,8 @@ Examples:
                                                  two machines as one load
   echo-client report wrk.hlog --unit us          a log of another program
 
-Exit code: 0 there is a report, 1 a file is missing, damaged or does not fit,
-or a condition cannot be judged, 2 wrong usage, 3 a --fail-if condition holds.";
+Exit code:
+  0  there is a report
+  1  a file is missing, damaged or does not fit, or a condition cannot be judged
+  2  wrong usage
+  3  a --fail-if condition holds";

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::connection::port;
 
@@ -11,6 +11,7 @@ use super::connection::port;
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
     /// Server: HOST, HOST:PORT or [IPV6]:PORT; overrides --host and --port
+    #[arg(value_hint = ValueHint::Hostname)]
     target: Option<Target>,
 
     /// Port of the server, as in HOST PORT
