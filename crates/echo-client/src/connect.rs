@@ -96,7 +96,7 @@ pub(crate) fn addresses(config: &Config) -> Result<Vec<SocketAddr>, Error> {
     }
     let failed = |source| Error::Resolve { host: host.clone(), source };
     let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in (host.as_str(), *port).to_socket_addrs().map_err(failed)? {
+    for address in resolve(host, *port).map_err(failed)? {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -111,6 +111,14 @@ pub(crate) fn addresses(config: &Config) -> Result<Vec<SocketAddr>, Error> {
         }
     }
     Ok(addresses)
+}
+
+/// Asks the system's resolver.
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host == "localhost" && system::lacks_hosts() {
+        return Ok(vec![(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()]);
+    }
+    Ok((host, port).to_socket_addrs()?.collect())
 }
 
 /// Whether a new connection leads to itself. Connecting to a port without a listener that is also

@@ -174,6 +174,19 @@ fn build(path: &Path) -> Option<Build> {
     Some(Build { path: path.display().to_string(), size_bytes: file.len(), modified })
 }
 
+/// Whether this root has no `/etc/hosts`, where resolvers find `localhost`: an empty container. They would ask a name
+/// server instead, which RFC 6761 (6.3) forbids, and wait for it.
+#[cfg(unix)]
+pub(crate) fn lacks_hosts() -> bool {
+    !Path::new("/etc/hosts").exists()
+}
+
+/// The resolver knows `localhost` itself.
+#[cfg(not(unix))]
+pub(crate) fn lacks_hosts() -> bool {
+    false
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;

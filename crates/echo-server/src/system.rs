@@ -116,3 +116,16 @@ mod tests {
         }
     }
 }
+
+/// Whether this root has no `/etc/hosts`, where resolvers find `localhost`: an empty container. They would ask a name
+/// server instead, which RFC 6761 (6.3) forbids, and wait for it.
+#[cfg(unix)]
+pub(crate) fn lacks_hosts() -> bool {
+    !std::path::Path::new("/etc/hosts").exists()
+}
+
+/// The resolver knows `localhost` itself.
+#[cfg(not(unix))]
+pub(crate) fn lacks_hosts() -> bool {
+    false
+}

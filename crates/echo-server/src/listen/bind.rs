@@ -1,12 +1,12 @@
 //! Resolving a host and binding listening sockets.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::listen::socket_options::SocketOptions;
-use crate::{BindError, Config};
+use crate::{BindError, Config, system};
 
 /// Attempts to find a port that is free on every address.
 const FREE_PORT_TRIES: usize = 32;
@@ -35,6 +35,9 @@ pub(crate) fn bind(config: &Config) -> Result<Bound, BindError> {
 fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
     if host.is_empty() {
         return Ok(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))]);
+    }
+    if host == "localhost" && system::lacks_hosts() {
+        return Ok(vec![(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()]);
     }
     let failed = |source| BindError::Resolve { host: host.to_owned(), source };
     let mut addresses: Vec<SocketAddr> = Vec::new();
