@@ -43,3 +43,8 @@ pub use client::Connection;
 pub use config::{Config, IpVersion};
 pub use echo_proto::{FrameError, Framing};
 pub use error::{ConnectFailure, Error};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -54,3 +54,8 @@ pub fn generate(document: Document, command: Command) -> Vec<u8> {
         Document::Powershell => completions::script(Shell::PowerShell, command),
     }
 }
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -60,3 +60,8 @@ pub use pattern::{Mismatch, Pattern};
 pub use reply::{ReplyCheck, ReplyError};
 pub use repr::{one_line, repr, wrap};
 pub use test_stream::TestStream;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -52,3 +52,8 @@ pub use faults::{Delay, Faults, Probability};
 pub use server::Server;
 pub use shutdown::Handle;
 pub use stats::{Counters, Summary};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
