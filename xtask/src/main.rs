@@ -3,6 +3,7 @@
 mod bench;
 mod binaries;
 mod cargo;
+mod dist;
 mod e2e;
 mod engines;
 #[cfg(unix)]
@@ -56,6 +57,8 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
+    /// Make release files: an archive, a Debian package, the files of a container image
+    Dist(dist::Options),
     /// Run the tests of unsafe code under AddressSanitizer and LeakSanitizer
     Sanitize,
 }
@@ -73,6 +76,7 @@ fn main() -> anyhow::Result<()> {
         Task::Stress(options) => stress::run(&options),
         #[cfg(target_os = "linux")]
         Task::Wine { release } => wine::run(release),
+        Task::Dist(options) => dist::run(&options),
         Task::Sanitize => sanitize::run(),
     }
 }
