@@ -67,5 +67,7 @@ run systemctl enable --quiet echo-server.service echo-server.socket
 run dpkg --remove echo-pair >"$scratch/remove" 2>&1 || fail "$(cat "$scratch/remove")"
 files >"$scratch/after"
 diff "$scratch/before" "$scratch/after" || fail 'the removal changed files'
+# dpkg keeps a removed package's postrm until it is purged.
+run dpkg --purge echo-pair >"$scratch/purge" 2>&1 || fail "$(cat "$scratch/purge")"
 if run dpkg --status echo-pair >/dev/null 2>&1; then fail 'dpkg still knows it'; fi
 echo "removed: none of $(wc -l <"$scratch/files") paths is left, nor a link of systemd"
