@@ -6,6 +6,7 @@
 mod compact_addr;
 mod connection;
 mod edges;
+mod nonblocking;
 mod pool;
 pub(super) mod readiness;
 #[cfg(simulation)]

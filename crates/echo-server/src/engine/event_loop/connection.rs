@@ -1,11 +1,12 @@
 //! One connection of an event loop: its I/O and its deadlines.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::net::Shutdown;
 use std::time::Duration;
 
 use super::compact_addr::CompactAddr;
 use super::edges::recv_emptied_socket;
+use super::nonblocking::{receive, send};
 use crate::CloseReason;
 use crate::linger;
 use crate::listen::accept::Incoming;
@@ -308,29 +309,10 @@ impl Connection {
     }
 }
 
-/// Calls `recv` once. Returns the number of bytes, 0 at the end of the stream, or `None` if none are available.
-fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    unless_blocked(|| stream.read(buffer))
-}
-
-/// Calls `send` once. Returns the number of bytes that the socket accepted.
-fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    unless_blocked(|| stream.write(bytes)).map(Option::unwrap_or_default)
-}
-
-fn unless_blocked(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
-    loop {
-        match call() {
-            Ok(count) => return Ok(Some(count)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
     use crate::Config;
 
