@@ -36,6 +36,10 @@ pub struct Config {
     /// Leading bits of an IPv6 address that identify a peer, 1 to 128. A site is given at least a /64
     /// (RFC 6177), so any host can use 2⁶⁴ addresses.
     pub peer_prefix_v6: u8,
+    /// Pipes per event loop, each of two descriptors, through which the kernel moves large messages without copying
+    /// them to user space (splice(2), Linux). A pipe is in use only while bytes are moved or owed; further connections
+    /// are copied. Raw bytes without injected faults only.
+    pub max_pipes: usize,
     /// Closes a connection that is silent for this long and is owed nothing. More than zero.
     pub idle_timeout: Option<Duration>,
     /// Closes a connection whose peer takes less than 1 KiB in this long although more is owed to it. More
@@ -123,6 +127,7 @@ impl Default for Config {
             max_connections: None,
             max_per_peer: None,
             peer_prefix_v6: 64,
+            max_pipes: 16,
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
             max_lifetime: None,

@@ -31,6 +31,10 @@ mod events;
 mod faults;
 mod linger;
 mod listen;
+#[cfg(all(target_os = "linux", not(simulation)))]
+mod pipe;
+#[cfg(any(not(target_os = "linux"), simulation))]
+mod pipe_absent;
 mod platform;
 mod progress;
 #[cfg(not(simulation))]

@@ -4,6 +4,8 @@
 //! does (CONTRIBUTING.md, "Simulation"). Otherwise they are the system's own, and this module adds nothing to them.
 
 #[cfg(simulation)]
+pub(crate) use crate::pipe_absent::Pipe;
+#[cfg(simulation)]
 pub(crate) use echo_simulation::{
     Completion, EventfdFlags, Events, Instant, Interest, OwnedFd, Poll, ReadinessEvent, RecvBuf,
     Ring, RingSetup, SockRef, TcpListener, TcpStream, Token, Waker, blocking, eventfd, received,
@@ -32,6 +34,10 @@ mod system {
     pub(crate) use rustix::io::write;
     pub(crate) use socket2::SockRef;
 
+    #[cfg(target_os = "linux")]
+    pub(crate) use crate::pipe::Pipe;
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) use crate::pipe_absent::Pipe;
     pub(crate) use crate::system::{received, unacknowledged};
 
     /// Sockets that are accepted, or passed in, before an event loop takes them.

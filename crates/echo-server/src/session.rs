@@ -196,7 +196,7 @@ impl Session {
         self.injector()?.due()
     }
 
-    /// Sends owed bytes with `send`. Returns how many were sent.
+    /// Sends owed bytes with `send`. Returns how many were sent. Those in the [pipe](Self::piped) must have been sent.
     ///
     /// # Errors
     ///
@@ -214,10 +214,34 @@ impl Session {
         if let Some(injector) = injector {
             injector.sent(sent);
         }
-        if owed.rest().is_empty() {
-            self.owed = None;
-        }
+        self.forget_if_flushed();
         Ok(sent)
+    }
+
+    /// Records that `count` more bytes are owed from the connection's pipe. Only for a session that is
+    /// [passthrough](Self::is_passthrough): the bytes do not pass through it.
+    pub(crate) fn owe_piped(&mut self, count: usize) {
+        debug_assert!(self.is_passthrough(), "bytes in a pipe are echoed unchanged and in order");
+        if count > 0 {
+            self.owed.get_or_insert_default().push_piped(count);
+        }
+    }
+
+    /// The number of owed bytes that are in the connection's pipe. They must be sent first.
+    pub(crate) fn piped(&self) -> usize {
+        self.owed.as_ref().map_or(0, |owed| owed.piped())
+    }
+
+    /// Records that `count` bytes of the pipe were sent.
+    pub(crate) fn piped_sent(&mut self, count: usize) {
+        if let Some(owed) = &mut self.owed {
+            owed.piped_sent(count);
+            self.forget_if_flushed();
+        }
+    }
+
+    fn forget_if_flushed(&mut self) {
+        self.owed.take_if(|owed| owed.len() == 0);
     }
 
     /// Records the peer's FIN. A fault that holds the connection open or is about to reset it takes precedence.
@@ -291,7 +315,7 @@ impl Session {
 
     /// The number of bytes that are owed.
     pub(crate) fn owed(&self) -> usize {
-        self.owed.as_ref().map_or(0, |owed| owed.rest().len())
+        self.owed.as_ref().map_or(0, |owed| owed.len())
     }
 
     /// How the peer broke the framing, if it did. Nothing after that point can be echoed.

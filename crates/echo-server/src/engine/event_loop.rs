@@ -12,6 +12,7 @@ pub(super) mod readiness;
 #[cfg(simulation)]
 pub mod simulation;
 mod spin;
+mod splice;
 mod timers;
 #[cfg(target_os = "linux")]
 pub(super) mod uring;

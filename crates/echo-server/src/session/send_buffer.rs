@@ -5,6 +5,8 @@ use std::io;
 /// Bytes that the socket has not accepted yet, or that an injected fault holds back.
 #[derive(Default)]
 pub(super) struct SendBuffer {
+    /// The number of bytes in the connection's pipe. They come before `bytes`.
+    piped: usize,
     bytes: Vec<u8>,
     /// How many of them have been sent.
     sent: usize,
@@ -23,7 +25,7 @@ impl SendBuffer {
         }
         let sent = send(bytes)?;
         if sent < bytes.len() {
-            *owed = Some(Box::new(Self { bytes: bytes[sent..].to_vec(), sent: 0 }));
+            *owed = Some(Box::new(Self { bytes: bytes[sent..].to_vec(), ..Self::default() }));
         }
         Ok(sent)
     }
@@ -35,7 +37,27 @@ impl SendBuffer {
         &mut self.bytes[before..]
     }
 
-    /// The bytes that have not been sent.
+    /// Records `count` bytes in the connection's pipe.
+    pub(super) fn push_piped(&mut self, count: usize) {
+        self.piped += count;
+    }
+
+    /// The number of bytes in the connection's pipe.
+    pub(super) fn piped(&self) -> usize {
+        self.piped
+    }
+
+    /// Records that `count` bytes of the pipe were sent.
+    pub(super) fn piped_sent(&mut self, count: usize) {
+        self.piped -= count;
+    }
+
+    /// The number of bytes that have not been sent.
+    pub(super) fn len(&self) -> usize {
+        self.piped + self.rest().len()
+    }
+
+    /// The bytes that have not been sent, except those in the pipe.
     pub(super) fn rest(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }

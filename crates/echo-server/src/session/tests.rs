@@ -2,6 +2,8 @@
 
 mod faults;
 
+use std::io::Write;
+
 use super::*;
 use crate::Faults;
 use echo_proto::Framing;
@@ -76,6 +78,23 @@ fn bytes_without_room_are_owed_and_nothing_is_read_meanwhile() {
         ],
     );
     assert_eq!(run(Framing::Raw, &[(Sends("Hello", 2), "He", State::Write)]).owed(), 3);
+}
+
+#[test]
+fn bytes_in_the_pipe_are_owed_before_those_that_follow() {
+    let mut session = Session::new(&Config::default(), 0);
+    session.owe_piped(10);
+    assert_eq!((session.state(), session.owed(), session.piped()), (State::Write, 10, 10));
+    assert!(!session.is_passthrough());
+    session.peer_ended();
+    session.unsent(b"after");
+    session.piped_sent(4);
+    assert_eq!((session.state(), session.owed(), session.piped()), (State::Write, 11, 6));
+    session.piped_sent(6);
+    assert_eq!((session.owed(), session.piped()), (5, 0));
+    let mut sent = Vec::new();
+    session.flush(|bytes| Ok(sent.write(bytes).unwrap())).unwrap();
+    assert_eq!((sent.as_slice(), session.state()), (&b"after"[..], State::Finish));
 }
 
 #[test]

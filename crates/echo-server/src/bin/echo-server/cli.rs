@@ -13,6 +13,7 @@ use self::faults::FaultOptions;
 pub(crate) use self::faults::notice;
 
 use crate::diagnostics::LogFormat;
+use crate::limits::Limits;
 
 /// TCP echo server (RFC 862): sends back every byte it receives
 ///
@@ -211,17 +212,18 @@ impl Cli {
         self.threads.map_or(Config::default().threads, usize::from)
     }
 
-    /// The library's settings. `max_connections` is the default for that option.
-    pub(crate) fn config(&self, max_connections: Option<usize>) -> Config {
+    /// The library's settings. `limits.connections` is the default for `--max-connections`.
+    pub(crate) fn config(&self, limits: Limits) -> Config {
         let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
         Config {
             engine: self.engine,
             threads: self.threads(),
             busy_poll: self.busy_poll,
-            max_connections: self.max_connections.map(|max| max as usize).or(max_connections),
+            max_connections: self.max_connections.map(|max| max as usize).or(limits.connections),
             max_per_peer: self.max_per_peer.map(|max| max as usize),
             idle_timeout: unless_zero(self.idle_timeout),
             peer_prefix_v6: self.peer_prefix_v6,
+            max_pipes: limits.pipes,
             write_timeout: unless_zero(self.write_timeout),
             max_lifetime: unless_zero(self.max_lifetime),
             keepalive: unless_zero(self.keepalive),

@@ -6,22 +6,58 @@
 const RESERVE: usize = 16;
 #[cfg(unix)]
 const RESERVE_PER_THREAD: usize = 4;
-
-/// Raises the soft limit on descriptors as far as the system allows, and returns how many connections it allows;
-/// `None` if there is no limit. The soft limit is low only for programs that use select(2).
+/// Pipes per event loop, if there are enough descriptors.
 #[cfg(unix)]
-pub(crate) fn raise(threads: usize) -> Option<usize> {
+const MAX_PIPES: usize = 16;
+
+/// With fewer descriptors than this, none is used for pipes.
+#[cfg(unix)]
+const PIPES_FROM: usize = 1024;
+
+/// How the descriptors are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Connections; `None` if their number is not limited by descriptors.
+    pub(crate) connections: Option<usize>,
+    /// Pipes per event loop.
+    pub(crate) pipes: usize,
+}
+
+/// Raises the soft limit on descriptors as far as the system allows. The soft limit is low only for programs that use
+/// select(2).
+#[cfg(unix)]
+pub(crate) fn raise(threads: usize) -> Limits {
     // On macOS and FreeBSD the hard limit may be higher than what the kernel grants (kern.maxfilesperproc). Fails in
     // some sandboxes; the old limit then stays.
     let raised = rlimit::increase_nofile_limit(u64::MAX);
     let limit = raised.or_else(|_| rlimit::Resource::NOFILE.get_soft());
-    let limit = limit.ok().filter(|&limit| limit != rlimit::INFINITY)?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    Some(limit.saturating_sub(RESERVE + RESERVE_PER_THREAD * threads).max(1))
+    let limit = limit.ok().filter(|&limit| limit != rlimit::INFINITY);
+    divide(limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)), threads)
+}
+
+/// Divides this many descriptors; `None` is an unlimited number.
+#[cfg(unix)]
+fn divide(limit: Option<usize>, threads: usize) -> Limits {
+    let pipes = if limit.is_none_or(|limit| limit >= PIPES_FROM) { MAX_PIPES } else { 0 };
+    let reserve = RESERVE + (RESERVE_PER_THREAD + 2 * pipes) * threads;
+    Limits { connections: limit.map(|limit| limit.saturating_sub(reserve).max(1)), pipes }
 }
 
 /// Sockets are not limited by descriptors here, only by memory.
 #[cfg(not(unix))]
-pub(crate) fn raise(_: usize) -> Option<usize> {
-    None
+pub(crate) fn raise(_: usize) -> Limits {
+    Limits { connections: None, pipes: 0 }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipes_leave_descriptors_for_connections() {
+        let [few, many] = [64, 1024].map(|limit| divide(Some(limit), 2));
+        assert_eq!(few, Limits { connections: Some(40), pipes: 0 });
+        assert_eq!(many, Limits { connections: Some(936), pipes: 16 });
+        assert_eq!(divide(None, 2), Limits { connections: None, pipes: 16 });
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::compact_addr::CompactAddr;
 use super::edges::recv_emptied_socket;
 use super::nonblocking::{receive, send};
+use super::splice::{PipePool, Splice, Spliced};
 use crate::CloseReason;
 use crate::linger;
 use crate::listen::accept::Incoming;
@@ -21,6 +22,13 @@ const PIECES_PER_RUN: usize = if cfg!(simulation) { 3 } else { 64 };
 /// The most raw bytes a connection may owe; with framing, a message more. Beyond that, received buffers stay with
 /// the poller.
 pub(super) const MAX_OWED: usize = if cfg!(simulation) { 40 } else { 64 * 1024 };
+
+/// What the connections of a worker share for their I/O.
+pub(super) struct Scratch {
+    /// Stays in the CPU cache.
+    pub(super) buffer: Vec<u8>,
+    pub(super) pipes: PipePool,
+}
 
 /// A connection. Kept small, because there may be ten thousand of them and most owe nothing. All times are
 /// relative to the worker's epoch.
@@ -43,6 +51,7 @@ pub(super) struct Connection {
     pub(super) queued: bool,
     /// Counted in the worker's `backpressured`: the connection has a deadline even if no timeout is configured.
     pub(super) backpressured: bool,
+    splice: Splice,
     /// Why the server is closing the connection, if it is.
     pub(super) reason: Option<CloseReason>,
 }
@@ -61,6 +70,7 @@ impl Connection {
             timer_set: false,
             queued: false,
             backpressured: false,
+            splice: Splice::default(),
             reason: None,
         }
     }
@@ -74,18 +84,23 @@ impl Connection {
     pub(super) fn run(
         &mut self,
         service: &Service<'_>,
-        buffer: &mut [u8],
+        scratch: &mut Scratch,
         readable: bool,
         now: Millis,
     ) -> io::Result<bool> {
         let more = match self.session.state() {
             State::Write | State::Hold => {
-                self.flush(now)?;
+                if self.session.piped() > 0 {
+                    self.flush_pipe(&mut scratch.pipes, now)?;
+                }
+                if self.session.piped() == 0 {
+                    self.flush(now)?;
+                }
                 // Nothing was read while bytes were owed.
                 true
             }
-            State::Read if readable => self.echo(buffer, now)?,
-            State::Discard if readable => self.discard(buffer, now)?,
+            State::Read if readable => self.receive(scratch, now)?,
+            State::Discard if readable => self.discard(&mut scratch.buffer, now)?,
             _ => false,
         };
         self.after_run(service, more, now)
@@ -197,7 +212,47 @@ impl Connection {
         }
     }
 
-    /// Receives once and echoes.
+    /// Receives once and echoes, by splicing if that is worthwhile.
+    fn receive(&mut self, scratch: &mut Scratch, now: Millis) -> io::Result<bool> {
+        if self.splice.is_worthwhile()
+            && !self.ended
+            && self.session.is_passthrough()
+            && let Some(more) = self.splice(&mut scratch.pipes, now)?
+        {
+            return Ok(more);
+        }
+        self.echo(&mut scratch.buffer, now)
+    }
+
+    /// Receives once by splicing. Returns `None` if the socket has to be read by `recv` instead.
+    fn splice(&mut self, pipes: &mut PipePool, now: Millis) -> io::Result<Option<bool>> {
+        match self.splice.echo(&self.stream, pipes)? {
+            Spliced::Bytes { received, sent } => {
+                self.active = now;
+                self.echoed += sent as u64;
+                self.session.owe_piped(received - sent);
+                Ok(Some(true))
+            }
+            Spliced::End => {
+                self.session.peer_ended();
+                Ok(Some(false))
+            }
+            Spliced::Empty => Ok(Some(false)),
+            Spliced::Unavailable => Ok(None),
+        }
+    }
+
+    /// Sends the owed bytes in the pipe.
+    fn flush_pipe(&mut self, pipes: &mut PipePool, now: Millis) -> io::Result<()> {
+        let sent = self.splice.flush(&self.stream, pipes, self.session.piped())?;
+        self.echoed += sent as u64;
+        self.record_activity(sent, now);
+        self.session.piped_sent(sent);
+        self.progress.observe(self.session.owed(), now);
+        Ok(())
+    }
+
+    /// Receives once into `buffer` and echoes.
     fn echo(&mut self, buffer: &mut [u8], now: Millis) -> io::Result<bool> {
         let limit = self.session.drain_limit();
         let room = limit.unwrap_or(buffer.len()).min(buffer.len());
@@ -213,6 +268,7 @@ impl Connection {
             self.session.peer_ended();
             return Ok(false);
         }
+        self.splice.record(count);
         self.echo_back(&buffer[..count], now)?;
         Ok(limit.is_some() || !recv_emptied_socket(count, room))
     }
@@ -330,11 +386,11 @@ mod tests {
             let _ = (&flood).write(&[1; 64 * 1024]);
             connection.start_draining(CloseReason::Stopped, 0);
             let most = connection.session.drain_limit().unwrap() as u64;
-            let mut buffer = vec![0; 4096];
+            let mut scratch = Scratch { buffer: vec![0; 4096], pipes: PipePool::new(0) };
             for _ in 0..10_000 {
                 let _ = (&flood).write(&[1; 64 * 1024]);
                 let _ = (&flood).read(&mut [0; 64 * 1024]);
-                connection.run(service, &mut buffer, true, 0).unwrap();
+                connection.run(service, &mut scratch, true, 0).unwrap();
             }
             assert_eq!((connection.echoed, most), (64 * 1024, 64 * 1024));
             assert_eq!(connection.session.state(), State::Discard);

@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::connection::{Connection, MAX_OWED};
+use super::connection::{Connection, MAX_OWED, Scratch};
 use super::pool::WorkerContext;
 use super::spin::AdaptiveSpin;
+use super::splice::PipePool;
 use super::timers::Timers;
 use super::{Event, Interest, Poller};
 use crate::CloseReason;
@@ -31,7 +32,7 @@ use crate::session::State;
 use crate::shutdown::Phase;
 
 /// Size of the receive buffer, and so the most raw bytes that a connection can owe. All connections of a worker
-/// share one buffer, which stays in the CPU cache.
+/// share one buffer.
 const BUFFER_SIZE: usize = MAX_OWED;
 /// How often a connection may fill the buffer before the others are run. Polling after each `recv` would cost large
 /// messages more than it would gain for small ones.
@@ -53,7 +54,7 @@ struct Worker<'a, P> {
     /// Connections that can go on without an event: they stopped before `EAGAIN`, or for the sake of others.
     run_queue: VecDeque<usize>,
     timers: Timers,
-    buffer: Vec<u8>,
+    scratch: Scratch,
     /// Number of connections that owe bytes or are being closed. They have a deadline even if no timeout is
     /// configured.
     backpressured: usize,
@@ -80,8 +81,10 @@ impl WorkerContext<'_> {
 impl<'a, P: Poller> Worker<'a, P> {
     fn new(context: WorkerContext<'a>, poller: P) -> Self {
         let epoch = Instant::now();
+        let service = context.pool.service;
+        let pipes = PipePool::new(service.config.max_pipes);
         Self {
-            service: context.pool.service,
+            service,
             context,
             poller,
             failed_waits: 0,
@@ -89,7 +92,7 @@ impl<'a, P: Poller> Worker<'a, P> {
             connections: Slab::new(),
             run_queue: VecDeque::new(),
             timers: Timers::default(),
-            buffer: vec![0; BUFFER_SIZE],
+            scratch: Scratch { buffer: vec![0; BUFFER_SIZE], pipes },
             backpressured: 0,
             trim_pending: false,
             epoch,
@@ -240,12 +243,12 @@ impl<'a, P: Poller> Worker<'a, P> {
             connection.ended = false;
         }
         let readable = readable && !receives && !postponed;
-        let mut result = connection.run(self.service, &mut self.buffer, readable, self.now);
+        let mut result = connection.run(self.service, &mut self.scratch, readable, self.now);
         for _ in 1..RECVS_PER_RUN {
             if !readable || !matches!(result, Ok(true)) {
                 break;
             }
-            result = connection.run(self.service, &mut self.buffer, true, self.now);
+            result = connection.run(self.service, &mut self.scratch, true, self.now);
         }
         self.after_run(key, before, result.map(|more| more || postponed));
     }
@@ -341,6 +344,7 @@ impl<'a, P: Poller> Worker<'a, P> {
             // The table may have grown to ten thousand connections.
             self.connections.shrink_to_fit();
             self.run_queue.shrink_to_fit();
+            self.scratch.pipes.trim();
         }
     }
 

@@ -87,6 +87,7 @@ impl<P: Poller> Worker<'_, P> {
             self.trim_pending = false;
             self.run_queue.shrink_to_fit();
             self.connections.shrink_to_fit();
+            self.scratch.pipes.trim();
             release_memory();
         }
     }

@@ -1,0 +1,189 @@
+//! Large messages, which the event loops move by splice(2) where the system has it.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use echo_proto::Pattern;
+use echo_test_support::{
+    ResourceUsage, command, connect, connect_with_little_room, eventually, exchange,
+    on_every_engine, read_to_end, skipped_without_strace, start,
+};
+use socket2::SockRef;
+
+on_every_engine! {
+    urgent_bytes_between_large_messages_are_echoed_in_their_place,
+    peers_that_stop_reading_large_messages_get_every_byte_later,
+    a_stop_echoes_large_messages_that_were_received,
+    few_descriptors_are_left_to_connections,
+    large_messages_are_not_copied_to_user_space,
+}
+
+/// Large enough, in sum, that the server splices the connection.
+static LARGE: [u8; 256 * 1024] = [b'x'; 256 * 1024];
+
+fn connect_and_send_large(server: SocketAddr) -> TcpStream {
+    let stream = connect(server);
+    for _ in 0..8 {
+        exchange(&stream, &LARGE);
+    }
+    stream
+}
+
+fn urgent_bytes_between_large_messages_are_echoed_in_their_place(engine: &str) {
+    let server = start!(engine, &[]);
+    let stream = connect_and_send_large(server.address);
+    for turn in 0..20 {
+        let message = [&[b'a'; 70_000][..], b"!", &[b'z'; 70_000][..]].concat();
+        (&stream).write_all(&message[..70_000]).unwrap();
+        SockRef::from(&stream).send_out_of_band(b"!").unwrap();
+        let mut echo = vec![0; message.len()];
+        if turn % 2 == 0 {
+            // The urgent byte is the last one for now.
+            (&stream).read_exact(&mut echo[..70_001]).unwrap();
+            (&stream).write_all(&message[70_001..]).unwrap();
+            (&stream).read_exact(&mut echo[70_001..]).unwrap();
+        } else {
+            (&stream).write_all(&message[70_001..]).unwrap();
+            (&stream).read_exact(&mut echo).unwrap();
+        }
+        assert!(echo == message, "turn {turn}");
+        exchange(&stream, b"small");
+        exchange(&stream, &LARGE);
+    }
+}
+
+/// More peers than one worker has pipes.
+fn peers_that_stop_reading_large_messages_get_every_byte_later(engine: &str) {
+    const PEERS: u64 = 24;
+    // A thread per connection also has a stack and buffers.
+    let most = if engine == "threads" { 256 } else { 64 + 8 };
+    let server = start!(engine, &["--quiet", "--threads", "1"]);
+    let bystander = connect_and_send_large(server.address);
+    let before = ResourceUsage::of(&server);
+    let peers: Vec<_> = (0..PEERS).map(|_| connect_with_little_room(server.address)).collect();
+    thread::scope(|scope| {
+        let sending: Vec<_> = peers
+            .iter()
+            .zip(0..)
+            .map(|(peer, number)| scope.spawn(move || send_until_blocked(peer, number)))
+            .collect();
+        let sent: Vec<_> = sending.into_iter().map(|peer| peer.join().unwrap()).collect();
+        exchange(&bystander, &LARGE);
+        let usage = ResourceUsage::of(&server);
+        let held = usage.memory_kib.saturating_sub(before.memory_kib) / PEERS;
+        assert!(held <= most, "{held} KiB for each peer");
+        let pipes = usage.descriptors.saturating_sub(before.descriptors + PEERS as usize);
+        assert!(pipes <= 2 * 16, "{pipes} more descriptors than peers");
+        if cfg!(target_os = "linux") {
+            assert_eq!(pipes > 0, engine != "threads", "the event loops splice");
+        }
+        for ((peer, sent), number) in peers.iter().zip(sent).zip(0..) {
+            scope.spawn(move || {
+                peer.shutdown(Shutdown::Write).unwrap();
+                let echo = read_to_end(peer);
+                assert_eq!(echo.len() as u64, sent);
+                Pattern::new(number).check(0, &echo).unwrap();
+            });
+        }
+    });
+    drop((peers, bystander));
+    eventually("pipes and connections are closed", || {
+        ResourceUsage::of(&server).descriptors < before.descriptors
+    });
+}
+
+/// Sends large pieces until the server takes no more. Returns the number of bytes.
+fn send_until_blocked(mut peer: &TcpStream, number: u64) -> u64 {
+    let pattern = Pattern::new(number);
+    peer.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut piece = vec![0; 128 * 1024];
+    let mut sent = 0;
+    loop {
+        pattern.fill(sent, &mut piece);
+        match peer.write(&piece) {
+            Ok(count) => sent += count as u64,
+            Err(_) => return sent,
+        }
+    }
+}
+
+fn a_stop_echoes_large_messages_that_were_received(engine: &str) {
+    let server = start!(engine, &[]);
+    let stream = connect_and_send_large(server.address);
+    let message = vec![b'm'; 1024 * 1024];
+    (&stream).write_all(&message).unwrap();
+    // Half of it has come back, so more than that has been received.
+    let mut echo = vec![0; message.len() / 2];
+    (&stream).read_exact(&mut echo).unwrap();
+    server.process.terminate();
+    echo.extend(read_to_end(&stream));
+    assert!(echo.len() >= message.len() / 2 && message.starts_with(&echo));
+    let finished = server.process.wait().unwrap();
+    assert!(finished.status.success(), "{finished:?}");
+    let said = format!("{} bytes echoed", 8 * LARGE.len() + echo.len());
+    assert!(finished.stderr.contains(&said), "{said}: {finished:?}");
+}
+
+#[cfg(target_os = "linux")]
+fn few_descriptors_are_left_to_connections(engine: &str) {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut limited = command("prlimit");
+    limited.args(["--nofile=64", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
+    limited.args(["--quiet", "--threads", "1", "--port", &address.port().to_string()]);
+    let Ok(server) = echo_test_support::Server::start_at(&mut limited, address) else {
+        return echo_test_support::skipped("few descriptors", "it takes prlimit(1)");
+    };
+    let _large = connect_and_send_large(server.address);
+    let pipes = ResourceUsage::of(&server).descriptors;
+    let others: Vec<_> = (0..30).map(|_| connect(server.address)).collect();
+    others.iter().for_each(|stream| exchange(stream, b"served"));
+    assert_eq!(ResourceUsage::of(&server).descriptors, pipes + others.len());
+}
+
+#[cfg(not(target_os = "linux"))]
+fn few_descriptors_are_left_to_connections(_: &str) {}
+
+fn large_messages_are_not_copied_to_user_space(engine: &str) {
+    if engine == "threads" || skipped_without_strace("splice") {
+        return; // a thread reads and writes
+    }
+    let log = std::env::temp_dir().join(format!("splice-{}-{engine}", std::process::id()));
+    let mut tracer = command("strace");
+    tracer.args([
+        "-f",
+        "-qq",
+        "-c",
+        "-U",
+        "name,calls",
+        "-e",
+        "trace=recvfrom,sendto,splice",
+        "-o",
+    ]);
+    tracer.arg(&log).arg(env!("CARGO_BIN_EXE_echo-server"));
+    tracer.args(["--port", "0", "--quiet", "--once", "--engine", engine]);
+    let server = echo_test_support::Server::start_with(&mut tracer).unwrap();
+    let stream = connect(server.address);
+    for _ in 0..8 {
+        exchange(&stream, &LARGE);
+    }
+    let message = vec![b'm'; 1024 * 1024];
+    for _ in 0..50 {
+        let mut writer = stream.try_clone().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| writer.write_all(&message).unwrap());
+            (&stream).read_exact(&mut vec![0; message.len()]).unwrap();
+        });
+    }
+    drop(stream);
+    server.process.wait().unwrap();
+    let counts = std::fs::read_to_string(&log).unwrap();
+    std::fs::remove_file(&log).unwrap();
+    let calls = |name: &str| -> usize {
+        let row = counts.lines().find(|row| row.trim_start().starts_with(name));
+        row.map_or(0, |row| row.split_whitespace().nth(1).unwrap().parse().unwrap())
+    };
+    let (spliced, sent) = (calls("splice"), calls("sendto"));
+    assert!(spliced > 1000 && sent < 100, "{counts}");
+}
