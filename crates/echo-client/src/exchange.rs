@@ -130,7 +130,7 @@ fn send_all(in_flight: &InFlight, mut stream: &TcpStream, mut input: impl Read, 
 
 fn receive_all(
     in_flight: &InFlight,
-    mut stream: &TcpStream,
+    stream: &TcpStream,
     mut output: impl Write,
     timeout: Duration,
     end: EndCondition,
@@ -144,7 +144,7 @@ fn receive_all(
         if let (Some(total), EndCondition::EchoComplete) = (complete, end) {
             return Ok(total);
         }
-        match stream.read(&mut chunk) {
+        match read(stream, &mut chunk) {
             Ok(0) => return in_flight.closed(),
             Ok(count) => {
                 in_flight.lock().received(&chunk[..count])?;
@@ -157,13 +157,32 @@ fn receive_all(
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => in_flight.lock().check_deadline(timeout)?,
-                // Windows reports a read timeout this way; elsewhere it means that the server is
-                // unreachable.
-                ErrorKind::TimedOut if cfg!(windows) => in_flight.lock().check_deadline(timeout)?,
                 ErrorKind::Interrupted => {}
                 _ => return Err(in_flight.lock().lost(error)),
             },
         }
+    }
+}
+
+/// `recv`. Fails with `WouldBlock` at the socket's timeout.
+#[cfg(unix)]
+fn read(mut stream: &TcpStream, chunk: &mut [u8]) -> io::Result<usize> {
+    stream.read(chunk)
+}
+
+/// `recv`. Fails with `WouldBlock` at the socket's timeout, which is for waiting and not for the call: after a call
+/// that has timed out, the state of a socket is indeterminate ([SO_RCVTIMEO]).
+///
+/// [SO_RCVTIMEO]: https://learn.microsoft.com/windows/win32/winsock/sol-socket-socket-options
+#[cfg(windows)]
+fn read(mut stream: &TcpStream, chunk: &mut [u8]) -> io::Result<usize> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let timeout = stream.read_timeout()?.map(Timespec::try_from);
+    let timeout = timeout.transpose().map_err(io::Error::other)?;
+    match poll(&mut [PollFd::new(&stream, PollFlags::IN)], timeout.as_ref())? {
+        0 => Err(ErrorKind::WouldBlock.into()),
+        _ => stream.read(chunk),
     }
 }
 

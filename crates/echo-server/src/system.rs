@@ -20,8 +20,9 @@ pub(crate) fn received(stream: &impl std::os::fd::AsFd) -> usize {
         .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-/// At least the bytes in the receive queue. [`FIONREAD`] returns what one `recv` can read, which may be less; the size
-/// of the receive buffer may be less too, because the system grows it.
+/// Bytes in the receive queue that one `recv` can read ([`FIONREAD`]). Windows documents that more may be queued, which a
+/// stop would not echo. The size of the receive buffer is no better: it can be less, and as a limit it lets a peer that
+/// answers each echo delay a stop.
 ///
 /// [`FIONREAD`]: https://learn.microsoft.com/windows/win32/winsock/winsock-ioctls
 #[cfg(windows)]
@@ -37,8 +38,8 @@ pub(crate) fn received(stream: &impl std::os::windows::io::AsSocket) -> usize {
         let socket = stream.as_socket().as_raw_socket() as usize;
         ioctlsocket(socket, FIONREAD, &raw mut bytes)
     };
-    let queued = if result == 0 { usize::try_from(bytes).unwrap_or(usize::MAX) } else { 0 };
-    queued.max(socket2::SockRef::from(stream).recv_buffer_size().unwrap_or(0))
+    // Fails only on a broken connection.
+    if result == 0 { usize::try_from(bytes).unwrap_or(usize::MAX) } else { 0 }
 }
 
 /// Lets no other socket bind to the port of this one, as [`SO_EXCLUSIVEADDRUSE`] does. Without it, any program of this

@@ -76,7 +76,7 @@ impl Engine<'_> {
     ) -> io::Result<()> {
         let Incoming { stream, peer, number } = incoming;
         // The acceptor's sockets are non-blocking, for the event loops.
-        stream.set_nonblocking(false)?;
+        blocking::prepare(&stream)?;
         let stream = Arc::new(stream);
         self.open().streams.insert(number, Arc::clone(&stream));
         let thread = thread::Builder::new().name("connection".to_owned()).stack_size(STACK);

@@ -87,10 +87,10 @@ mod tests {
     fn accept_errors_are_classified_as_winsock_documents_them() {
         use windows_sys::Win32::Networking::WinSock::*;
         let classified = |code| error_action(&io::Error::from_raw_os_error(code));
-        for code in [WSAEINTR, WSAECONNRESET, WSAECONNABORTED, WSAENETDOWN, WSAEHOSTUNREACH] {
+        for code in [WSAECONNRESET, WSAECONNABORTED, WSAENETDOWN, WSAEHOSTUNREACH] {
             assert_eq!(classified(code), ErrorAction::Skip, "{code}");
         }
-        for code in [WSAEMFILE, WSAENOBUFS, WSAEINPROGRESS] {
+        for code in [WSAEMFILE, WSAENOBUFS, WSAEINPROGRESS, WSAEINTR] {
             assert_eq!(classified(code), ErrorAction::Pause, "{code}");
         }
         for code in [WSAENOTSOCK, WSAEINVAL, WSAEFAULT, WSAEOPNOTSUPP, WSANOTINITIALISED] {

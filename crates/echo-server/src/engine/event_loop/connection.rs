@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use super::compact_addr::CompactAddr;
-use super::edges::recv_emptied_socket;
+use super::edges::{pending_error, recv_emptied_socket};
 use super::nonblocking::{receive, send};
 use super::splice::{PipePool, Splice, Spliced};
 use crate::CloseReason;
@@ -168,7 +168,7 @@ impl Connection {
     fn run_fault(&mut self) -> io::Result<bool> {
         // Other connections learn of errors by reading; this one is not read.
         if self.ended
-            && let Some(error) = self.stream.take_error()?
+            && let Some(error) = pending_error(&self.stream)?
         {
             return Err(error);
         }

@@ -51,3 +51,16 @@ pub(super) fn rearm(
     };
     poll.registry().reregister(stream, token, interest)
 }
+
+/// The error of a connection that is not being read, if it is broken.
+#[cfg(not(windows))]
+pub(super) fn pending_error(stream: &TcpStream) -> io::Result<Option<io::Error>> {
+    stream.take_error()
+}
+
+/// The error of a connection that is not being read, if it is broken. Winsock documents SO_ERROR for connecting only, so
+/// a peek finds a reset.
+#[cfg(windows)]
+pub(super) fn pending_error(stream: &TcpStream) -> io::Result<Option<io::Error>> {
+    Ok(stream.peek(&mut [0]).err().filter(|error| error.kind() != io::ErrorKind::WouldBlock))
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::TICK;
-use super::blocking::send_all;
+use super::blocking::{pending_error, send_all};
 use super::connection::Connection;
 use crate::CloseReason;
 use crate::linger::{RESET_POLL, reset_when_closed};
@@ -38,7 +38,7 @@ impl Connection<'_> {
     /// Sleeps for `time`, but at most [`TICK`]. Fails if the connection is broken.
     pub(super) fn pause(&mut self, time: Duration) -> io::Result<()> {
         thread::sleep(time.min(TICK));
-        self.stream.take_error()?.map_or(Ok(()), Err)
+        pending_error(self.stream)?.map_or(Ok(()), Err)
     }
 
     /// Resets the connection once the peer has acknowledged all of the echo.
