@@ -283,10 +283,12 @@ fn waiting_costs_no_cpu_time(engine: &str) {
     let never_reads = connect_and_never_read(server.address);
     let ended = connect_and_never_read(server.address);
     ended.shutdown(Shutdown::Write).unwrap();
-    let (before, waiting) = (server.process.processor_time(), Instant::now());
-    std::thread::sleep(Duration::from_secs(1));
-    let (used, waited) = (server.process.processor_time() - before, waiting.elapsed());
-    assert!(used <= waited / 10, "{used:?} in {waited:?} of waiting");
+    // On a busy machine it may still be receiving in the first second.
+    eventually("waiting costs no CPU time", || {
+        let (before, waiting) = (server.process.processor_time(), Instant::now());
+        std::thread::sleep(Duration::from_secs(1));
+        server.process.processor_time() - before <= waiting.elapsed() / 10
+    });
     drop((silent, never_reads, ended));
 }
 

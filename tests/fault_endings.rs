@@ -5,8 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use echo_test_support::{
-    DEADLINE, connect, connect_with_little_room, exchange, is_silent, message, on_every_engine,
-    read_to_end, reset, skipped, skipped_without_stop, start,
+    DEADLINE, RESETS_ON_WINE, connect, connect_with_little_room, exchange, is_silent, is_timeout,
+    message, on_every_engine, read_to_end, reset, skipped, skipped_on_wine, skipped_without_stop,
+    start,
 };
 
 on_every_engine! {
@@ -33,7 +34,7 @@ fn a_stalled_connection_echoes_up_to_the_offset_and_reads_no_more(engine: &str) 
     stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let blocked = std::iter::repeat_with(|| (&stream).write(&[1; 64 * 1024])).take(10_000);
     let error = blocked.filter_map(Result::err).next().expect("it does not take 640 MB");
-    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    assert!(is_timeout(&error), "{error}");
     // Each connection has its own five bytes.
     (&connect(server.address)).write_all(b"others").unwrap();
     exchange(&connect(server.address), b"five!");
@@ -45,8 +46,14 @@ fn a_stalled_connection_ends_by_a_reset_or_the_idle_timeout(engine: &str) {
     (&stream).write_all(b"Hello").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert!(is_silent(&stream), "FIN alone does not end it");
-    reset(stream);
-    server.process.wait_for_stderr("0 bytes echoed: lost\n").unwrap();
+    // Linux, below Wine, keeps what was received before the reset, so that a peek does not find it.
+    if !skipped_on_wine(
+        "the reset of a stalled connection",
+        "a reset is found after the bytes before it",
+    ) {
+        reset(stream);
+        server.process.wait_for_stderr("0 bytes echoed: lost\n").unwrap();
+    }
     drop(server);
 
     let server = start!(engine, &["--stall-after", "0", "--idle-timeout", "300ms", "-v"]);
@@ -58,6 +65,9 @@ fn a_stalled_connection_ends_by_a_reset_or_the_idle_timeout(engine: &str) {
 }
 
 fn a_reset_comes_after_the_given_number_of_bytes(engine: &str) {
+    if skipped_on_wine("a_reset_comes_after_the_given_number_of_bytes", RESETS_ON_WINE) {
+        return;
+    }
     let server = start!(engine, &["--reset-after", "5", "-v"]);
     let stream = connect(server.address);
     (&stream).write_all(b"Hello, world").unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use echo_test_support::Server;
 use echo_test_support::{
     connect, connect_and_never_read, eventually, exchange, on_every_engine, read_to_end,
-    skipped_without_stop, start,
+    skipped_on_wine, skipped_without_stop, start,
 };
 
 on_every_engine! {
@@ -86,6 +86,12 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_not(engine: &str) {
 }
 
 fn a_stalled_peer_is_closed_and_a_slow_one_is_not(engine: &str) {
+    // `sock_send` in dlls/ntdll/unix/socket.c queues what does not fit, and sends it when Linux reports room: that is
+    // when a third of a buffer of megabytes is free.
+    let why = "the progress of a slow peer is seen after seconds";
+    if skipped_on_wine("a_stalled_peer_is_closed_and_a_slow_one_is_not", why) {
+        return;
+    }
     let server = start!(engine, &["--write-timeout", "2s", "-v"]);
     let stuck = connect_and_never_read(server.address);
     let slow = connect_and_never_read(server.address);

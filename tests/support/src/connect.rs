@@ -84,10 +84,16 @@ pub fn echo_in_pieces(stream: &TcpStream, message: &[u8], piece: usize) -> Vec<u
     })
 }
 
+/// Whether a read or a write has ended at the socket's timeout. Unix reports it as `WouldBlock`, Windows as `TimedOut`
+/// (`TcpStream::set_read_timeout`).
+pub fn is_timeout(error: &io::Error) -> bool {
+    error.kind() == if cfg!(windows) { ErrorKind::TimedOut } else { ErrorKind::WouldBlock }
+}
+
 /// Whether nothing arrives for a while, not even the end of the stream.
 pub fn is_silent(mut stream: &TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let silent = stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    let silent = stream.read(&mut [0]).is_err_and(|error| is_timeout(&error));
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     silent
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 pub use connect::{
     connect, connect_and_never_read, connect_from, connect_with_little_room, echo_in_pieces,
-    exchange, is_silent, read_to_end, reset, wait_until_it_refuses,
+    exchange, is_silent, is_timeout, read_to_end, reset, wait_until_it_refuses,
 };
 pub use descriptors::raise_descriptor_limit;
 pub use process::{Finished, Process};
@@ -34,8 +34,8 @@ pub use resource_usage::ResourceUsage;
 pub use rustix::process::Signal;
 pub use server::Server;
 pub use skip::{
-    skipped, skipped_without_ipv6, skipped_without_stop, skipped_without_strace,
-    skipped_without_uring, why_unstoppable,
+    RESETS_ON_WINE, skipped, skipped_on_wine, skipped_without_ipv6, skipped_without_stop,
+    skipped_without_strace, skipped_without_uring, why_unstoppable,
 };
 #[cfg(unix)]
 pub use socket_activation::socket_activated;

@@ -59,6 +59,22 @@ pub fn why_unstoppable() -> Option<&'static str> {
     None
 }
 
+/// Why tests of resets are skipped under Wine: `sock_error` in its server/sock.c asks Linux for the error, which clears
+/// it, so that a `recv` after that finds the end of the stream.
+pub const RESETS_ON_WINE: &str = "a reset may look like the end of the stream";
+
+/// Whether this is Wine, which behaves differently from Windows; if so, reports `check` as skipped.
+pub fn skipped_on_wine(check: &str, why: &str) -> bool {
+    #[cfg(windows)]
+    let is_wine = echo_console::is_wine();
+    #[cfg(not(windows))]
+    let is_wine = false;
+    if is_wine {
+        skipped(check, &format!("under Wine, {why}"));
+    }
+    is_wine
+}
+
 /// Whether a program cannot be told to stop here; if so, reports `check` as skipped.
 pub fn skipped_without_stop(check: &str) -> bool {
     let why = why_unstoppable();
