@@ -70,8 +70,8 @@ fn main() -> anyhow::Result<()> {
         Task::Soak(options) => soak::run(&options),
         #[cfg(unix)]
         Task::Model(options) => model::run(&options),
-        #[cfg(unix)]
         Task::Simulate(options) => simulate::run(&options),
+        #[cfg(unix)]
         Task::Inject(options) => inject::run(&options),
         Task::Stress(options) => stress::run(&options),
         #[cfg(target_os = "linux")]
