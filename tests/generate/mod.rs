@@ -33,9 +33,10 @@ pub(crate) fn assert_complete(page: &str, helps: &[&[&str]]) {
     for section in sections.into_iter().chain(["EXAMPLES", "SEE ALSO"]) {
         assert!(page.lines().any(|line| line == section), "{section} is missing:\n{page}");
     }
-    let mut options = 0;
+    let (mut options, mut examples) = (0, 0);
     for arguments in helps {
         let help = Process::run(command(PROGRAM).args(*arguments), b"").unwrap().stdout;
+        examples += count_examples(&help);
         for word in help.split_whitespace().filter(|word| word.starts_with("--")) {
             let option: String = word
                 .chars()
@@ -46,6 +47,16 @@ pub(crate) fn assert_complete(page: &str, helps: &[&[&str]]) {
         }
     }
     assert!(options > 20, "{options}");
+    let page = generated("man");
+    let (_, section) = page.split_once(".SH EXAMPLES").unwrap();
+    assert_eq!(examples, section.matches(".TP").count(), "a line in --help is too long");
+}
+
+/// How many examples a help text has. A line that is too long adds one: clap continues it where examples begin.
+fn count_examples(help: &str) -> usize {
+    let (_, list) = help.split_once("Examples:\n").unwrap_or_default();
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    lines.filter(|line| line.starts_with("  ") && !line.starts_with("   ")).count()
 }
 
 /// Asserts that a reader that closes the pipe at once is not an error.

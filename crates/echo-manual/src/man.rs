@@ -120,17 +120,24 @@ fn environment(roff: &mut Roff, command: &Command) {
          for `-`, such as `ECHO_PORT` for `--port`. For an option without a value, `true`, `yes`, `on` and `1` switch \
          it on.",
     ));
-    for sub in subcommands(command) {
-        for option in options::own(sub) {
-            let Some((name, variable)) = option.get_long().zip(option.get_env()) else { continue };
-            let variable = variable.to_string_lossy();
-            if variable != format!("ECHO_{}", name.to_uppercase().replace('-', "_")) {
-                roff.control("TP", []).text([bold(variable)]);
-                roff.text(prose(&format!("`{} --{name}`", sub.get_name())));
-            }
-        }
+    let exceptions: Vec<_> = subcommands(command).flat_map(exceptions).collect();
+    if !exceptions.is_empty() {
+        roff.control("PP", []);
+        roff.text(prose("The variables of these options have other names:"));
     }
+    entries(roff, exceptions);
     entries(roff, AfterHelp::of(command).variables);
+}
+
+/// The variables of a subcommand that do not follow the rule, and their options.
+fn exceptions(command: &Command) -> Vec<(String, String)> {
+    let variables = options::own(command).filter_map(|option| {
+        let (name, variable) = option.get_long().zip(option.get_env()?.to_str())?;
+        let regular = format!("ECHO_{}", name.to_uppercase().replace('-', "_"));
+        let option = format!("`{} --{name}`", command.get_name());
+        (variable != regular).then(|| (variable.to_owned(), option))
+    });
+    variables.collect()
 }
 
 /// Those of the program are complete; those of a subcommand would repeat them.

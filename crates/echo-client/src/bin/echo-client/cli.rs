@@ -100,7 +100,7 @@ const MAX_MESSAGE_SIZE: u32 = 1 << 30;
 
 const EXAMPLES: &str = "\
 Examples:
-  echo-client                              send \"Hello, world\" to 127.0.0.1:65432
+  echo-client                              say \"Hello, world\" to this machine
   echo-client one two --framing length     two messages on one connection
   echo-client 'Grüß Gott' --host ::1       another message, over IPv6
   echo-client -- --help                    a message that looks like an option
@@ -123,7 +123,7 @@ Examples:
   echo-client pipe                         a conversation
   echo-client pipe example.com 7           with the server at this host and port
   tar c . | echo-client pipe | tar t       an archive through the server
-  echo-client pipe --framing line < words  lines, to a server with --framing line
+  echo-client pipe --framing line < words  to a server with --framing line
 
 Exit code:
   0  everything came back unchanged, or stdout was closed

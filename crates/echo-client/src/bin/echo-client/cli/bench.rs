@@ -172,18 +172,18 @@ pub(crate) enum Format {
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  echo-client bench                                one connection, 64 bytes, 10 s
-  echo-client bench example.com:7                  another server
-  echo-client bench -c 50 -d 30s                   as fast as the echoes arrive
-  echo-client bench -c 50 -R 20k                   20000 messages per second
-  echo-client bench -c 4 -s 64k --depth 4          large messages, four in flight
-  echo-client bench -c 10 --reconnect-every 1      connect, one echo, close
+  echo-client bench                              one connection, 64 bytes, 10 s
+  echo-client bench example.com:7                another server
+  echo-client bench -c 50 -d 30s                 as fast as the echoes arrive
+  echo-client bench -c 50 -R 20k                 20000 messages per second
+  echo-client bench -c 4 -s 64k --depth 4        large messages, four in flight
+  echo-client bench -c 10 --reconnect-every 1    connect, one echo, close
   echo-client bench -c 50 --server-pid $(pgrep -x echo-server)
-                                                   CPU time per echo of the server
-  echo-client bench -R 1000 --fail-if 'p99>2ms'    exit code 3 if too slow
-  echo-client bench --format json -o run.json      for `echo-client report`
-  echo-client bench --repeat 6                     six runs, and how sure the medians are
-  echo-client bench -c 50 --find-rate 'p99<2ms'    how much load it takes
+                                                 CPU time per echo of the server
+  echo-client bench -R 1000 --fail-if 'p99>2ms'  exit code 3 if too slow
+  echo-client bench --format json -o run.json    for `echo-client report`
+  echo-client bench --repeat 6                   six runs and their medians
+  echo-client bench -c 50 --find-rate 'p99<2ms'  how much load it takes
 
 Ctrl-C ends the run early and reports what was measured, once the messages in
 flight have come back or timed out. Ctrl-\\ (SIGQUIT) prints interim metrics.

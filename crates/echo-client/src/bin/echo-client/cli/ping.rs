@@ -81,7 +81,7 @@ Examples:
   echo-client ping -c 5 -i 200ms -s 1k   five of 1024 bytes, five per second
   echo-client ping -i 0 -q -w 10s        without pauses for ten seconds
   echo-client ping -D -W 500ms           watch a failover, with timestamps
-  echo-client ping --format jsonl        one JSON object per event, for a program
+  echo-client ping --format jsonl        one JSON object per event
   echo-client ping -c 60 --fail-if 'p99>5ms,loss>0'
                                          exit code 3 if slow or lossy
 
