@@ -1,5 +1,7 @@
 //! The server's event loops over a simulated system: builds them with `--cfg simulation`, and runs histories.
 
+mod mutations;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +14,7 @@ use crate::cargo::cargo;
 const ENGINES: [&str; 2] = ["readiness", "uring"];
 /// Beside everything else that is built, because the flags differ.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/simulation");
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// How many, and which.
 #[derive(Debug, Args)]
@@ -35,11 +38,19 @@ pub(crate) struct Options {
     /// Print what happens in the first history, and stop
     #[arg(long)]
     trace: bool,
+
+    /// Take out lines of the code one by one, and count the histories until one fails; only those with TEXT in
+    /// their description
+    #[arg(long, value_name = "TEXT", num_args = 0..)]
+    mutations: Option<Vec<String>>,
 }
 
 /// Plays histories on one engine after the other.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let program = build(Path::new(FOLDER))?;
+    if let Some(only) = &options.mutations {
+        return mutations::run(only);
+    }
+    let program = build_in(Path::new(ROOT), Path::new(FOLDER))?;
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
     let engines = ENGINES.into_iter().filter(|engine| {
         options.engines.is_empty() || options.engines.iter().any(|named| named == engine)
@@ -63,9 +74,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds the simulation. Returns the program.
-fn build(folder: &Path) -> Result<PathBuf> {
+/// Builds the simulation of the workspace at `root`. Returns the program.
+fn build_in(root: &Path, folder: &Path) -> Result<PathBuf> {
     let mut cargo = cargo();
+    cargo.current_dir(root);
     cargo.args(["build", "--quiet", "--locked", "--profile", "simulation"]);
     cargo.args(["--package", "echo-server", "--example", "simulate", "--target-dir"]).arg(folder);
     cargo.env("RUSTFLAGS", "--cfg simulation");

@@ -9,6 +9,9 @@ use crate::readiness::Epoll;
 use crate::ring::kernel::RingKernel;
 use crate::tcp::{Listener, Tcp};
 
+/// The most transient failures of waits in a history.
+const MOST_TRANSIENT: u8 = 10;
+
 thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
     static DRIVER: RefCell<Option<Box<dyn Driver>>> = const { RefCell::new(None) };
@@ -33,6 +36,8 @@ pub struct Settings {
     pub liberty: u8,
     /// That an operation fails, in 65536.
     pub failure: u16,
+    /// That only some of the queued operations are submitted.
+    pub partial: u8,
     /// That the program is suspended in a system call, in 65536, and for up to how many ms.
     pub suspend: (u16, u64),
     /// That a system call says that the poller itself is broken, in 65536.
@@ -51,7 +56,7 @@ pub struct World {
     pub steps: u64,
     /// See [`steps`](Self::steps).
     pub most_steps: u64,
-    /// Transient failures of waits in a row. More would be taken for a broken poller.
+    /// Transient failures of waits so far. Many in a row would be taken for a broken poller.
     pub(crate) transient: u8,
     /// The error that says so.
     pub(crate) broken_error: i32,
@@ -180,8 +185,8 @@ impl World {
 
     /// Whether a wait fails for lack of memory or another resource, but not for good.
     pub(crate) fn fails_for_now(&mut self, fails: bool) -> bool {
-        let fails = fails && self.transient < 3;
-        self.transient = if fails { self.transient + 1 } else { 0 };
+        let fails = fails && self.transient < MOST_TRANSIENT;
+        self.transient += u8::from(fails);
         fails
     }
 

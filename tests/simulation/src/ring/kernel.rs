@@ -136,6 +136,12 @@ impl World {
         );
     }
 
+    /// Checks that all provided buffers are the kernel's again.
+    pub fn check_buffers(&self) {
+        let all = self.ring.setup.map_or(0, |setup| usize::from(setup.buffers));
+        assert_eq!(self.ring.free.len(), all, "buffers are not recycled");
+    }
+
     /// Submits the next entry. Returns whether there was one.
     fn submit_next(&mut self, memory: &mut [u8]) -> bool {
         let Some(Entry { fd, user_data, kind }) = self.ring.queue.pop_front() else { return false };
@@ -264,9 +270,11 @@ impl World {
             return Err(self.broken_error);
         }
         let queued = self.ring.queue.len();
-        let (fails, partial) = (self.fails(), queued > 0 && self.liberty() && self.rng.u8(..) < 32);
+        let (fails, partial) =
+            (self.fails(), queued > 0 && self.rng.u8(..) < self.settings.partial);
         let most = if partial { self.rng.usize(..queued) } else { queued };
-        if self.fails_for_now(fails || partial && most == 0) && fails {
+        let fails_now = self.fails_for_now(fails || partial && most == 0);
+        if fails_now && fails {
             return Err(self.pick(&[libc::EAGAIN, libc::ENOMEM, libc::EINTR, libc::EBUSY]));
         }
         if events {
@@ -277,7 +285,7 @@ impl World {
             return Err(libc::EBUSY);
         }
         // Memory for requests may run out in the middle.
-        if partial && most == 0 && self.transient > 0 {
+        if fails_now {
             return Err(libc::EAGAIN);
         }
         for _ in 0..most {

@@ -67,7 +67,8 @@ impl World {
         }
         let (offset, bytes) = (tcp.echo.len(), &bytes[..count]);
         if !tcp.model.allows(offset, bytes) {
-            let expected = &tcp.model.echo()[offset.min(tcp.model.echo().len())..];
+            let all = tcp.model.echo();
+            let expected = &all[offset.min(all.len())..all.len().min(offset + count)];
             panic!("peer {socket}: at {offset}, {bytes:?} is sent instead of {expected:?}");
         }
         tcp.echo.extend_from_slice(bytes);

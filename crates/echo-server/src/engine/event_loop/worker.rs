@@ -38,7 +38,7 @@ const BUFFER_SIZE: usize = MAX_OWED;
 /// messages more than it would gain for small ones.
 const RECVS_PER_RUN: usize = if cfg!(simulation) { 2 } else { 4 };
 /// Consecutive transient failures of a wait that are tolerated, and how long to pause after each.
-const MAX_FAILED_WAITS: u32 = if cfg!(simulation) { 3 } else { 100 };
+const MAX_FAILED_WAITS: u32 = if cfg!(simulation) { 12 } else { 100 };
 const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(10);
 
 /// An event loop and the connections it drives.

@@ -20,9 +20,14 @@ use crate::shutdown::Phase;
 /// Ports of peers, from which events tell their connection.
 pub(super) const FIRST_PORT: u16 = 1000;
 /// How often the worker may wake up for a time, and nothing follows from that, before everything is at rest.
-const RESTS: usize = 25;
+const RESTS: usize = 10;
 /// The same while it is being stopped.
 const LAST_RESTS: usize = 2000;
+/// Nothing is at rest before: longer than all deadlines, and than a connection lingers.
+const REST: u64 = 700_000_000;
+
+/// How often a peer sends until the server has ended its connection: more than what is received when it is stopped.
+const MOST_FLOODS: usize = 200;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -53,8 +58,12 @@ pub(super) struct History {
     pub(super) left: usize,
     pub(super) peers: Vec<Peer>,
     pub(super) supervisor: Supervisor,
+    /// The peer that sends on and on while the server is being stopped, and how often it still does.
+    flood: Option<Peer>,
+    floods: usize,
     part: Part,
     rests: usize,
+    rests_since: u64,
     progress: usize,
 }
 
@@ -83,8 +92,11 @@ impl History {
             left: steps,
             peers: Vec::new(),
             supervisor: Supervisor::new(),
+            flood: None,
+            floods: MOST_FLOODS,
             part: Part::Script,
             rests: 0,
+            rests_since: 0,
             progress: 0,
         }
     }
@@ -206,6 +218,21 @@ impl History {
         true
     }
 
+    /// A peer goes on sending while its connection is open. Returns whether it did.
+    fn flood(&mut self) -> bool {
+        let Some(peer) = self.flood.filter(|peer| peer.can_flood()) else { return false };
+        let empty = with(|world| {
+            let tcp = &world.sockets[peer.socket];
+            tcp.wire.len() < tcp.delivered + 40
+        });
+        if empty {
+            self.floods -= 1;
+            assert!(self.floods > 0, "a flood keeps the server from stopping");
+            peer.floods();
+        }
+        empty
+    }
+
     /// Lets the time pass until `time`. Returns whether it had not come yet.
     fn pass_until(time: Option<u64>) -> bool {
         with(|world| {
@@ -238,6 +265,9 @@ impl History {
             }
             Part::Finish | Part::Stop => {
                 check_at_rest(self.case, &self.facts.borrow(), true);
+                if with(|world| world.rng.bool()) {
+                    self.flood = self.peers.iter().copied().find(|peer| peer.can_flood());
+                }
                 self.stop();
                 Part::Stop
             }
@@ -257,6 +287,9 @@ impl Driver for History {
             self.script();
             return true;
         }
+        if self.flood() {
+            return true;
+        }
         self.supervisor.step(&self.pool) || self.accept_elsewhere()
     }
 
@@ -265,27 +298,29 @@ impl Driver for History {
             self.next_part();
             return true;
         }
-        let progress = with(|world| {
+        let (progress, now) = with(|world| {
             let of_each = world.sockets.iter().map(|tcp| {
                 tcp.consumed + tcp.echo.len() + tcp.arrived + tcp.acked + usize::from(tcp.closed)
             });
-            of_each.sum()
+            (of_each.sum(), world.now)
         });
-        if std::mem::replace(&mut self.progress, progress) != progress {
-            self.rests = 0;
+        if std::mem::replace(&mut self.progress, progress) != progress || self.rests == 0 {
+            (self.rests, self.rests_since) = (0, now);
         }
         if with(|world| world.sleeps) {
             return false;
         }
         self.rests += 1;
         let rests = if self.part == Part::Stop { LAST_RESTS } else { RESTS };
-        if time_passes && self.rests <= rests {
+        if time_passes && (self.rests <= rests || now < self.rests_since + REST) {
             return false;
         }
         if Self::pass_until(self.accept_at.map(|at| at.0)) {
             return true;
         }
         if self.part != Part::Stop {
+            let open = with(|world| world.sockets.iter().any(|tcp| tcp.accepted && !tcp.closed));
+            assert!(open || !time_passes, "the worker wakes up again and again, for no connection");
             self.next_part();
             return true;
         }

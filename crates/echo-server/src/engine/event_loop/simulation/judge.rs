@@ -35,6 +35,9 @@ pub(super) fn check_at_rest(case: &Case, facts: &Facts, finished: bool) {
             return;
         }
         world.check_operations_in_flight();
+        if !world.sockets.iter().any(|tcp| tcp.accepted && !tcp.closed) {
+            world.check_buffers();
+        }
         for (number, tcp) in world.sockets.iter().enumerate() {
             if !tcp.accepted || tcp.closed || stalls(case, tcp) {
                 continue;

@@ -75,6 +75,22 @@ impl Peer {
         self.sends(&bytes, false)
     }
 
+    /// Whether it may send on and on.
+    pub(super) fn can_flood(self) -> bool {
+        with(|world| {
+            let tcp = &world.sockets[self.socket];
+            let goes_on = tcp.accepted && !tcp.closed && !tcp.is_shut() && !tcp.fin && !tcp.reset;
+            goes_on && self.rules.framing == Framing::Raw
+        })
+    }
+
+    /// Sends more, for the sake of it.
+    pub(super) fn floods(self) {
+        let mut bytes = Vec::new();
+        self.payload(60, &mut bytes);
+        self.sends(&bytes, false);
+    }
+
     /// Sends one byte as urgent.
     pub(super) fn sends_urgent(self) -> bool {
         self.may_send() && self.sends(b"!", true)

@@ -200,6 +200,8 @@ fn settings(rng: &mut Rng) -> Settings {
         0 => settings.failure = 1000,
         1 => settings.suspend = (1000, 700),
         2 => settings.broken_poller = 200,
+        3 => settings.partial = 100,
+        4 => settings.partial = 5,
         _ => {}
     }
     settings

@@ -237,12 +237,13 @@ impl Poller for UringPoller {
         let pool_low = self.sending.len() >= self.ring.buffers() / 2;
         if pool_low || self.unread_due || !self.closing.is_empty() {
             // Otherwise, until the next event, buffers in flight would not be free for other peers, unread
-            // buffers would not be reported, and closed connections would stay open. If this fails, so does
-            // the wait below.
+            // buffers would not be reported, and closed connections would stay open.
             let _ = self.ring.submit();
             self.collect();
         }
-        let nothing = self.completed.is_empty() && self.events.is_empty();
+        // If submitting failed, for lack of memory, the wait may submit what is left, but must not block then.
+        let submitted = !self.unread_due && self.closing.is_empty();
+        let nothing = submitted && self.completed.is_empty() && self.events.is_empty();
         let result = self.ring.wait(if nothing { timeout } else { Some(Duration::ZERO) });
         self.collect();
         result?;

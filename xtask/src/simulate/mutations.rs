@@ -1,0 +1,466 @@
+//! Lines that the reliability of the event loops rests on. Each is taken out in turn, and simulated histories are
+//! played until one fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{ENGINES, build_in};
+
+/// The sources that are changed, beside everything else that is built.
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/simulation-mutants");
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// What is copied.
+const PARTS: [&str; 7] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "crates",
+    "xtask",
+    "tests/support",
+    "tests/simulation",
+    "README.md",
+];
+/// How long to look for a history that fails, for each engine.
+const TIME: Duration = Duration::from_secs(60);
+
+/// Characters of an error in the table.
+const LONGEST: usize = 100;
+
+/// A change of the code.
+struct Mutation {
+    name: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+    /// The engines that it concerns.
+    engines: &'static [&'static str],
+}
+
+const URING: &[&str] = &["uring"];
+const READINESS: &[&str] = &["readiness"];
+const BOTH: &[&str] = &ENGINES;
+
+const POLLER: &str = "uring/poller.rs";
+const COMPLETIONS: &str = "uring/poller/completions.rs";
+const WORKER: &str = "worker.rs";
+const DEADLINES: &str = "worker/deadlines.rs";
+const CONNECTION: &str = "connection.rs";
+const SESSION: &str = "../../session.rs";
+
+const fn mutation(
+    engines: &'static [&'static str],
+    name: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+) -> Mutation {
+    Mutation { name, file, from, to, engines }
+}
+
+const MUTATIONS: &[Mutation] = &[
+    mutation(
+        URING,
+        "generations: completions of a closed connection count for the next in its slot",
+        COMPLETIONS,
+        "slot.generation == generation && slot.descriptor >= 0",
+        "slot.descriptor >= 0 || generation == u32::MAX",
+    ),
+    mutation(
+        URING,
+        "deferred completions: they are processed while a send is in flight",
+        COMPLETIONS,
+        "if self.slots[slot].sending {",
+        "if self.slots[slot].sending && generation == u32::MAX {",
+    ),
+    mutation(
+        URING,
+        "deferred completions are not processed after the send",
+        POLLER,
+        "self.completed.extend(self.deferred.drain(..));",
+        "",
+    ),
+    mutation(
+        URING,
+        "the poll of the eventfd is not re-armed after it has ended",
+        COMPLETIONS,
+        "if !completion.more {\n                    self.poll_wake_fd();",
+        "if false {\n                    self.poll_wake_fd();",
+    ),
+    mutation(
+        URING,
+        "the poll of a listener is not re-armed after it has ended",
+        COMPLETIONS,
+        "if !completion.more && slot < self.listeners.len() {",
+        "if slot == usize::MAX {",
+    ),
+    mutation(
+        URING,
+        "a multishot operation counts as ended with its first completion",
+        COMPLETIONS,
+        "if !completion.more {\n                    self.slots[slot].armed = None;\n                }",
+        "self.slots[slot].armed = None;",
+    ),
+    mutation(
+        URING,
+        "a connection for which no buffer was free is not read",
+        COMPLETIONS,
+        "let ended = [0, -libc::ENOBUFS, -libc::ECANCELED].contains(&result);",
+        "if result == -libc::ENOBUFS { return None; }\n            let ended = [0, -libc::ECANCELED].contains(&result);",
+    ),
+    mutation(
+        URING,
+        "a receive that ends with its last buffer is not re-armed",
+        COMPLETIONS,
+        "if !more {\n            self.events.push_back(readable);\n        }",
+        "let _ = (more, readable);",
+    ),
+    mutation(
+        URING,
+        "submit before close: a descriptor is closed while an entry names it",
+        POLLER,
+        "if slot.pushed_in == self.submission {",
+        "if slot.generation == u32::MAX {",
+    ),
+    mutation(
+        URING,
+        "an operation in flight is not cancelled when its connection is closed",
+        POLLER,
+        "self.ring.cancel(slot.user_data(armed, key), Operation::Cancel.user_data(0, 0));\n        }\n        self.registered",
+        "let _ = armed;\n        }\n        self.registered",
+    ),
+    mutation(
+        URING,
+        "unread order: a buffer that is deferred again is queued behind the others",
+        POLLER,
+        "Unread::Taken => self.unread.push_front(key, buf),",
+        "Unread::Taken => self.unread.push_back(key, buf),",
+    ),
+    mutation(
+        URING,
+        "buffers received behind unread ones are reported at once",
+        COMPLETIONS,
+        "if slot.unread != Unread::None {\n            self.unread.push_back(key, buf);\n            return None;\n        }",
+        "",
+    ),
+    mutation(
+        URING,
+        "unread buffers of a closed connection are not recycled",
+        POLLER,
+        "if slot.unread != Unread::None {\n            self.drop_unread(key);\n        }",
+        "",
+    ),
+    mutation(
+        URING,
+        "two receivers: an operation starts before the last completion of the other",
+        POLLER,
+        "None => self.arm(key, op),\n",
+        "_ if slot.armed != Some(op) => self.arm(key, op),\n            None => {}\n",
+    ),
+    mutation(
+        URING,
+        "the next unread buffer is not reported until another event",
+        POLLER,
+        "self.unread_due |= slot.unread != Unread::None;",
+        "",
+    ),
+    mutation(
+        URING,
+        "sends that fill half of the pool are not submitted before blocking",
+        POLLER,
+        "let pool_low = self.sending.len() >= self.ring.buffers() / 2;",
+        "let pool_low = false;",
+    ),
+    mutation(
+        URING,
+        "closed descriptors wait for the next event",
+        POLLER,
+        "if pool_low || self.unread_due || !self.closing.is_empty() {",
+        "if pool_low || self.unread_due {",
+    ),
+    mutation(
+        URING,
+        "it blocks although submitting has failed before",
+        POLLER,
+        "let submitted = !self.unread_due && self.closing.is_empty();",
+        "let submitted = true;",
+    ),
+    mutation(
+        URING,
+        "it blocks although entries wait for room in the queue (the simulated ring's line)",
+        "../../../../../tests/simulation/src/ring.rs",
+        "timeout == Some(Duration::ZERO) || deferred",
+        "timeout == Some(Duration::ZERO)",
+    ),
+    mutation(
+        URING,
+        "a buffer is recycled before its send is submitted",
+        COMPLETIONS,
+        "if self.ring.has_submitted_all() {",
+        "if !self.ring.has_overflowed() {",
+    ),
+    mutation(
+        URING,
+        "a short write counts as echoed",
+        CONNECTION,
+        "self.echoed -= bytes.len() as u64;\n",
+        "",
+    ),
+    mutation(
+        URING,
+        "the unsent rest of a buffer is not owed",
+        WORKER,
+        "connection.unsent(&self.poller.bytes(&buf)[sent..], self.now);",
+        "let _ = sent;",
+    ),
+    mutation(
+        URING,
+        "MAX_OWED: received buffers are taken whatever is owed",
+        CONNECTION,
+        "self.session.owed() + received > MAX_OWED",
+        "self.session.owed() + received > usize::MAX / 2",
+    ),
+    mutation(
+        URING,
+        "a connection is read while the poller still sends for it",
+        WORKER,
+        "let readable = readable && !receives && !postponed;",
+        "let readable = readable && !receives;",
+    ),
+    mutation(
+        URING,
+        "a connection is read while the poller receives for it",
+        WORKER,
+        "let readable = readable && !receives && !postponed;",
+        "let readable = readable && !postponed;",
+    ),
+    mutation(
+        READINESS,
+        "requeue after a full read",
+        CONNECTION,
+        "Ok(limit.is_some() || !recv_emptied_socket(count, room))",
+        "Ok(limit.is_some())",
+    ),
+    mutation(
+        READINESS,
+        "requeue after owed bytes were sent",
+        CONNECTION,
+        "// Nothing was read while bytes were owed.\n                true",
+        "false",
+    ),
+    mutation(
+        READINESS,
+        "requeue: a connection that wants to run again is not queued",
+        WORKER,
+        "if more && !connection.queued {",
+        "if false && more {",
+    ),
+    mutation(
+        READINESS,
+        "the end of the stream, reported with a short read, is forgotten",
+        WORKER,
+        "connection.ended = true;",
+        "connection.ended = false;",
+    ),
+    mutation(
+        BOTH,
+        "drain limit: nothing that was received before a stop is echoed",
+        CONNECTION,
+        "let limit = received(&self.stream) + ahead;",
+        "let limit = received(&self.stream).min(ahead);",
+    ),
+    mutation(
+        BOTH,
+        "drain limit: it is not counted down",
+        SESSION,
+        "self.drain_limit -= taken as u32;",
+        "let _ = taken;",
+    ),
+    mutation(
+        BOTH,
+        "input is echoed after it was refused",
+        SESSION,
+        "Input::Refused | Input::Stalled | Input::Reset | Input::Ended => return Ok(0),",
+        "Input::Refused => bytes,\n            Input::Stalled | Input::Reset | Input::Ended => return Ok(0),",
+    ),
+    mutation(
+        BOTH,
+        "no last look before an idle connection is closed",
+        DEADLINES,
+        "            self.ready(key, true);\n        }\n        let Some(reason)",
+        "        }\n        let Some(reason)",
+    ),
+    mutation(
+        BOTH,
+        "backpressured connections that are closed are still counted",
+        WORKER,
+        "self.backpressured -= usize::from(connection.backpressured);",
+        "",
+    ),
+    mutation(
+        BOTH,
+        "linger: a connection is closed with its FIN",
+        SESSION,
+        "(Input::Refused, true) => State::Discard,",
+        "(Input::Refused, true) => State::Close,",
+    ),
+    mutation(
+        BOTH,
+        "linger: unacknowledged bytes do not matter",
+        "../../linger.rs",
+        "unacknowledged == 0 && (silent",
+        "(unacknowledged == 0 || true) && (silent",
+    ),
+    mutation(
+        BOTH,
+        "a connection that lingers for a deadline is never closed",
+        DEADLINES,
+        "let is_open = self.connections[key].reason.is_none();",
+        "let is_open = true;",
+    ),
+    mutation(
+        BOTH,
+        "the write deadline of bytes that are owed anew starts in the past",
+        CONNECTION,
+        "if before == 0 && self.session.owed() > 0 {",
+        "if before == usize::MAX {",
+    ),
+    mutation(
+        BOTH,
+        "a broken message behind a stall ends the connection",
+        SESSION,
+        "if self.broken().is_some() && self.input != Input::Stalled {",
+        "if self.broken().is_some() {",
+    ),
+    mutation(
+        BOTH,
+        "wake after dispatch",
+        "pool.rs",
+        "drop(inbox);\n            self.wake();",
+        "drop(inbox);",
+    ),
+    mutation(
+        BOTH,
+        "dispatched connections are left in the inbox",
+        WORKER,
+        "for incoming in self.context.handle.take_inbox() {",
+        "for incoming in self.context.handle.take_inbox().into_iter().take(1) {",
+    ),
+    mutation(
+        BOTH,
+        "connections queued before a stop are not accepted",
+        WORKER,
+        "// Connections queued before the stop are still served.\n            self.accept();",
+        "self.stop_accepting(None);",
+    ),
+    mutation(
+        BOTH,
+        "accepting does not go on after a pause",
+        "worker/accept.rs",
+        "backoff.map(|backoff| Instant::now() + backoff)",
+        "backoff.filter(|_| false).map(|backoff| Instant::now() + backoff)",
+    ),
+    mutation(
+        BOTH,
+        "the timer of a held-back connection is not set again",
+        DEADLINES,
+        "connection.timer_set = false;",
+        "",
+    ),
+];
+
+/// Takes each line out in turn. Fails if one is not found.
+#[allow(clippy::print_stdout, reason = "the report is what the task is for")]
+pub(super) fn run(only: &[String]) -> Result<()> {
+    let folder = Path::new(FOLDER);
+    let source = folder.join("source");
+    copy_sources(&source)?;
+    println!("| taken out | engine | histories | seconds | found as |\n|---|---|--:|--:|---|");
+    let mut missed = Vec::new();
+    for mutation in MUTATIONS {
+        if !only.is_empty() && !only.iter().any(|part| mutation.name.contains(part.as_str())) {
+            continue;
+        }
+        let file = source.join("crates/echo-server/src/engine/event_loop").join(mutation.file);
+        let original = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        ensure!(original.matches(mutation.from).count() == 1, "{}: not in the code", mutation.name);
+        fs::write(&file, original.replace(mutation.from, mutation.to))?;
+        let program = build_in(&source, &folder.join("target"));
+        for engine in mutation.engines {
+            let started = Instant::now();
+            let found = program.as_ref().map_or(Ok(None), |program| play(program, engine));
+            let seconds = started.elapsed().as_secs_f64();
+            let (histories, how) = match found? {
+                Some((histories, how)) => (histories, how),
+                None => {
+                    missed.push(mutation.name);
+                    ("–".to_owned(), "**not found**".to_owned())
+                }
+            };
+            println!("| {} | {engine} | {histories} | {seconds:.1} | {how} |", mutation.name);
+        }
+        fs::write(&file, original)?;
+        program?;
+    }
+    ensure!(missed.is_empty(), "not found: {}", missed.join("; "));
+    Ok(())
+}
+
+/// Plays histories until one fails. Returns how many it took, and what was wrong; `None` if none fails in time.
+fn play(program: &Path, engine: &str) -> Result<Option<(String, String)>> {
+    let mut command = Command::new(program);
+    command.args(["--engine", engine, "--seed", "0", "--no-shrink"]);
+    command.args(["--time", &humantime::format_duration(TIME).to_string()]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let started = Instant::now();
+    while child.try_wait()?.is_none() {
+        if started.elapsed() > TIME + Duration::from_secs(20) {
+            child.kill()?;
+            child.wait()?;
+            return Ok(Some(("–".to_owned(), "it hangs".to_owned())));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let Some(line) = text.lines().find(|line| line.starts_with("FAIL")) else {
+        ensure!(output.status.success(), "the simulation ended with {}", output.status);
+        return Ok(None);
+    };
+    let Some((_, rest)) = line.split_once("history ") else { bail!("{line}") };
+    let (histories, how) = rest.split_once(": ").unwrap_or((rest, ""));
+    let how = how.rsplit_once(" (").map_or(how, |(how, _)| how);
+    let how: String = how.chars().take(LONGEST).collect();
+    Ok(Some((histories.to_owned(), how.replace('|', "\\|"))))
+}
+
+fn copy_sources(to: &Path) -> Result<()> {
+    for part in PARTS {
+        copy(&Path::new(ROOT).join(part), &to.join(part))?;
+    }
+    Ok(())
+}
+
+/// Copies what has changed, so that what has not is not built again.
+fn copy(from: &Path, to: &PathBuf) -> Result<()> {
+    if from.is_dir() {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            if entry.file_name() != "target" {
+                copy(&entry.path(), &to.join(entry.file_name()))?;
+            }
+        }
+        return Ok(());
+    }
+    let bytes = fs::read(from).with_context(|| from.display().to_string())?;
+    if fs::read(to).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(fs::write(to, bytes)?)
+}
