@@ -33,7 +33,7 @@ mod linger;
 mod listen;
 #[cfg(all(target_os = "linux", not(simulation)))]
 mod pipe;
-#[cfg(any(not(target_os = "linux"), simulation))]
+#[cfg(not(any(target_os = "linux", simulation)))]
 mod pipe_absent;
 mod platform;
 mod progress;

@@ -4,12 +4,10 @@
 //! does (CONTRIBUTING.md, "Simulation"). Otherwise they are the system's own, and this module adds nothing to them.
 
 #[cfg(simulation)]
-pub(crate) use crate::pipe_absent::Pipe;
-#[cfg(simulation)]
 pub(crate) use echo_simulation::{
-    Completion, EventfdFlags, Events, Instant, Interest, OwnedFd, Poll, ReadinessEvent, RecvBuf,
-    Ring, RingSetup, SockRef, TcpListener, TcpStream, Token, Waker, blocking, eventfd, received,
-    sleep, unacknowledged, write,
+    Completion, EventfdFlags, Events, Instant, Interest, OwnedFd, Pipe, Poll, ReadinessEvent,
+    RecvBuf, Ring, RingSetup, SockRef, TcpListener, TcpStream, Token, Waker, blocking, eventfd,
+    received, sleep, unacknowledged, write,
 };
 
 #[cfg(not(simulation))]

@@ -22,6 +22,7 @@
 
 mod clock;
 mod descriptor;
+mod pipe;
 mod readiness;
 mod ring;
 mod sockets;
@@ -30,6 +31,7 @@ mod world;
 
 pub use clock::{Instant, sleep};
 pub use descriptor::{OwnedFd, eventfd, write};
+pub use pipe::Pipe;
 pub use readiness::{Events, Interest, Poll, ReadinessEvent, Registry, Source, Token, Waker};
 pub use ring::{Completion, RecvBuf, Ring, RingSetup};
 pub use rustix::event::EventfdFlags;

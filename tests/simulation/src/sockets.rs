@@ -46,6 +46,17 @@ impl World {
         }
     }
 
+    /// Two receivers at the same time would reorder the bytes.
+    pub(crate) fn assert_sole_receiver(&self, socket: usize) {
+        let receives = self.ring.receives(socket);
+        assert!(!receives, "peer {socket}: it is read while a multishot receive is in flight");
+    }
+
+    /// signal(7): a call that would block may be interrupted.
+    pub(crate) fn interrupts(&mut self) -> bool {
+        self.liberty() && self.rng.u8(..) < 16
+    }
+
     /// An error for an operation on a connection, rarely: it breaks, or the system lacks memory for the call.
     pub(crate) fn failure(&mut self, socket: usize) -> Option<i32> {
         if !self.fails() {
@@ -105,14 +116,10 @@ impl Read for &TcpStream {
         system_call();
         with(|world| {
             let socket = world.socket(self.0.0);
-            assert!(
-                !world.ring.receives(socket),
-                "peer {socket}: recv while a multishot receive is in flight"
-            );
+            world.assert_sole_receiver(socket);
             let result = match world.failure(socket) {
                 Some(error) => Err(error),
-                // signal(7): a call that would block may be interrupted.
-                None if world.liberty() && world.rng.u8(..) < 16 => Err(libc::EINTR),
+                None if world.interrupts() => Err(libc::EINTR),
                 None => world.receive(socket, buffer.len()),
             };
             trace!(world, "recv({}, {}) of peer {socket}: {result:?}", self.0.0, buffer.len());
@@ -130,8 +137,7 @@ impl Write for &TcpStream {
             let socket = world.socket(self.0.0);
             let result = match world.failure(socket) {
                 Some(error) => Err(error),
-                // signal(7): a call that would block may be interrupted.
-                None if world.liberty() && world.rng.u8(..) < 16 => Err(libc::EINTR),
+                None if world.interrupts() => Err(libc::EINTR),
                 None => world.transmit(socket, bytes),
             };
             trace!(world, "send({}, {}) to peer {socket}: {result:?}", self.0.0, bytes.len());

@@ -196,6 +196,11 @@ impl Tcp {
         mask
     }
 
+    /// Whether the next byte is urgent.
+    pub(crate) fn is_at_urgent(&self) -> bool {
+        self.urgent == Some(self.consumed) && self.received() > 0
+    }
+
     /// Takes the pending error (SO_ERROR).
     pub(crate) fn take_error(&mut self) -> Option<i32> {
         let error = std::mem::take(&mut self.error);

@@ -336,6 +336,27 @@ const MUTATIONS: &[Mutation] = &[
     ),
     mutation(
         BOTH,
+        "splicing: urgent data counts as an empty socket",
+        "splice.rs",
+        "None if !std::mem::replace(&mut self.was_empty, true) => Spliced::Empty,",
+        "None if !std::mem::replace(&mut self.was_empty, false) => Spliced::Empty,",
+    ),
+    mutation(
+        BOTH,
+        "splicing: the bytes left in a pipe are not owed",
+        CONNECTION,
+        "self.session.owe_piped(received - sent);",
+        "",
+    ),
+    mutation(
+        BOTH,
+        "suspended: a write deadline begins at the last wait",
+        WORKER,
+        "if connection.backpressured {\n            // The process",
+        "if false {\n            // The process",
+    ),
+    mutation(
+        BOTH,
         "wake after dispatch",
         "pool.rs",
         "drop(inbox);\n            self.wake();",

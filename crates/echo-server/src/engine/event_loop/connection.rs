@@ -231,6 +231,7 @@ impl Connection {
                 self.active = now;
                 self.echoed += sent as u64;
                 self.session.owe_piped(received - sent);
+                self.owes_more(0, now);
                 Ok(Some(true))
             }
             Spliced::End => {

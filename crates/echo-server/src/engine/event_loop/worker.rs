@@ -235,6 +235,11 @@ impl<'a, P: Poller> Worker<'a, P> {
     fn ready(&mut self, key: usize, readable: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let before = connection.echoed;
+        if connection.backpressured {
+            // The process may have been suspended since the last wait: a write deadline that begins now, at an earlier
+            // time, could have passed already.
+            self.now = self.epoch.elapsed().as_millis() as Millis;
+        }
         let receives = self.poller.receives(key);
         // A read now could echo its bytes before those that the poller is still sending.
         let postponed = readable && !receives && self.poller.sends(key);

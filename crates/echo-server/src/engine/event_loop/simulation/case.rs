@@ -57,6 +57,7 @@ fn make(index: u64) -> &'static Case {
     let once = rng.u8(..) < 10;
     let config = Config {
         backlog: 4,
+        max_pipes: rng.usize(..4),
         once,
         busy_poll: maybe(rng, 20, 1..50).map_or(Duration::ZERO, |time| time / 1000),
         max_connections: (rng.u8(..) < 40).then(|| rng.usize(1..4)),
