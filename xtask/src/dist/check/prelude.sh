@@ -25,6 +25,8 @@ as_other() { chroot --userspec="${user:-65534:65534}" "$root" "$@"; }
 
 # start COMMAND...: starts a server in $root and waits until it listens.
 start() {
+    # Emptied before the server starts, not by it: what an earlier one printed is not its own.
+    : >"$scratch/server"
     # exec, so that signals reach the server and not a shell around it.
     (exec chroot --userspec="${user:-65534:65534}" "$root" "$@") >"$scratch/server" 2>&1 &
     server=$!
