@@ -105,6 +105,8 @@ impl<P: Poller> Worker<'_, P> {
             if self.poller.receives(key) {
                 return self.poller.set_interest(key, Interest::Readable, 0);
             }
+            // By recv(2): splicing does not receive urgent data.
+            self.connections[key].ended = true;
             self.ready(key, true);
         }
         let Some(reason) = self.overdue(key) else { return };
