@@ -108,7 +108,7 @@ fn json_is_one_document_at_the_end() {
 fn a_failed_gate_has_its_exit_code_and_precedes_losses() {
     let gates = ["--fail-if", "p95>1ns, loss>5", "--fail-if", "outage>1h"];
     for (format, is_text) in [("text", true), ("json", false), ("jsonl", false)] {
-        let arguments = [&["-c", "3", "-i", "20ms", "--format", format], &gates[..]].concat();
+        let arguments = [&["-c", "3", "-i", "200ms", "--format", format], &gates[..]].concat();
         let finished = ping(server_with_an_outage(), &arguments);
         assert_eq!(finished.status.code(), Some(3), "{finished:?}");
         if is_text {

@@ -37,7 +37,7 @@ pub(crate) fn run(release: bool) -> Result<()> {
     let windows = Binaries::build_for(Some(TARGET), release, Some(wine))
         .context(format!("rustc needs the target: rustup target add {TARGET}"))?;
     let linux = Binaries::build(release)?;
-    let _wine = WineServer::start()?;
+    make_prefix()?;
     println!("Wine is no proof for Windows: it implements Winsock on the sockets of Linux.\n");
     e2e::check(&windows)?;
     for (name, server, client) in [
@@ -80,31 +80,11 @@ fn prefix() -> OsString {
     std::env::var_os("WINEPREFIX").unwrap_or_else(own)
 }
 
-/// Wine's server process, kept running: starting it takes longer than a program.
-struct WineServer;
-
-impl WineServer {
-    fn start() -> Result<Self> {
-        // Also makes the folder of settings.
-        let status = wine(Path::new("wineboot")).arg("--init").stderr(Stdio::null()).status();
-        ensure!(status.context("cannot start wine")?.success(), "wine cannot make its folder");
-        Self::control("-p")?;
-        Ok(Self)
-    }
-
-    fn control(option: &str) -> Result<()> {
-        let mut server = command("wineserver");
-        let status = server.arg(option).env("WINEPREFIX", prefix()).status();
-        status.context("cannot start wineserver")?;
-        Ok(())
-    }
-}
-
-impl Drop for WineServer {
-    fn drop(&mut self) {
-        // Fails if it has ended.
-        let _ = Self::control("-k");
-    }
+/// Makes Wine's folder of settings, if there is none: its messages would appear on the stderr of the first program.
+fn make_prefix() -> Result<()> {
+    let status = wine(Path::new("wineboot")).arg("--init").stderr(Stdio::null()).status();
+    ensure!(status.context("cannot start wine")?.success(), "wine cannot make {:?}", prefix());
+    Ok(())
 }
 
 /// Runs a load, which must lose nothing and end with exit code 0. Returns its figures.

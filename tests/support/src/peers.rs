@@ -7,7 +7,7 @@ use std::thread;
 /// Starts a server that runs `behave` on its only connection. Returns its port.
 pub fn serve_one(behave: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
     let (listener, port) = listen();
-    thread::spawn(move || behave(listener.accept().unwrap().0));
+    thread::spawn(move || behave(not_inherited(listener.accept().unwrap().0)));
     port
 }
 
@@ -17,12 +17,20 @@ pub fn serve_each(behave: impl Fn(usize, TcpStream) + Clone + Send + 'static) ->
     let (listener, port) = listen();
     thread::spawn(move || {
         for (index, stream) in listener.incoming().enumerate() {
-            let (stream, behave) = (stream.unwrap(), behave.clone());
+            let (stream, behave) = (not_inherited(stream.unwrap()), behave.clone());
             stream.set_nodelay(true).unwrap();
             thread::spawn(move || behave(index + 1, stream));
         }
     });
     port
+}
+
+/// A program that another test starts must not keep the connection open. std does not set this on an accepted socket of
+/// Windows (`Socket::accept` in library/std/src/sys/net/connection/socket/windows.rs).
+fn not_inherited(stream: TcpStream) -> TcpStream {
+    #[cfg(windows)]
+    socket2::SockRef::from(&stream).set_no_inherit(true).unwrap();
+    stream
 }
 
 fn listen() -> (TcpListener, u16) {

@@ -31,6 +31,10 @@ impl SocketOptions {
     pub(crate) fn set_on(&self, socket: SockRef<'_>) -> io::Result<()> {
         // An echo is often small, and must not wait for the ACK of the one before (Nagle, RFC 896).
         socket.set_tcp_nodelay(true)?;
+        // Windows does not pass this on to accepted sockets. A program started by another thread would keep the
+        // connection open.
+        #[cfg(windows)]
+        socket.set_no_inherit(true)?;
         // Urgent bytes are data like any other (RFC 6093, section 6).
         socket.set_out_of_band_inline(true)?;
         if let Some(time) = self.keepalive {
