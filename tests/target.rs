@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use echo_test_support::peers::echo;
 use echo_test_support::{
-    DEADLINE, Finished, Process, command, skipped, skipped_without_ipv6, skipped_without_stop,
+    DEADLINE, Finished, Process, command, skipped, skipped_without_ipv6, skipped_without_localhost,
+    skipped_without_stop,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
@@ -248,6 +249,9 @@ fn ctrl_c_ends_the_wait_for_a_server() {
 
 #[test]
 fn ping_shows_the_name_and_the_address() {
+    if skipped_without_localhost("ping_shows_the_name_and_the_address") {
+        return;
+    }
     let (address, _) = serve_at("127.0.0.1:0");
     let target = format!("localhost:{}", address.port());
     let finished = client(&["ping", "-4", "-c", "1"], &[&target]);

@@ -70,9 +70,14 @@ impl Binaries {
         Ok(Server::start_with(self.server().args(["--port", "0"]).args(arguments))?)
     }
 
+    /// Whether they are for another system, and run by a command.
+    pub(crate) fn are_foreign(&self) -> bool {
+        self.runner.is_some()
+    }
+
     /// Tells a server to stop. Wine calls the handler of a console event at SIGINT, and at no other signal.
     pub(crate) fn stop(&self, server: &Server) {
-        if self.runner.is_some() { server.process.interrupt() } else { server.process.terminate() }
+        if self.are_foreign() { server.process.interrupt() } else { server.process.terminate() }
     }
 
     /// A client's command line, without a server's address.

@@ -34,8 +34,8 @@ pub use resource_usage::ResourceUsage;
 pub use rustix::process::Signal;
 pub use server::Server;
 pub use skip::{
-    RESETS_ON_WINE, skipped, skipped_on_wine, skipped_without_ipv6, skipped_without_stop,
-    skipped_without_strace, skipped_without_uring, why_unstoppable,
+    RESETS_ON_WINE, skipped, skipped_on_wine, skipped_without_ipv6, skipped_without_localhost,
+    skipped_without_stop, skipped_without_strace, skipped_without_uring, why_unstoppable,
 };
 #[cfg(unix)]
 pub use socket_activation::socket_activated;

@@ -1,7 +1,7 @@
 //! Skipping tests that need what this machine lacks.
 
 use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::OnceLock;
 
 use crate::{Process, Server, command};
@@ -19,6 +19,18 @@ pub fn skipped_without_ipv6(check: &str) -> bool {
         skipped(check, "this machine has no IPv6");
     }
     missing
+}
+
+/// Whether this machine cannot resolve `localhost`; if so, reports `check` as skipped. Windows resolves it by itself,
+/// but Wine asks the C library of Linux, which needs `/etc/hosts`.
+pub fn skipped_without_localhost(check: &str) -> bool {
+    let resolved = ("localhost", 1).to_socket_addrs();
+    // The programs for Unix find it without that file.
+    if let (true, Err(error)) = (cfg!(windows), &resolved) {
+        skipped(check, &format!("this machine does not resolve localhost: {error}"));
+        return true;
+    }
+    false
 }
 
 /// Whether `--engine uring` of the echo-server `program` does not work here; if so, reports `check` as skipped.
