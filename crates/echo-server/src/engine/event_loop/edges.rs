@@ -52,6 +52,10 @@ pub(super) fn rearm(
     poll.registry().reregister(stream, token, interest)
 }
 
+/// Whether a socket that is not reported as writable may have room. Linux reports it when a third of its send buffer is
+/// free (`sk_stream_min_wspace`). Windows reports any room; a thousand attempts a second would be in vain.
+pub(super) const MAY_HAVE_UNREPORTED_ROOM: bool = !cfg!(windows);
+
 /// The error of a connection that is not being read, if it is broken.
 #[cfg(not(windows))]
 pub(super) fn pending_error(stream: &TcpStream) -> io::Result<Option<io::Error>> {

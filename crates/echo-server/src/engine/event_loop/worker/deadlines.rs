@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Worker;
 use crate::CloseReason;
+use crate::engine::event_loop::edges::MAY_HAVE_UNREPORTED_ROOM;
 use crate::engine::event_loop::{Interest, Poller};
 use crate::linger;
 use crate::platform::Instant;
@@ -93,9 +94,8 @@ impl<P: Poller> Worker<'_, P> {
     }
 
     fn check_deadlines(&mut self, key: usize) {
-        if self.connections[key].session.state() == State::Write {
-            // The system reports a socket as writable when a third of its send buffer is free. A slow peer may
-            // have taken less than that, so try to send.
+        if MAY_HAVE_UNREPORTED_ROOM && self.connections[key].session.state() == State::Write {
+            // A slow peer may have taken less than what the system reports, so try to send.
             self.ready(key, false);
         }
         let Some(reason) = self.overdue(key) else { return };
