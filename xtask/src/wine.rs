@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use echo_client::run_file::RunFile;
-use echo_test_support::{Process, command};
+use echo_test_support::{DEADLINE, Process, command};
 
 use crate::binaries::Binaries;
 use crate::e2e;
@@ -107,10 +107,17 @@ fn never_read(server: &Binaries) -> Result<String> {
     let server = server.start(&["--quiet", "--write-timeout", "1h"])?;
     let address: SocketAddr = server.address;
     let peers = never_readers(address);
-    let (before, since) = (server.process.processor_time(), Instant::now());
-    std::thread::sleep(WAITING);
-    let used = server.process.processor_time() - before;
-    let load = used.as_secs_f64() / since.elapsed().as_secs_f64();
-    ensure!(load <= MAX_LOAD, "{} peers cost {:.1} % of a processor", peers.len(), load * 100.0);
-    Ok(format!("{} peers cost {:.1} % of a processor", peers.len(), load * 100.0))
+    let started = Instant::now();
+    loop {
+        let (before, since) = (server.process.processor_time(), Instant::now());
+        std::thread::sleep(WAITING);
+        let used = server.process.processor_time() - before;
+        let load = used.as_secs_f64() / since.elapsed().as_secs_f64();
+        let figures = format!("{} peers cost {:.1} % of a processor", peers.len(), load * 100.0);
+        // What they have sent may still be on its way in the first seconds.
+        if load <= MAX_LOAD {
+            return Ok(figures);
+        }
+        ensure!(started.elapsed() < DEADLINE, "{figures}");
+    }
 }
