@@ -16,17 +16,18 @@ mod metrics;
 #[cfg_attr(not(target_os = "linux"), path = "bench/ring_absent.rs")]
 mod ring;
 mod schedule;
+mod start_barrier;
 mod stats;
 mod worker;
 mod workload;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use echo_proto::TestStream;
 use hdrhistogram::Histogram;
@@ -34,6 +35,7 @@ use hdrhistogram::Histogram;
 use self::collector::Collector;
 pub use self::engine::Engine;
 use self::metrics::{metrics, settings};
+use self::start_barrier::{CancelOnDrop, StartBarrier};
 use self::stats::{IntervalStats, Totals};
 use self::worker::Worker;
 pub use self::workload::{Arrivals, RunLimit, Workload};
@@ -247,55 +249,4 @@ fn collect(
         while collector.next(|interval, part| observe(Event::Interval(interval, &part.latency))) {}
     }
     collector
-}
-
-/// Where the workers wait for the common start time.
-#[derive(Default)]
-struct StartBarrier {
-    state: Mutex<BarrierState>,
-    changed: Condvar,
-}
-
-#[derive(Clone, Copy, Default)]
-enum BarrierState {
-    #[default]
-    Waiting,
-    /// Started at this time.
-    Open(Instant),
-    /// The run was given up before it started.
-    Cancelled,
-}
-
-impl StartBarrier {
-    /// Waits for the start time; `None` if the run was given up.
-    fn wait(&self) -> Option<Instant> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_while(state, |state| matches!(state, BarrierState::Waiting));
-        match *waited.unwrap_or_else(PoisonError::into_inner) {
-            BarrierState::Open(since) => Some(since),
-            _ => None,
-        }
-    }
-
-    fn open(&self) {
-        self.set(BarrierState::Open(Instant::now()));
-    }
-
-    fn set(&self, next: BarrierState) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, BarrierState::Waiting) {
-            *state = next;
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
-}
-
-/// Cancels the barrier when dropped, so that no worker waits for ever.
-struct CancelOnDrop<'a>(&'a StartBarrier);
-
-impl Drop for CancelOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.set(BarrierState::Cancelled);
-    }
 }

@@ -28,6 +28,7 @@ pub mod metric;
 pub mod percentile;
 pub mod ping;
 mod pipe;
+mod platform;
 pub mod rate_search;
 mod rearm;
 pub mod report;

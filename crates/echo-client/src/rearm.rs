@@ -2,8 +2,7 @@
 
 use std::io;
 
-use mio::net::TcpStream;
-use mio::{Registry, Token};
+use crate::platform::{Registry, TcpStream, Token};
 
 /// Edges stay registered, for both directions.
 #[cfg(not(windows))]
@@ -26,7 +25,7 @@ pub(crate) fn rearm(
     token: Token,
     has_unsent: bool,
 ) -> io::Result<()> {
-    use mio::Interest;
+    use crate::platform::Interest;
 
     let both = Interest::READABLE | Interest::WRITABLE;
     registry.reregister(stream, token, if has_unsent { both } else { Interest::READABLE })

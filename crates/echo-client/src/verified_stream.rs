@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use echo_proto::{ReplyError, TestStream};
-use mio::net::TcpStream;
 
 use crate::Error;
+use crate::platform::TcpStream;
 
 /// A non-blocking connection on which every byte is checked. It keeps two counters and no data:
 /// what was sent can be generated again.

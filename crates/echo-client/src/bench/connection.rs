@@ -5,15 +5,14 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use echo_proto::TestStream;
-use mio::net::TcpStream;
 
 use super::schedule::Schedule;
 use super::stats::IntervalStats;
 use super::workload::{RunLimit, Workload};
 use crate::connect::is_self_connect;
+use crate::platform::{Instant, TcpStream};
 use crate::verified_stream::VerifiedStream;
 
 /// A client connection. Times are nanoseconds since the start of the run.

@@ -19,12 +19,13 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use echo_ring::{RecvBuf, UserData};
+use echo_ring::UserData;
 
 use self::operation::Operation;
 use self::send_arena::SendArena;
 pub(in crate::bench) use self::sizes::Sizes;
 use self::slot::Slot;
+use crate::platform::{self, RecvBuf};
 
 /// What a slot sends at once, at the most.
 const MAX_SEND: usize = 64 * 1024;
@@ -48,7 +49,7 @@ pub(in crate::bench) enum Completion {
 
 /// The connections of a worker and what happens to them.
 pub(in crate::bench) struct Ring {
-    io: echo_ring::Ring,
+    io: platform::Ring,
     arena: SendArena,
     slots: Vec<Slot>,
     notifier: RawFd,
@@ -57,7 +58,7 @@ pub(in crate::bench) struct Ring {
     /// What was not reported yet. First come the bytes that were not sent: what was received after they were
     /// to be sent must find them taken back.
     unsent: VecDeque<(UserData, usize)>,
-    completions: VecDeque<echo_ring::Completion>,
+    completions: VecDeque<platform::Completion>,
     /// The buffer that is shown, until the next completion is asked for.
     shown: Option<RecvBuf>,
 }
@@ -186,8 +187,8 @@ impl Ring {
         }
     }
 
-    fn interpret(&mut self, completion: echo_ring::Completion) -> Option<Completion> {
-        let echo_ring::Completion { user_data, result, buf, more } = completion;
+    fn interpret(&mut self, completion: platform::Completion) -> Option<Completion> {
+        let platform::Completion { user_data, result, buf, more } = completion;
         self.shown = buf;
         let slot = user_data.slot();
         match Operation::with(user_data) {

@@ -10,9 +10,7 @@ mod transfer;
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, Instant};
-
-use mio::{Events, Poll, Token};
+use std::time::Duration;
 
 use self::connecting::Connector;
 use self::measuring::{Meter, Stage};
@@ -24,6 +22,7 @@ use super::stats::IntervalStats;
 use super::workload::RunLimit;
 use super::{Shared, Update};
 use crate::Error;
+use crate::platform::{Events, Instant, Poll, Token};
 
 /// Token of the timer. The other tokens are indices of connections.
 const TIMER: Token = Token(usize::MAX);

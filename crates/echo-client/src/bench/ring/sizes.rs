@@ -1,8 +1,7 @@
 //! How much memory a ring takes.
 
-use echo_ring::RingSetup;
-
 use super::MAX_SEND;
+use crate::platform::RingSetup;
 
 /// Memory of the buffers, about, unless a few of the longest need more.
 const POOL: usize = 1024 * 1024;

@@ -3,17 +3,14 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
-use std::time::{Duration, Instant};
-
-use mio::{Interest, Token};
+use std::time::Duration;
 
 use super::{SWEEP_INTERVAL, Stage, Worker};
 use crate::Error;
 use crate::bench::connection::LinkState;
 use crate::bench::stats::sum;
-use crate::connect::start_connect;
+use crate::platform::{Instant, Interest, Token, retransmits, start_connect};
 use crate::rearm::rearm;
-use crate::system::retransmits;
 
 /// Pending connects of all workers, but at least one of each. More would overflow the accept queue
 /// of many servers, and TCP retries a dropped SYN only after a second.

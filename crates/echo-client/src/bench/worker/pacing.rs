@@ -5,9 +5,10 @@ mod wake_timer;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::wake_timer::WakeTimer;
+use crate::platform::{Instant, Poll, Token};
 
 /// The due times of a worker's connections, and the timer that meets them. Times are nanoseconds
 /// since the start of the run.
@@ -21,7 +22,7 @@ pub(super) struct Pacer {
 
 impl Pacer {
     /// Expiry of the timer is reported to `poll` as an event with this token.
-    pub(super) fn new(poll: &mio::Poll, token: mio::Token) -> io::Result<Self> {
+    pub(super) fn new(poll: &Poll, token: Token) -> io::Result<Self> {
         let timer = WakeTimer::new(poll, token)?;
         Ok(Self { due: BinaryHeap::new(), timer, armed_for: None })
     }

@@ -3,11 +3,10 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use mio::{Events, Token};
-
 use super::{BUFFER_LEN, SWEEP_INTERVAL, Stage, TIMER, Worker};
 use crate::bench::connection::{LinkState, NextStep};
 use crate::bench::ring::{Completion, Ring};
+use crate::platform::{Events, Token, sleep};
 use crate::rearm::rearm;
 
 impl Worker<'_> {
@@ -29,7 +28,7 @@ impl Worker<'_> {
             && error.kind() != ErrorKind::Interrupted
         {
             // The poll failed, so readiness is unknown: pause, then try again.
-            std::thread::sleep(SWEEP_INTERVAL);
+            sleep(SWEEP_INTERVAL);
         }
         self.update_stage();
         self.handle_events(events);
@@ -48,7 +47,7 @@ impl Worker<'_> {
         self.sending = sending;
         let Some(ring) = &mut self.ring else { return };
         if ring.wait(limit).is_err() {
-            std::thread::sleep(SWEEP_INTERVAL);
+            sleep(SWEEP_INTERVAL);
         }
         self.update_stage();
         while let Some(completion) = self.ring.as_mut().and_then(Ring::next) {

@@ -3,32 +3,36 @@
 use std::io;
 use std::time::Duration;
 
+use crate::platform::{Poll, Token};
+
 /// Wakes an event loop with microsecond precision. The timeout of epoll_wait(2) counts
 /// milliseconds.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 pub(super) struct WakeTimer {
-    timer: std::os::fd::OwnedFd,
+    timer: crate::platform::OwnedFd,
 }
 
 #[cfg(target_os = "linux")]
 impl WakeTimer {
     /// Expiry is reported as an event with this token.
-    pub(super) fn new(poll: &mio::Poll, token: mio::Token) -> io::Result<Self> {
-        use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+    pub(super) fn new(poll: &Poll, token: Token) -> io::Result<Self> {
+        use crate::platform::{Interest, SourceFd, timerfd_create};
+        use rustix::time::{TimerfdClockId, TimerfdFlags};
         use std::os::fd::AsRawFd;
 
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let mut source = mio::unix::SourceFd(&timer.as_raw_fd());
+        let mut source = SourceFd(&timer.as_raw_fd());
         // Edge-triggered: arming the timer again is enough, and its count need not be read.
-        poll.registry().register(&mut source, token, mio::Interest::READABLE)?;
+        poll.registry().register(&mut source, token, Interest::READABLE)?;
         Ok(Self { timer })
     }
 
     /// Expires once, `after` from now. Returns the timeout to use for the poll.
     pub(super) fn arm(&self, after: Duration, limit: Duration) -> Duration {
-        use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+        use crate::platform::timerfd_settime;
+        use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec};
 
         if after >= limit {
             return limit;
@@ -61,7 +65,7 @@ impl WakeTimer {
     /// Longer than a tick, plus the time to wake up.
     const SPIN: Duration = Duration::from_millis(2);
 
-    pub(super) fn new(_: &mio::Poll, _: mio::Token) -> io::Result<Self> {
+    pub(super) fn new(_: &Poll, _: Token) -> io::Result<Self> {
         Ok(Self { _tick: crate::system::FastTick::start() })
     }
 
@@ -79,7 +83,7 @@ pub(super) struct WakeTimer;
 
 #[cfg(not(any(target_os = "linux", windows)))]
 impl WakeTimer {
-    pub(super) fn new(_: &mio::Poll, _: mio::Token) -> io::Result<Self> {
+    pub(super) fn new(_: &Poll, _: Token) -> io::Result<Self> {
         Ok(Self)
     }
 
