@@ -135,6 +135,8 @@ impl Write for &TcpStream {
         system_call();
         with(|world| {
             let socket = world.socket(self.0.0);
+            let owed = bytes.len();
+            assert!(owed <= world.sockets[socket].limit, "peer {socket}: {owed} bytes are owed");
             let result = match world.failure(socket) {
                 Some(error) => Err(error),
                 None if world.interrupts() => Err(libc::EINTR),

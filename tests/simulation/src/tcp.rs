@@ -46,7 +46,7 @@ pub struct Tcp {
     pub active_at: u64,
     /// When it sent FIN or closed the socket.
     pub ended_at: u64,
-    /// The most bytes that the program may have received and not sent, as long as it takes input.
+    /// The most bytes that the program may owe, and so send at once.
     pub limit: usize,
     /// Where the urgent byte is that was sent last and not received.
     urgent: Option<usize>,

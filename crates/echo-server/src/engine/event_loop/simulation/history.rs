@@ -51,8 +51,6 @@ pub(super) struct History {
     pub(super) acceptor: Option<Acceptor>,
     pub(super) accept_at: Option<Instant>,
     pub(super) facts: Rc<RefCell<Facts>>,
-    /// Bytes that the poller may have received ahead.
-    pub(super) ahead: usize,
     /// Connections, and steps of the script, that are still to come.
     pub(super) connections: usize,
     pub(super) left: usize,
@@ -74,12 +72,11 @@ pub(super) struct Beginning {
     pub(super) own: WorkerHandle,
     pub(super) acceptor: Option<Acceptor>,
     pub(super) facts: Rc<RefCell<Facts>>,
-    pub(super) ahead: usize,
 }
 
 impl History {
     pub(super) fn new(beginning: Beginning, connections: usize, steps: usize) -> Self {
-        let Beginning { case, pool, own, acceptor, facts, ahead } = beginning;
+        let Beginning { case, pool, own, acceptor, facts } = beginning;
         Self {
             case,
             pool,
@@ -87,7 +84,6 @@ impl History {
             acceptor,
             accept_at: None,
             facts,
-            ahead,
             connections,
             left: steps,
             peers: Vec::new(),
@@ -132,7 +128,7 @@ impl History {
             model.may_be_refused();
             model.stopped(0);
         }
-        let limit = MAX_OWED + self.case.frame + self.ahead;
+        let limit = MAX_OWED + self.case.frame;
         let connected = with(|world| {
             let index = world.sockets.len() as u16;
             let port = FIRST_PORT + index;

@@ -35,6 +35,7 @@ pub(super) fn check_at_rest(case: &Case, facts: &Facts, finished: bool) {
             return;
         }
         world.check_operations_in_flight();
+        assert!(!world.has_queued(), "at rest, a connection is not accepted");
         if !world.sockets.iter().any(|tcp| tcp.accepted && !tcp.closed) {
             world.check_buffers();
         }

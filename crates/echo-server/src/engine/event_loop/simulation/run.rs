@@ -15,7 +15,7 @@ use super::judge::{Facts, judge};
 use super::regressions::REGRESSIONS;
 use super::{Options, case};
 use crate::engine::event_loop::pool::{Waker, WorkerContext, WorkerHandle, WorkerPool};
-use crate::engine::event_loop::uring::{BUF_SIZE, Sizes};
+use crate::engine::event_loop::uring::Sizes;
 use crate::engine::event_loop::{readiness, uring};
 use crate::faults::mix;
 use crate::listen::accept::Acceptor;
@@ -162,12 +162,11 @@ fn play_history(engine: Engine, seed: u64, traced: bool) {
     let (here, there) = if elsewhere { (None, Some(acceptor)) } else { (Some(acceptor), None) };
     let (connections, steps) = (rng.usize(1..5), rng.usize(2..40));
     let shared = Rc::clone(&facts);
-    let ahead = if engine == Engine::Uring { usize::from(sizes.buffers) * BUF_SIZE } else { 0 };
     let start = |waker: Waker, work: Box<dyn FnOnce(WorkerContext<'_>)>| {
         let pool = Rc::new(WorkerPool::new(service, vec![waker]));
         let own = WorkerHandle::new(Box::new(|| {}));
         let beginning =
-            Beginning { case, pool: Rc::clone(&pool), own, acceptor: there, facts: shared, ahead };
+            Beginning { case, pool: Rc::clone(&pool), own, acceptor: there, facts: shared };
         let driver = Box::new(History::new(beginning, connections, steps));
         drive(driver, || {
             work(WorkerContext { pool: &pool, handle: &pool.workers[0], acceptor: here });
