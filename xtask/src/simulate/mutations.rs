@@ -328,14 +328,14 @@ const MUTATIONS: &[Mutation] = &[
         "if before == usize::MAX {",
     ),
     mutation(
-        BOTH,
+        READINESS,
         "a broken message behind a stall ends the connection",
         SESSION,
         "if self.broken().is_some() && self.input != Input::Stalled {",
         "if self.broken().is_some() {",
     ),
     mutation(
-        BOTH,
+        URING,
         "splicing: urgent data counts as an empty socket",
         "splice.rs",
         "None if !std::mem::replace(&mut self.was_empty, true) => Spliced::Empty,",
