@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use echo_client::hdr_log::{Log, LogError, LogUnit};
-use echo_client::run_file::RunFile;
+use echo_client::run_file::{RunFile, SavedRun};
 use echo_test_support::peers::{echo, serve_each, serve_one};
 use echo_test_support::{Process, command, skipped_without_stop};
 
@@ -92,8 +92,11 @@ fn random_arrivals_have_another_seed_in_each_run() {
     let run = || repeated(echo_server(), &poisson).0;
     let (one, other) = (run(), run());
     assert_eq!(one.settings.seed, Some(7));
-    let sent = |file: &RunFile| file.runs.iter().map(|it| it.result.sent).collect::<Vec<_>>();
-    assert_eq!(sent(&one), sent(&other), "the same schedules");
+    // On a busy machine some may be too late to be sent, or a late client sends one that is due just after the end.
+    let due = |run: &SavedRun| run.result.sent + run.result.unsent;
+    let sent = |file: &RunFile| file.runs.iter().map(due).collect::<Vec<_>>();
+    let same = sent(&one).iter().zip(sent(&other)).all(|(one, other)| one.abs_diff(other) <= 1);
+    assert!(same, "the same schedules: {:?} {:?}", sent(&one), sent(&other));
     assert!(sent(&one).iter().any(|&it| it != sent(&one)[0]), "{:?}", sent(&one));
 }
 
