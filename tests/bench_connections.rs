@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use echo_test_support::peers::{echo, serve_each};
 
+#[cfg(unix)]
+use self::load::bench;
 use self::load::run;
 
 #[cfg(target_os = "linux")]
@@ -52,8 +54,22 @@ fn no_connection_is_opened_that_would_send_nothing() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn more_connections_than_descriptors_are_refused_before_the_run() {
+    let finished = bench(1, &["-c", "4000000000"]);
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("exceed the limit of"), "{finished:?}");
+}
+
 #[cfg(not(target_os = "linux"))]
 echo_test_support::ignored! {
     "it needs /proc/net/tcp of Linux":
         at_most_64_connects_are_pending_over_all_threads;
+}
+
+#[cfg(windows)]
+echo_test_support::ignored! {
+    "sockets are not limited by descriptors":
+        more_connections_than_descriptors_are_refused_before_the_run;
 }

@@ -269,10 +269,7 @@ impl Drop for EndOnDrop<'_> {
 
 #[cfg(not(any(target_os = "linux", windows)))]
 fn waiting_costs_no_cpu_time(_: &str) {
-    echo_test_support::skipped(
-        "waiting for a peer",
-        "the CPU time of a process is read on Linux and Windows only",
-    );
+    echo_test_support::skipped("waiting for a peer", "CPU time is read on Linux and Windows only");
 }
 
 #[cfg(any(target_os = "linux", windows))]
@@ -294,10 +291,7 @@ fn waiting_costs_no_cpu_time(engine: &str) {
 
 #[cfg(not(any(target_os = "linux", windows)))]
 fn busy_polling_does_not_sleep(_: &str) {
-    echo_test_support::skipped(
-        "busy polling",
-        "the CPU time of a process is read on Linux and Windows only",
-    );
+    echo_test_support::skipped("busy polling", "CPU time is read on Linux and Windows only");
 }
 
 #[cfg(any(target_os = "linux", windows))]
