@@ -119,6 +119,9 @@ fn a_close_comes_after_the_given_number_of_bytes_and_is_clean(engine: &str) {
 fn an_echo_of_no_bytes_ends_even_if_the_peer_is_silent(engine: &str) {
     let closes = start!(engine, &["--close-after", "0"]);
     assert_eq!(read_to_end(&connect(closes.address)), b"");
+    if skipped_on_wine("a reset before the first byte", RESETS_ON_WINE) {
+        return;
+    }
     let resets = start!(engine, &["--reset-after", "0"]);
     // The reset may be reported as early as by connect.
     let error = TcpStream::connect(resets.address).and_then(|mut stream| {

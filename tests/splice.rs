@@ -8,7 +8,7 @@ use std::time::Duration;
 use echo_proto::Pattern;
 use echo_test_support::{
     ResourceUsage, command, connect, connect_with_little_room, eventually, exchange,
-    on_every_engine, read_to_end, skipped_without_strace, start,
+    on_every_engine, read_to_end, skipped, skipped_without_stop, skipped_without_strace, start,
 };
 use socket2::SockRef;
 
@@ -56,6 +56,13 @@ fn urgent_bytes_between_large_messages_are_echoed_in_their_place(engine: &str) {
 
 /// More peers than one worker has pipes.
 fn peers_that_stop_reading_large_messages_get_every_byte_later(engine: &str) {
+    if cfg!(windows) {
+        // SO_SNDTIMEO: some of the data may have been sent.
+        return skipped(
+            "peers that stop reading",
+            "how much a write that times out has sent is unknown",
+        );
+    }
     const PEERS: u64 = 24;
     // A thread per connection also has a stack and buffers.
     let most = if engine == "threads" { 256 } else { 64 + 8 };
@@ -90,7 +97,8 @@ fn peers_that_stop_reading_large_messages_get_every_byte_later(engine: &str) {
     });
     drop((peers, bystander));
     eventually("pipes and connections are closed", || {
-        ResourceUsage::of(&server).descriptors < before.descriptors
+        // Without /proc it is unknown, 0.
+        before.descriptors == 0 || ResourceUsage::of(&server).descriptors < before.descriptors
     });
 }
 
@@ -110,6 +118,9 @@ fn send_until_blocked(mut peer: &TcpStream, number: u64) -> u64 {
 }
 
 fn a_stop_echoes_large_messages_that_were_received(engine: &str) {
+    if skipped_without_stop("a_stop_echoes_large_messages_that_were_received") {
+        return;
+    }
     let server = start!(engine, &[]);
     let stream = connect_and_send_large(server.address);
     let message = vec![b'm'; 1024 * 1024];
@@ -143,7 +154,9 @@ fn few_descriptors_are_left_to_connections(engine: &str) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn few_descriptors_are_left_to_connections(_: &str) {}
+fn few_descriptors_are_left_to_connections(_: &str) {
+    skipped("few descriptors", "it takes prlimit(1) of Linux");
+}
 
 fn large_messages_are_not_copied_to_user_space(engine: &str) {
     if engine == "threads" || skipped_without_strace("splice") {
