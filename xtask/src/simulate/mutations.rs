@@ -372,9 +372,9 @@ const MUTATIONS: &[Mutation] = &[
     mutation(
         BOTH,
         "connections queued before a stop are not accepted",
-        WORKER,
-        "// Connections queued before the stop are still served.\n            self.accept();",
-        "self.stop_accepting(None);",
+        "../../listen/accept.rs",
+        "Phase::Draining => self.queue,",
+        "Phase::Draining => 0,",
     ),
     mutation(
         BOTH,
@@ -432,7 +432,7 @@ pub(super) fn run(only: &[String]) -> Result<()> {
 /// Plays histories until one fails. Returns how many it took, and what was wrong; `None` if none fails in time.
 fn play(program: &Path, engine: &str) -> Result<Option<(String, String)>> {
     let mut command = Command::new(program);
-    command.args(["--engine", engine, "--seed", "0", "--no-shrink"]);
+    command.args(["--engine", engine, "--seed", "0", "--count"]);
     command.args(["--time", &humantime::format_duration(TIME).to_string()]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let started = Instant::now();

@@ -39,9 +39,9 @@ struct Options {
     #[arg(long)]
     trace: bool,
 
-    /// When one fails, do not look for a shorter one
+    /// Only count the histories until one fails: do not play those that have failed, nor look for a shorter one
     #[arg(long)]
-    no_shrink: bool,
+    count: bool,
 }
 
 /// Plays histories until one fails, or there are enough.

@@ -65,7 +65,8 @@ pub(super) fn run(options: &Options) -> ExitCode {
         return ExitCode::from(u8::from(played.error.is_some()));
     }
     for (name, seed, why) in REGRESSIONS {
-        if *name == options.engine
+        if !options.count
+            && *name == options.engine
             && let Some(error) = play(engine, *seed, false).error
         {
             println!("FAIL  {name}: seed {seed}, which is in the list ({why}): {error}");
@@ -85,7 +86,7 @@ pub(super) fn run(options: &Options) -> ExitCode {
         (steps, histories) = (steps + played.steps, histories + 1);
         if let Some(error) = played.error {
             println!("FAIL  {}: history {histories}: {error}", options.engine);
-            if !options.no_shrink {
+            if !options.count {
                 report(engine, &options.engine, seed, &played.steps, &error);
             }
             return ExitCode::FAILURE;
