@@ -52,6 +52,8 @@ pub struct World {
     pub settings: Settings,
     /// Nanoseconds since it began.
     pub now: u64,
+    /// For how many of them the program was suspended.
+    pub suspended: u64,
     /// What has happened so far, and the most that may: a program that waits for nothing never rests.
     pub steps: u64,
     /// See [`steps`](Self::steps).
@@ -136,6 +138,7 @@ impl World {
             rng: Rng::with_seed(seed),
             settings,
             now: 1_000_000_000,
+            suspended: 0,
             steps: 0,
             most_steps: u64::MAX,
             transient: 0,
@@ -261,6 +264,7 @@ pub(crate) fn system_call() {
         with(|world| {
             trace!(world, "the program was suspended for {} ms", time / 1_000_000);
             world.now += time;
+            world.suspended += time;
         });
     }
 }

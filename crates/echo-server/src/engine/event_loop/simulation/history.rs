@@ -298,7 +298,7 @@ impl Driver for History {
             let of_each = world.sockets.iter().map(|tcp| {
                 tcp.consumed + tcp.echo.len() + tcp.arrived + tcp.acked + usize::from(tcp.closed)
             });
-            (of_each.sum(), world.now)
+            (of_each.sum(), world.now - world.suspended)
         });
         if std::mem::replace(&mut self.progress, progress) != progress || self.rests == 0 {
             (self.rests, self.rests_since) = (0, now);

@@ -7,6 +7,11 @@ pub(super) const REGRESSIONS: &[(&str, u64, &str)] = &[
         730_443_785_241,
         "a spliced connection with urgent data next was closed as idle after a suspension",
     ),
+    (
+        "uring",
+        1_000_337_614,
+        "a connection was closed with unread input when its last ACK came in a sweep",
+    ),
     ("readiness", 142, "a connection that lingered for a deadline was never closed"),
     ("uring", 125, "a connection that lingered for a deadline was never closed"),
     ("readiness", 219_232, "a peer that was owed bytes anew was closed as stalled at once"),

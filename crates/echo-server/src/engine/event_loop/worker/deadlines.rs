@@ -101,7 +101,8 @@ impl<P: Poller> Worker<'_, P> {
         let Some(reason) = self.overdue(key) else { return };
         // The peer may not have been idle: while the process was suspended, its bytes were not read. If the poller
         // receives for the connection, it reports what it has before the connection reads from its socket.
-        if reason != CloseReason::Stalled {
+        let looks = reason != CloseReason::Stalled;
+        if looks {
             if self.poller.receives(key) {
                 return self.poller.set_interest(key, Interest::Readable, 0);
             }
@@ -110,6 +111,10 @@ impl<P: Poller> Worker<'_, P> {
             self.ready(key, true);
         }
         let Some(reason) = self.overdue(key) else { return };
+        if !looks && reason != CloseReason::Stalled {
+            // The peer has acknowledged everything meanwhile: the next sweep looks before it closes the connection.
+            return;
+        }
         // Otherwise it lingers: its FIN was sent for this reason.
         let is_open = self.connections[key].reason.is_none();
         match reason {
