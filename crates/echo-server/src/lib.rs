@@ -43,6 +43,7 @@ mod service;
 mod session;
 mod shutdown;
 mod stats;
+mod sync;
 mod system;
 
 pub use config::{Config, Engine, UnknownEngine};

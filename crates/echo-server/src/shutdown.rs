@@ -1,15 +1,18 @@
 //! Stopping a server from any thread.
 
+#[cfg_attr(loom, path = "shutdown/listener_loom.rs")]
+mod listener;
+
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
-use crate::platform::{Events, Interest, Poll, TcpListener, Token, Waker};
-
-/// The token of the waker; a listener's token is its index.
-const WAKER: Token = Token(usize::MAX);
+pub(crate) use self::listener::ShutdownListener;
+#[cfg(loom)]
+pub(crate) use self::listener::Waker;
+#[cfg(not(loom))]
+use self::listener::Waker;
+use crate::sync::atomic::{AtomicU8, Ordering};
 
 /// Stops the server it belongs to, from any thread. Clones stop the same server.
 #[derive(Clone)]
@@ -33,20 +36,12 @@ pub(crate) enum Phase {
     Aborting,
 }
 
-/// Sleeps until a [`Handle`] wakes it.
-pub(crate) struct ShutdownListener {
-    poll: Poll,
-    events: Events,
-}
-
 impl Handle {
     /// Creates a handle and the listener that it wakes.
     pub(crate) fn new() -> io::Result<(Self, ShutdownListener)> {
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
+        let (listener, waker) = ShutdownListener::new()?;
         let phase = AtomicU8::new(Phase::Running as u8);
-        let handle = Self { shared: Arc::new(Shared { phase, waker }) };
-        Ok((handle, ShutdownListener { poll, events: Events::with_capacity(16) }))
+        Ok((Self { shared: Arc::new(Shared { phase, waker }) }, listener))
     }
 
     /// Accepts no more connections, echoes every byte already received and ends the connections.
@@ -83,27 +78,7 @@ impl Handle {
 
     /// Wakes the [`ShutdownListener`].
     pub(crate) fn wake(&self) {
-        // Fails only if the waker's counter or pipe is full; a wake-up is pending then.
-        let _ = self.shared.waker.wake();
-    }
-}
-
-impl ShutdownListener {
-    /// Also wakes up when a connection arrives at one of `listeners`.
-    pub(crate) fn watch(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            self.poll.registry().register(listener, Token(index), Interest::READABLE)?;
-        }
-        Ok(())
-    }
-
-    /// Sleeps until woken, or until the timeout.
-    pub(crate) fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, timeout) {
-            // Interrupted by a signal: the caller checks the phase and sleeps again.
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-            result => result,
-        }
+        self.shared.waker.wake();
     }
 }
 

@@ -1,9 +1,7 @@
 //! The worker threads, dispatching connections to them, and the thread that supervises shutdown.
 
 use std::io;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +10,9 @@ use crate::listen::accept::{Acceptor, Incoming};
 use crate::platform::{Instant, sleep};
 use crate::service::Service;
 use crate::shutdown::{Phase, ShutdownListener};
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, fence};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How often to poll instead if blocking fails.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -66,6 +67,13 @@ pub(in crate::engine) struct WorkerContext<'a> {
 }
 
 impl WorkerContext<'_> {
+    /// Takes the dispatched connections, and reads the phase. Past [`Phase::Running`] there will be no more of them.
+    pub(super) fn take_inbox(&self) -> (Phase, Vec<Incoming>) {
+        // Read first: past `Running`, nothing more is dispatched.
+        let phase = self.pool.phase();
+        (phase, self.handle.take_inbox())
+    }
+
     /// Stops the server because this worker has failed; the server reports `error`. The other workers still echo
     /// what they have received. Connections dispatched to this worker until accepting has ended are closed.
     pub(in crate::engine) fn fail(mut self, error: io::Error) {
@@ -76,9 +84,8 @@ impl WorkerContext<'_> {
             self.pool.stop_with(error);
         }
         loop {
-            // Read before the inbox: past `Running`, nothing more is dispatched.
-            let phase = self.pool.phase();
-            for Incoming { stream, peer, .. } in self.handle.take_inbox() {
+            let (phase, inbox) = self.take_inbox();
+            for Incoming { stream, peer, .. } in inbox {
                 drop(stream);
                 self.pool.service.closed(peer, 0, 0, Duration::ZERO, CloseReason::Aborted);
                 self.pool.ended(self.handle);
@@ -139,21 +146,26 @@ impl<'a> WorkerPool<'a> {
 
     /// Counts a connection of this worker as ended, and wakes the supervising thread after the last one.
     pub(super) fn ended(&self, handle: &WorkerHandle) {
-        // That thread clears `accepting` and then reads `open`; this one writes `open` and then reads `accepting`.
-        // SeqCst puts all four in a single order, so at least one thread sees the other's write.
-        if handle.open.fetch_sub(1, SeqCst) == 1 && !self.accepting.load(SeqCst) {
+        // That thread reads `accepting` and then `open`; this one writes `open` and then reads `accepting`. Because of
+        // the fences between the two, that thread sees that this connection has ended, or this one that it has to wake
+        // that thread.
+        let before = handle.open.fetch_sub(1, AcqRel);
+        fence(SeqCst);
+        if before == 1 && !self.accepting.load(Acquire) {
             self.service.handle.wake();
         }
     }
 
     /// Connections that have not ended.
     pub(super) fn open(&self) -> usize {
-        self.workers.iter().map(|handle| handle.open.load(SeqCst)).sum()
+        // See `ended`.
+        fence(SeqCst);
+        self.workers.iter().map(|handle| handle.open.load(Acquire)).sum()
     }
 
     /// The phase as the workers see it: `Running` as long as connections may still be dispatched to them.
     pub(super) fn phase(&self) -> Phase {
-        if self.accepting.load(SeqCst) { Phase::Running } else { self.service.phase() }
+        if self.accepting.load(Acquire) { Phase::Running } else { self.service.phase() }
     }
 
     /// Waits until every connection has ended; once stopping, for the drain timeout at most.
@@ -163,7 +175,7 @@ impl<'a> WorkerPool<'a> {
                 sleep(time.map_or(POLL_INTERVAL, |time| time.min(POLL_INTERVAL)));
             }
         };
-        while self.accepting.load(SeqCst) {
+        while self.accepting.load(Acquire) {
             wait(None);
             // The server may have been stopped: the accepting worker has to check the phase.
             self.workers.iter().for_each(WorkerHandle::wake);
@@ -186,7 +198,7 @@ impl<'a> WorkerPool<'a> {
 
     /// Makes the workers see the actual phase.
     pub(super) fn release(&self) {
-        self.accepting.store(false, SeqCst);
+        self.accepting.store(false, Release);
         self.workers.iter().for_each(WorkerHandle::wake);
     }
 }
@@ -224,7 +236,7 @@ pub(in crate::engine) struct WorkerHandle {
 
 impl WorkerHandle {
     pub(super) fn new(waker: Waker) -> Self {
-        Self { waker, inbox: Mutex::default(), open: AtomicUsize::new(0) }
+        Self { waker, inbox: Mutex::new(Vec::new()), open: AtomicUsize::new(0) }
     }
 
     fn dispatch(&self, incoming: Incoming) {
@@ -252,7 +264,10 @@ impl WorkerHandle {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod interleavings;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::Config;

@@ -200,9 +200,8 @@ impl<'a, P: Poller> Worker<'a, P> {
             self.accept();
         }
         self.update_now();
-        // Read before the inbox: past `Running`, nothing more is dispatched.
-        let phase = self.context.pool.phase();
-        for incoming in self.context.handle.take_inbox() {
+        let (phase, inbox) = self.context.take_inbox();
+        for incoming in inbox {
             self.register(incoming);
         }
         if before == Phase::Running && phase == Phase::Draining {
