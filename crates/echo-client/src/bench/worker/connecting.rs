@@ -114,9 +114,7 @@ impl Worker<'_> {
                 self.meter.totals.connect.saturating_record(took);
                 self.connector.finish(None);
                 self.attach_to_ring(key);
-                if self.meter.stage != Stage::Connecting {
-                    self.pump(key, self.now());
-                }
+                self.pump(key, self.now());
             }
             Err(error) => self.connect_failed(key, error),
         }

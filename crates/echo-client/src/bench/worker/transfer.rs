@@ -143,8 +143,11 @@ impl Worker<'_> {
         }
     }
 
-    /// Sends what may be sent now.
+    /// Sends what may be sent now: nothing before the run, whatever is reported for a connection.
     pub(super) fn pump(&mut self, key: usize, now: u64) {
+        if self.meter.stage == Stage::Connecting {
+            return;
+        }
         let connection = &mut self.connections[key];
         let next = connection.start(self.shared.workload, now);
         if self.ring.is_some() {
