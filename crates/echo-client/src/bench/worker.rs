@@ -206,7 +206,8 @@ impl<'a> Worker<'a> {
             match stream.receive(&mut self.buffer) {
                 Err(error @ Error::Reply { .. }) => return self.fail(key, &error),
                 _ if late => return self.fail(key, &timeout),
-                _ => {}
+                // A second stop may have ended the wait for it.
+                _ => self.count_echoes(key, self.now()),
             }
         }
         self.disconnect(key);
