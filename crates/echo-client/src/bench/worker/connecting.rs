@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::{SWEEP_INTERVAL, Stage, Worker};
 use crate::Error;
-use crate::bench::connection::LinkState;
+use crate::bench::connection::{ClientConnection, LinkState};
 use crate::bench::stats::sum;
-use crate::platform::{Instant, Interest, Token, retransmits, start_connect};
+use crate::platform::{Events, Instant, Interest, Token, retransmits, start_connect};
 use crate::rearm::rearm;
 
 /// Pending connects of all workers, but at least one of each. More would overflow the accept queue
@@ -194,7 +194,7 @@ impl Worker<'_> {
     }
 
     /// Checks timeouts and reopens failed connections.
-    pub(super) fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self, events: &mut Events) {
         let now = self.now();
         if Duration::from_nanos(now - self.last_sweep) < SWEEP_INTERVAL {
             return;
@@ -204,15 +204,27 @@ impl Worker<'_> {
             (self.shared.config.connect_timeout, self.shared.config.timeout);
         let waited_too_long =
             |since: u64| Duration::from_nanos(now.saturating_sub(since)) >= timeout;
+        let is_overdue = |it: &ClientConnection| it.waiting_since().is_some_and(waited_too_long);
+        if self.ring.is_some() && self.connections.iter().any(is_overdue) {
+            self.run_once_uring(events, Duration::ZERO);
+        }
         for key in 0..self.connections.len() {
+            // The process may have been suspended since its last wait: what came meanwhile was in time.
+            match &self.connections[key].link {
+                LinkState::Connecting(_, since) if since.elapsed() >= connect_timeout => {
+                    self.on_connect_event(key);
+                }
+                LinkState::Up(_) if self.ring.is_none() && is_overdue(&self.connections[key]) => {
+                    self.on_readable(key, true);
+                }
+                _ => {}
+            }
             let connection = &mut self.connections[key];
             match &connection.link {
                 LinkState::Connecting(_, since) if since.elapsed() >= connect_timeout => {
                     self.connect_failed(key, ErrorKind::TimedOut.into());
                 }
-                LinkState::Up(stream)
-                    if connection.waiting_since().is_some_and(waited_too_long) =>
-                {
+                LinkState::Up(stream) if is_overdue(connection) => {
                     let error = stream.timeout(timeout);
                     self.fail(key, &error);
                 }

@@ -19,7 +19,7 @@ impl Worker<'_> {
             None => self.run_once_readiness(events, limit),
             Some(_) => self.run_once_uring(events, limit),
         }
-        self.sweep();
+        self.sweep(events);
     }
 
     fn run_once_readiness(&mut self, events: &mut Events, limit: Duration) {
@@ -34,7 +34,7 @@ impl Worker<'_> {
         self.handle_events(events);
     }
 
-    fn run_once_uring(&mut self, events: &mut Events, limit: Duration) {
+    pub(super) fn run_once_uring(&mut self, events: &mut Events, limit: Duration) {
         // The ring's timeout is as precise as the timer.
         let limit = self.pacer.until_next(self.start).map_or(limit, |after| after.min(limit));
         // Only after all completions are handled: none of them can be an echo of this.
@@ -115,13 +115,17 @@ impl Worker<'_> {
 
     /// Reads what has arrived and sends what is due. With `ended`, a short read does not mean that
     /// the socket is empty: an end of stream or an error follows.
-    fn on_readable(&mut self, key: usize, ended: bool) {
+    pub(super) fn on_readable(&mut self, key: usize, ended: bool) {
         // The clock is read once per echo: the next message is sent as soon as it has arrived.
         let mut now = None;
         loop {
             let LinkState::Up(stream) = &mut self.connections[key].link else { return };
             let count = match stream.receive(&mut self.buffer) {
-                Ok(None) => break,
+                Ok(None) => {
+                    // The process may have been suspended in this call.
+                    now = None;
+                    break;
+                }
                 Ok(Some(count)) => count,
                 Err(error) => return self.fail(key, &error),
             };
