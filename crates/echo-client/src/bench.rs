@@ -16,6 +16,8 @@ mod metrics;
 #[cfg_attr(not(target_os = "linux"), path = "bench/ring_absent.rs")]
 mod ring;
 mod schedule;
+#[cfg(simulation)]
+pub mod simulation;
 mod start_barrier;
 mod stats;
 mod worker;
@@ -61,6 +63,12 @@ impl Stop {
     /// Stops sending, waits for the messages in flight and lets [`run`] return what was measured.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets that the run was ended, for the next one.
+    #[cfg(simulation)]
+    fn restart(&self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 
     /// Whether the run was ended early.

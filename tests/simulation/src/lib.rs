@@ -27,6 +27,7 @@ mod readiness;
 mod ring;
 mod sockets;
 mod tcp;
+mod timer;
 mod world;
 
 pub use clock::{Instant, sleep};
@@ -37,4 +38,6 @@ pub use ring::{Completion, RecvBuf, Ring, RingSetup};
 pub use rustix::event::EventfdFlags;
 pub use sockets::{SockRef, TcpListener, TcpStream, blocking, received, unacknowledged};
 pub use tcp::Tcp;
+pub use tcp::active::{Active, Told, retransmits, start_connect};
+pub use timer::{SourceFd, timerfd_create, timerfd_settime};
 pub use world::{Driver, Settings, World, drive, enter, settle, with};

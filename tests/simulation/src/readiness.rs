@@ -2,11 +2,12 @@
 
 use std::io;
 use std::ops::BitOr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use crate::clock::nanos;
 use crate::descriptor::{Object, next_event};
+use crate::tcp::active::Told;
 use crate::world::{World, block, system_call, trace, try_with, with};
 
 const BOTH_ENDS: u32 = (libc::POLLERR | libc::POLLHUP) as u32;
@@ -81,6 +82,15 @@ impl BitOr for Interest {
 
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+impl<'a> IntoIterator for &'a Events {
+    type Item = &'a ReadinessEvent;
+    type IntoIter = std::slice::Iter<'a, ReadinessEvent>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -218,6 +228,13 @@ impl Poll {
     }
 }
 
+/// What a ring would wait for; none does yet.
+impl AsRawFd for Poll {
+    fn as_raw_fd(&self) -> RawFd {
+        -1
+    }
+}
+
 impl Drop for Poll {
     fn drop(&mut self) {
         try_with(|world| world.epolls.retain(|epoll| epoll.number != self.0.epoll));
@@ -243,7 +260,13 @@ impl Registry {
                 && world.fails()
             {
                 world.sockets[socket].excuse = Some("epoll_ctl failed");
+                world.told(socket, Told::Broken);
                 return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            }
+            if let Object::Socket(socket) = object
+                && let Some(active) = &mut world.sockets[socket].active
+            {
+                active.token = Some(token.0);
             }
             let now = world.mask(object) & (interest.0 | BOTH_ENDS) != 0;
             let epoll = world.epoll(self.epoll);

@@ -9,6 +9,7 @@ use socket2::TcpKeepalive;
 
 use crate::descriptor::{Object, OwnedFd};
 use crate::readiness::Source;
+use crate::tcp::active::Told;
 use crate::tcp::{Listener, Tcp};
 use crate::world::{World, system_call, trace, with};
 
@@ -19,7 +20,7 @@ pub mod blocking {
 
 /// A simulated connection.
 #[derive(Debug)]
-pub struct TcpStream(OwnedFd);
+pub struct TcpStream(pub(crate) OwnedFd);
 
 /// A simulated listener.
 #[derive(Debug)]
@@ -65,10 +66,12 @@ impl World {
         if self.rng.bool() {
             let error = self.pick(&LACK);
             self.sockets[socket].excuse = Some("a call failed for lack of memory");
+            self.told(socket, Told::Broken);
             return Some(error);
         }
         let error = self.pick(&BROKEN);
         self.breaks_connection(socket, error);
+        self.told(socket, Told::Broken);
         self.sockets[socket].take_error()
     }
 }
@@ -89,9 +92,51 @@ impl TcpStream {
         system_call();
         let error = with(|world| {
             let socket = world.socket(self.0.0);
-            world.sockets[socket].take_error()
+            let error = world.sockets[socket].take_error();
+            if error.is_some() {
+                world.told(socket, Told::Broken);
+            }
+            error
         });
         Ok(error.map(io::Error::from_raw_os_error))
+    }
+
+    /// See [`std::net::TcpStream::peer_addr`].
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` while it is being opened, and when it is broken.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        system_call();
+        with(|world| {
+            let tcp = &world.sockets[world.socket(self.0.0)];
+            let is_connected = !tcp.is_connecting() && !tcp.is_broken();
+            is_connected.then_some(tcp.peer).ok_or(io::ErrorKind::NotConnected.into())
+        })
+    }
+
+    /// See [`std::net::TcpStream::local_addr`].
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok((Ipv4Addr::LOCALHOST, self.0.0 as u16 + 1024).into())
+    }
+
+    /// The program sets up a connection that it has opened.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_nodelay(&self, _: bool) -> io::Result<()> {
+        with(|world| {
+            let (now, socket) = (world.now, world.socket(self.0.0));
+            if let Some(active) = &mut world.sockets[socket].active {
+                active.up_at = Some(now);
+            }
+        });
+        Ok(())
     }
 
     /// Sends FIN; the programs shut nothing else down.
@@ -130,6 +175,22 @@ impl Read for &TcpStream {
     }
 }
 
+impl Read for TcpStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buffer)
+    }
+}
+
+impl Write for TcpStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Write for &TcpStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         system_call();
@@ -137,6 +198,7 @@ impl Write for &TcpStream {
             let socket = world.socket(self.0.0);
             let owed = bytes.len();
             assert!(owed <= world.sockets[socket].limit, "peer {socket}: {owed} bytes are owed");
+            world.attempts(socket, bytes.len());
             let result = match world.failure(socket) {
                 Some(error) => Err(error),
                 None if world.interrupts() => Err(libc::EINTR),

@@ -1,11 +1,14 @@
 //! Simulated TCP connections: the program's socket, its peer, and what is under way between them.
 
+pub(crate) mod active;
 mod calls;
 mod network;
 
 use std::net::SocketAddr;
 
 use echo_test_support::model::{End, Model};
+
+use self::active::Active;
 
 const IN: u32 = libc::POLLIN as u32;
 const PRI: u32 = libc::POLLPRI as u32;
@@ -86,6 +89,8 @@ pub struct Tcp {
     shut: bool,
     /// A sender waits for room (SOCK_NOSPACE).
     no_space: bool,
+    /// What happened, if the program has opened it.
+    pub active: Option<Box<Active>>,
     pub(crate) resets_when_closed: bool,
     pub(crate) oob_inline: bool,
     /// Sizes of the send buffer, of the receive buffer, and of the peer's receive buffer.
@@ -134,6 +139,7 @@ impl Tcp {
             dead: false,
             shut: false,
             no_space: false,
+            active: None,
             resets_when_closed: false,
             oob_inline: false,
             buffers,
@@ -172,6 +178,10 @@ impl Tcp {
 
     /// The events that poll(2) reports (tcp_poll in Linux's net/ipv4/tcp.c).
     pub(crate) fn mask(&mut self) -> u32 {
+        if self.is_connecting() {
+            // SYN_SENT
+            return 0;
+        }
         let mut mask = 0;
         if self.dead || self.fin_delivered && self.shut {
             mask |= HUP;
@@ -194,6 +204,11 @@ impl Tcp {
             mask |= ERR;
         }
         mask
+    }
+
+    /// Whether no bytes can be received, or sent, any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.dead
     }
 
     /// Whether the next byte is urgent.

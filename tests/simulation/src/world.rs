@@ -42,6 +42,8 @@ pub struct Settings {
     pub suspend: (u16, u64),
     /// That a system call says that the poller itself is broken, in 65536.
     pub broken_poller: u16,
+    /// The sizes of the buffers of connections that the program opens are less, as in [`Tcp::buffers`].
+    pub buffers: [usize; 3],
 }
 
 /// The simulated system of a thread.
@@ -76,6 +78,16 @@ pub struct World {
     pub sleeps: bool,
     /// The program's poller was told that it is broken.
     pub broken: bool,
+    /// Waits of the program so far.
+    pub waits: u64,
+    /// When the program's last system call began.
+    pub called_at: u64,
+    /// How long the program was suspended so far.
+    pub suspended: u64,
+    /// Until when the program waits, at rest.
+    pub waits_until: Option<u64>,
+    /// When timers expire, and what is set then.
+    pub(crate) timers: Vec<(u64, Object)>,
     pub(crate) listeners: Vec<Listener>,
     /// What open descriptors refer to.
     pub(crate) descriptors: Vec<Option<Object>>,
@@ -150,6 +162,11 @@ impl World {
             outside_wakes: 0,
             sleeps: false,
             broken: false,
+            waits: 0,
+            called_at: 0,
+            suspended: 0,
+            waits_until: None,
+            timers: Vec::new(),
             listeners: Vec::new(),
             descriptors: Vec::new(),
             events_set: Vec::new(),
@@ -245,6 +262,7 @@ fn with_driver<T>(f: impl FnOnce(&mut dyn Driver) -> T) -> Option<T> {
 pub(crate) fn system_call() {
     let (acts, suspended) = with(|world| {
         world.steps += 1;
+        world.called_at = world.now;
         assert!(world.steps < world.most_steps, "the program spins");
         let (chance, ms) = world.settings.suspend;
         if world.rng.u16(..) < chance {
@@ -273,6 +291,7 @@ pub(crate) fn system_call() {
 pub(crate) fn block(deadline: Option<u64>, mut is_ready: impl FnMut(&mut World) -> bool) -> bool {
     loop {
         let (ready, over) = with(|world| {
+            world.expire_timers();
             let late = deadline.is_some_and(|deadline| world.now >= deadline);
             (is_ready(world), late)
         });
@@ -280,9 +299,10 @@ pub(crate) fn block(deadline: Option<u64>, mut is_ready: impl FnMut(&mut World) 
             return ready;
         }
         // Time passes while packets are under way, sometimes until the deadline.
-        let passed = with(|world| match (world.rng.u8(..), deadline) {
-            (0..4, Some(deadline)) => {
-                world.now = deadline + world.rng.u64(..1_000_000);
+        let next = with(|world| world.next_time(deadline));
+        let passed = with(|world| match (world.rng.u8(..), next) {
+            (0..4, Some(next)) => {
+                world.now = next + world.rng.u64(..1_000_000);
                 true
             }
             (4..40, _) => {
@@ -294,12 +314,13 @@ pub(crate) fn block(deadline: Option<u64>, mut is_ready: impl FnMut(&mut World) 
         if passed || act() {
             continue;
         }
-        let goes_on = with_driver(|driver| driver.at_rest(deadline.is_some())).unwrap_or(false);
-        match deadline {
+        with(|world| world.waits_until = next);
+        let goes_on = with_driver(|driver| driver.at_rest(next.is_some())).unwrap_or(false);
+        match next {
             _ if goes_on => {}
-            Some(deadline) => with(|world| {
+            Some(next) => with(|world| {
                 world.steps += 1;
-                world.now = world.now.max(deadline) + world.rng.u64(..1_000_000);
+                world.now = world.now.max(next) + world.rng.u64(..1_000_000);
             }),
             None => panic!("nothing more can happen, and the program waits forever"),
         }

@@ -23,6 +23,7 @@ enum BarrierState {
 
 impl StartBarrier {
     /// Waits for the start time; `None` if the run was given up.
+    #[cfg(not(simulation))]
     pub(super) fn wait(&self) -> Option<Instant> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_while(state, |state| matches!(state, BarrierState::Waiting));
@@ -32,8 +33,31 @@ impl StartBarrier {
         }
     }
 
+    /// The same in one thread, where others run while this one sleeps.
+    #[cfg(simulation)]
+    pub(super) fn wait(&self) -> Option<Instant> {
+        loop {
+            match *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+                BarrierState::Waiting => {}
+                BarrierState::Open(since) => return Some(since),
+                BarrierState::Cancelled => return None,
+            }
+            crate::platform::sleep(std::time::Duration::from_micros(100));
+        }
+    }
+
     pub(super) fn open(&self) {
-        self.set(BarrierState::Open(Instant::now()));
+        self.open_at(Instant::now());
+    }
+
+    pub(super) fn open_at(&self, start: Instant) {
+        self.set(BarrierState::Open(start));
+    }
+
+    /// Closes it again, for the next run.
+    #[cfg(simulation)]
+    pub(super) fn restart(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = BarrierState::Waiting;
     }
 
     fn set(&self, next: BarrierState) {

@@ -1,5 +1,8 @@
 //! What system calls do with a connection.
 
+use echo_test_support::model::End;
+
+use super::active::Told;
 use crate::descriptor::Object;
 use crate::world::{World, trace};
 
@@ -27,13 +30,17 @@ impl World {
             tcp.consumed += count;
             tcp.acts(self.waited_at);
             tcp.urgent = tcp.urgent.filter(|urgent| *urgent >= tcp.consumed);
+            self.receipt(socket, start);
             return Ok((start, count));
         }
         if let Some(error) = tcp.take_error() {
+            self.told(socket, Told::Broken);
             return Err(error);
         }
         if tcp.fin_delivered || tcp.dead {
-            return Ok((tcp.consumed, 0));
+            let end = tcp.consumed;
+            self.told(socket, Told::Eof);
+            return Ok((end, 0));
         }
         Err(libc::EAGAIN)
     }
@@ -43,7 +50,9 @@ impl World {
         let less = self.liberty();
         let tcp = &mut self.sockets[socket];
         if tcp.shut || tcp.dead {
-            return Err(tcp.take_error().unwrap_or(libc::EPIPE));
+            let error = tcp.take_error().unwrap_or(libc::EPIPE);
+            self.told(socket, Told::Broken);
+            return Err(error);
         }
         let mut count = bytes.len().min(tcp.buffers[0].saturating_sub(tcp.queued()));
         if less && tcp.queued() > 0 && count > 0 {
@@ -60,7 +69,7 @@ impl World {
             }
         }
         let (offset, bytes) = (tcp.echo.len(), &bytes[..count]);
-        if !tcp.model.allows(offset, bytes) {
+        if tcp.active.is_none() && !tcp.model.allows(offset, bytes) {
             let all = tcp.model.echo();
             let expected = &all[offset.min(all.len())..all.len().min(offset + count)];
             panic!("peer {socket}: at {offset}, {bytes:?} is sent instead of {expected:?}");
@@ -87,9 +96,13 @@ impl World {
 
     /// Closes the last reference to a socket.
     pub(crate) fn close_socket(&mut self, socket: usize) {
+        self.closes_active(socket);
         let tcp = &mut self.sockets[socket];
         if tcp.closed {
             return;
+        }
+        if tcp.is_connecting() {
+            tcp.end = End::Reset;
         }
         tcp.closed = true;
         tcp.ends(self.now);
@@ -124,6 +137,7 @@ impl World {
     /// A wait of the program returns.
     pub(crate) fn wait_returns(&mut self) {
         self.waited_at = self.now;
+        self.waits += 1;
         for tcp in &mut self.sockets {
             tcp.delivered_at_wait = tcp.delivered;
         }

@@ -79,6 +79,7 @@ impl World {
                 let count = if self.rng.bool() { most } else { self.rng.usize(1..=most) };
                 tcp.delivered += count;
                 trace!(self, "peer {socket}: {count} bytes arrive");
+                self.arrived(socket);
                 let urgent = if self.sockets[socket].urgent.is_some() { PRI } else { 0 };
                 self.wake(object, IN | urgent);
             }
