@@ -1,4 +1,5 @@
-//! The server's event loops over a simulated system: builds them with `--cfg simulation`, and runs histories.
+//! The server's event loops, and the load loop of `bench`, over a simulated system: builds them with
+//! `--cfg simulation`, and runs histories.
 
 mod mutations;
 
@@ -10,8 +11,10 @@ use clap::Args;
 
 use crate::cargo::cargo;
 
-/// The event loops that are simulated.
+/// The server's event loops that are simulated.
 const ENGINES: [&str; 2] = ["readiness", "uring"];
+/// The load loop of `bench`.
+const BENCH: &str = "bench-readiness";
 /// Beside everything else that is built, because the flags differ.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/simulation");
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -27,8 +30,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     histories: Option<u64>,
 
-    /// Engines to simulate [default: readiness and uring]
-    #[arg(long = "engine", value_name = "NAME", num_args = 1.., value_parser = ENGINES)]
+    /// Engines to simulate [default: all]
+    #[arg(long = "engine", value_name = "NAME", num_args = 1.., value_parser = [ENGINES[0], ENGINES[1], BENCH])]
     engines: Vec<String>,
 
     /// Seed of the first history; the next has the next [default: another each time]
@@ -50,12 +53,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(only) = &options.mutations {
         return mutations::run(only);
     }
-    let program = build_in(Path::new(ROOT), Path::new(FOLDER))?;
+    let (root, folder) = (Path::new(ROOT), Path::new(FOLDER));
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
-    let engines = ENGINES.into_iter().filter(|engine| {
+    let engines = ENGINES.into_iter().chain([BENCH]).filter(|engine| {
         options.engines.is_empty() || options.engines.iter().any(|named| named == engine)
     });
     for engine in engines {
+        let program = match engine {
+            BENCH => build(root, folder, "echo-client", "simulate_bench")?,
+            _ => build_in(root, folder)?,
+        };
         let mut command = Command::new(&program);
         command.args(["--engine", engine, "--seed", &seed.to_string()]);
         if options.trace {
@@ -74,14 +81,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds the simulation of the workspace at `root`. Returns the program.
+/// Builds the simulation of the server of the workspace at `root`. Returns the program.
 fn build_in(root: &Path, folder: &Path) -> Result<PathBuf> {
+    build(root, folder, "echo-server", "simulate")
+}
+
+/// Builds an example that simulates. Returns the program.
+fn build(root: &Path, folder: &Path, package: &str, example: &str) -> Result<PathBuf> {
     let mut cargo = cargo();
     cargo.current_dir(root);
     cargo.args(["build", "--quiet", "--locked", "--profile", "simulation"]);
-    cargo.args(["--package", "echo-server", "--example", "simulate", "--target-dir"]).arg(folder);
+    cargo.args(["--package", package, "--example", example, "--target-dir"]).arg(folder);
     cargo.env("RUSTFLAGS", "--cfg simulation");
     let status = cargo.status().context("cannot start cargo")?;
     ensure!(status.success(), "the simulation does not build");
-    Ok(folder.join("simulation/examples/simulate"))
+    Ok(folder.join("simulation/examples").join(example))
 }
