@@ -82,8 +82,6 @@ pub struct World {
     pub waits: u64,
     /// When the program's last system call began.
     pub called_at: u64,
-    /// How long the program was suspended so far.
-    pub suspended: u64,
     /// Until when the program waits, at rest.
     pub waits_until: Option<u64>,
     /// When timers expire, and what is set then.
@@ -164,7 +162,6 @@ impl World {
             broken: false,
             waits: 0,
             called_at: 0,
-            suspended: 0,
             waits_until: None,
             timers: Vec::new(),
             listeners: Vec::new(),
