@@ -1,8 +1,12 @@
 //! Starting all workers at the same time.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::PoisonError;
+#[cfg(not(loom))]
+use std::sync::{Condvar, Mutex};
 
 use crate::platform::Instant;
+#[cfg(loom)]
+use loom::sync::{Condvar, Mutex};
 
 /// Where the workers wait for the common start time.
 #[derive(Default)]
@@ -25,11 +29,14 @@ impl StartBarrier {
     /// Waits for the start time; `None` if the run was given up.
     #[cfg(not(simulation))]
     pub(super) fn wait(&self) -> Option<Instant> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_while(state, |state| matches!(state, BarrierState::Waiting));
-        match *waited.unwrap_or_else(PoisonError::into_inner) {
-            BarrierState::Open(since) => Some(since),
-            _ => None,
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match *state {
+                BarrierState::Open(since) => return Some(since),
+                BarrierState::Cancelled => return None,
+                BarrierState::Waiting => {}
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -76,5 +83,35 @@ pub(super) struct CancelOnDrop<'a>(pub(super) &'a StartBarrier);
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         self.0.set(BarrierState::Cancelled);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod interleavings {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Starts two workers that wait, and ends the barrier by `end`. Returns how many of them started.
+    fn started(end: fn(&StartBarrier)) -> usize {
+        let barrier = Arc::new(StartBarrier::default());
+        let workers = [(); 2].map(|()| {
+            let barrier = Arc::clone(&barrier);
+            loom::thread::spawn(move || barrier.wait())
+        });
+        let guard = CancelOnDrop(&barrier);
+        end(&barrier);
+        drop(guard);
+        workers.into_iter().filter_map(|worker| worker.join().unwrap()).count()
+    }
+
+    #[test]
+    fn every_worker_starts_when_the_barrier_opens() {
+        loom::model(|| assert_eq!(started(StartBarrier::open), 2));
+    }
+
+    #[test]
+    fn no_worker_starts_or_waits_when_the_run_is_given_up() {
+        loom::model(|| assert_eq!(started(|_| ()), 0));
     }
 }
