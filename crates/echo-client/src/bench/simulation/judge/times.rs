@@ -51,7 +51,7 @@ impl Run<'_> {
     }
 
     /// The measuring window.
-    fn window(&self) -> Option<(u64, u64)> {
+    pub(super) fn window(&self) -> Option<(u64, u64)> {
         let total = &self.facts.collector.total;
         let zero = self.began + self.case.workload.warmup.as_nanos() as u64;
         // Its time may have stood still.
