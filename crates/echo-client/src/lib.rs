@@ -14,26 +14,22 @@
 //! It works with any echo server (RFC 862). The library never prints, never exits the process and
 //! never reads the environment.
 
-// Some of it is not used by the load loop.
-#![cfg_attr(simulation, allow(dead_code, unused_imports, clippy::useless_conversion))]
+// Its modules belong to `simulate_bench.rs` then.
+#![cfg(not(simulation))]
 
 pub mod bench;
-#[cfg(not(simulation))]
 mod client;
 pub mod compare;
 mod config;
 mod connect;
 pub mod distribution;
 mod error;
-#[cfg(not(simulation))]
 mod exchange;
 pub mod gates;
 pub mod hdr_log;
 pub mod metric;
 pub mod percentile;
-#[cfg(not(simulation))]
 pub mod ping;
-#[cfg(not(simulation))]
 mod pipe;
 mod platform;
 pub mod rate_search;
@@ -47,7 +43,6 @@ mod system;
 pub mod units;
 mod verified_stream;
 
-#[cfg(not(simulation))]
 pub use client::Connection;
 pub use config::{Config, IpVersion};
 pub use echo_proto::{FrameError, Framing};
