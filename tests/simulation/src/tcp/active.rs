@@ -80,6 +80,47 @@ pub fn retransmits(stream: &TcpStream) -> Option<u64> {
     })
 }
 
+/// What a program asks of a connection that it opens.
+impl TcpStream {
+    /// See [`std::net::TcpStream::peer_addr`].
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` while it is being opened, and when it is broken.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        system_call();
+        with(|world| {
+            let tcp = &world.sockets[world.socket(self.0.0)];
+            let is_connected = !tcp.is_connecting() && !tcp.is_broken();
+            is_connected.then_some(tcp.peer).ok_or(io::ErrorKind::NotConnected.into())
+        })
+    }
+
+    /// See [`std::net::TcpStream::local_addr`].
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok((Ipv4Addr::LOCALHOST, self.0.0 as u16 + 1024).into())
+    }
+
+    /// The program sets up a connection that it has opened.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_nodelay(&self, _: bool) -> io::Result<()> {
+        with(|world| {
+            let (now, socket) = (world.now, world.socket(self.0.0));
+            if let Some(active) = &mut world.sockets[socket].active {
+                active.up_at = Some(now);
+            }
+        });
+        Ok(())
+    }
+}
+
 impl Tcp {
     /// Whether the program has opened it, and it is neither established nor broken.
     #[must_use]
