@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use echo_server::{Config, Framing, Server};
 #[cfg(target_os = "linux")]
@@ -51,6 +52,23 @@ fn ping_and_bench_show_how_another_service_answers() {
         assert_eq!(finished.status.code(), Some(1), "{finished:?}");
         let hint = r"is this an echo server? its answer began b'SSH-2.0-OpenSSH_9.6\r\n'";
         assert!(words(&finished).contains(hint), "{finished:?}");
+    }
+}
+
+/// The greeting may arrive in the same event as the end of the handshake.
+#[test]
+fn bench_notices_a_greeting_before_its_timeout() {
+    for _ in 0..10 {
+        let port = serve_each(|_, mut stream| {
+            stream.write_all(b"220 ready\r\n").unwrap();
+            wait_for_its_end(stream);
+        });
+        let started = Instant::now();
+        let arguments =
+            ["bench", "-c", "1", "-n", "1", "--engine", "readiness", "--timeout", "60s"];
+        let finished = run(port, &arguments);
+        assert!(words(&finished).contains("220 ready"), "{finished:?}");
+        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     }
 }
 

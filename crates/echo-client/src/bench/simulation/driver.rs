@@ -41,9 +41,9 @@ impl Facts {
     fn add(&mut self, update: Update) -> Option<IntervalStats> {
         assert!(!self.is_done, "an update follows the last one");
         match update {
-            Update::Ready { connected, failure } => {
+            // With neither, every connection has failed after its handshake: the totals say how.
+            Update::Ready { connected, failure: _ } => {
                 assert!(self.connected.is_none(), "the worker is ready twice");
-                assert!(connected || failure.is_some(), "no connection is open, and none failed");
                 self.connected = Some(connected);
                 None
             }

@@ -114,7 +114,12 @@ impl Worker<'_> {
                 self.meter.totals.connect.saturating_record(took);
                 self.connector.finish(None);
                 self.attach_to_ring(key);
-                self.pump(key, self.now());
+                if self.ring.is_some() {
+                    self.pump(key, self.now());
+                } else {
+                    // The first bytes may have arrived with the handshake: their event is this one.
+                    self.on_readable(key, false);
+                }
             }
             Err(error) => self.connect_failed(key, error),
         }
