@@ -142,10 +142,13 @@ fn few_descriptors_are_left_to_connections(engine: &str) {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut limited = command("prlimit");
     limited.args(["--nofile=64", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
-    limited.args(["--quiet", "--threads", "1", "--port", &address.port().to_string()]);
+    limited.args(["-v", "--threads", "1", "--port", &address.port().to_string()]);
     let Ok(server) = echo_test_support::Server::start_at(&mut limited, address) else {
         return echo_test_support::skipped("few descriptors", "it takes prlimit(1)");
     };
+    if engine != "threads" {
+        server.process.wait_for_stderr("large messages are not spliced").unwrap();
+    }
     let _large = connect_and_send_large(server.address);
     let pipes = ResourceUsage::of(&server).descriptors;
     let others: Vec<_> = (0..30).map(|_| connect(server.address)).collect();

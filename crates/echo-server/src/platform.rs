@@ -1,6 +1,6 @@
 //! What the event loops use of the system: sockets, readiness, io_uring and the clock.
 //!
-//! With `--cfg simulation`, the same names are those of [`echo_simulation`], where a seed decides what the system
+//! With `--cfg simulation`, the same names are those of `echo_simulation`, where a seed decides what the system
 //! does (CONTRIBUTING.md, "Simulation"). Otherwise they are the system's own, and this module adds nothing to them.
 
 #[cfg(simulation)]

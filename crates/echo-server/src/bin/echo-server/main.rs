@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use clap::Parser;
-use echo_server::{BindError, CloseReason, Event, Server, Summary};
+use echo_server::{BindError, CloseReason, Engine, Event, Server, Summary};
 
 use crate::cli::Cli;
 use crate::diagnostics::Diagnostics;
@@ -55,6 +55,7 @@ fn run(
     diagnostics: &Arc<Diagnostics>,
 ) -> anyhow::Result<Option<Summary>> {
     let config = cli.config(limits::raise(cli.threads()));
+    let splices = config.max_pipes > 0;
     let faults = config.faults.clone();
     let server = match systemd::sockets()? {
         activated if !activated.is_empty() => Server::from_listeners(config, activated)?,
@@ -67,6 +68,12 @@ fn run(
         let reason = server.engine_reason().map(|reason| format!(" ({reason})"));
         let engine = format!("engine: {}{}", server.engine(), reason.unwrap_or_default());
         diagnostics.note("engine", &engine);
+        if cfg!(target_os = "linux") && server.engine() != Engine::Threads && !splices {
+            diagnostics.note(
+                "copying",
+                "large messages are not spliced: too few descriptors (ulimit -Hn)",
+            );
+        }
     }
     if let Some(faults) = &faults {
         diagnostics.note("faults", &cli::notice(faults));
