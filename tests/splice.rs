@@ -15,6 +15,7 @@ use socket2::SockRef;
 on_every_engine! {
     urgent_bytes_between_large_messages_are_echoed_in_their_place,
     peers_that_stop_reading_large_messages_get_every_byte_later,
+    no_pipe_is_left_when_a_spliced_connection_has_ended,
     a_stop_echoes_large_messages_that_were_received,
     few_descriptors_are_left_to_connections,
     large_messages_are_not_copied_to_user_space,
@@ -115,6 +116,16 @@ fn send_until_blocked(mut peer: &TcpStream, number: u64) -> u64 {
             Err(_) => return sent,
         }
     }
+}
+
+fn no_pipe_is_left_when_a_spliced_connection_has_ended(engine: &str) {
+    let server = start!(engine, &["--quiet", "--threads", "1"]);
+    let bystander = connect(server.address);
+    exchange(&bystander, b"small");
+    let before = ResourceUsage::of(&server).descriptors;
+    drop(connect_and_send_large(server.address));
+    eventually("the pipe is closed", || ResourceUsage::of(&server).descriptors == before);
+    exchange(&bystander, b"small");
 }
 
 fn a_stop_echoes_large_messages_that_were_received(engine: &str) {

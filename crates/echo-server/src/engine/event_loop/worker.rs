@@ -344,11 +344,12 @@ impl<'a, P: Poller> Worker<'a, P> {
         self.poller.deregister(key, stream);
         self.service.closed(peer.address(), session.messages(), echoed, duration, reason);
         self.context.pool.ended(self.context.handle);
+        // The others create pipes again if they need any.
+        self.scratch.pipes.trim();
         if self.connections.is_empty() {
             // The table may have grown to ten thousand connections.
             self.connections.shrink_to_fit();
             self.run_queue.shrink_to_fit();
-            self.scratch.pipes.trim();
         }
     }
 
