@@ -20,4 +20,9 @@ pub(super) const REGRESSIONS: &[(&str, u64, &str)] = &[
     ("uring", 1389, "the ring blocked although entries waited for room in its queue"),
     ("uring", 570_556, "the poller blocked with unread buffers, after a submission had failed"),
     ("uring", 200_252, "a write deadline began before the process was suspended, not after"),
+    (
+        "uring",
+        870_563_724_301,
+        "the idle timeout did not start anew when bytes were sent late, after a failed submission",
+    ),
 ];

@@ -131,8 +131,10 @@ impl<P: Poller> Worker<'_, P> {
 
     fn overdue(&mut self, key: usize) -> Option<CloseReason> {
         let connection = self.connections.get_mut(key)?;
-        let reason = connection.overdue(self.service, self.now)?;
-        let sending = reason == CloseReason::Idle && self.poller.sends(key);
-        (!sending).then_some(reason)
+        if self.poller.sends(key) {
+            // The bytes are sent later than they were received: a submission has failed, or they were unread.
+            connection.active = self.now;
+        }
+        connection.overdue(self.service, self.now)
     }
 }
