@@ -234,10 +234,6 @@ impl Connection {
                 self.owes_more(0, now);
                 Ok(Some(true))
             }
-            Spliced::End => {
-                self.session.peer_ended();
-                Ok(Some(false))
-            }
             Spliced::Empty => Ok(Some(false)),
             Spliced::Unavailable => Ok(None),
         }

@@ -34,11 +34,9 @@ pub(super) struct Splice {
 pub(super) enum Spliced {
     /// Bytes were received, and some of them sent. The rest is in the pipe.
     Bytes { received: usize, sent: usize },
-    /// The peer has sent FIN.
-    End,
     /// Nothing is available.
     Empty,
-    /// There is no pipe, or urgent data is next, which only recv(2) receives.
+    /// There is no pipe, the stream may have ended, or urgent data is next, which only recv(2) receives.
     Unavailable,
 }
 
@@ -76,7 +74,8 @@ impl Splice {
             nothing => {
                 pipes.put_back(pipe);
                 return Ok(match nothing {
-                    Some(_) => Spliced::End,
+                    // Also with urgent data next, after the peer's FIN (tcp_splice_read): recv tells which.
+                    Some(_) => Spliced::Unavailable,
                     None if !std::mem::replace(&mut self.was_empty, true) => Spliced::Empty,
                     // It was empty before, and has been reported as readable since.
                     None => Spliced::Unavailable,
@@ -248,7 +247,7 @@ mod tests {
         splice.record(1);
         assert_eq!(splice.echo(&stream, &mut pipes).unwrap(), Spliced::Empty);
         peer.shutdown(net::Shutdown::Write).unwrap();
-        while splice.echo(&stream, &mut pipes).unwrap() != Spliced::End {}
+        while splice.echo(&stream, &mut pipes).unwrap() != Spliced::Unavailable {}
     }
 
     #[test]
