@@ -6,13 +6,15 @@
 const RESERVE: usize = 16;
 #[cfg(unix)]
 const RESERVE_PER_THREAD: usize = 4;
+
 /// Pipes per event loop, if there are enough descriptors.
 #[cfg(unix)]
-const MAX_PIPES: usize = 16;
-
-/// With fewer descriptors than this, none is used for pipes.
+const MAX_PIPES: usize = if cfg!(target_os = "linux") { 16 } else { 0 };
+/// With fewer descriptors than this, in all or per event loop, none is used for pipes.
 #[cfg(unix)]
 const PIPES_FROM: usize = 1024;
+#[cfg(unix)]
+const PIPES_FROM_PER_THREAD: usize = 128;
 
 /// How the descriptors are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,8 @@ pub(crate) fn raise(threads: usize) -> Limits {
 /// Divides this many descriptors; `None` is an unlimited number.
 #[cfg(unix)]
 fn divide(limit: Option<usize>, threads: usize) -> Limits {
-    let pipes = if limit.is_none_or(|limit| limit >= PIPES_FROM) { MAX_PIPES } else { 0 };
+    let enough = PIPES_FROM.max(PIPES_FROM_PER_THREAD * threads);
+    let pipes = if limit.is_none_or(|limit| limit >= enough) { MAX_PIPES } else { 0 };
     let reserve = RESERVE + (RESERVE_PER_THREAD + 2 * pipes) * threads;
     Limits { connections: limit.map(|limit| limit.saturating_sub(reserve).max(1)), pipes }
 }
@@ -49,7 +52,7 @@ pub(crate) fn raise(_: usize) -> Limits {
     Limits { connections: None, pipes: 0 }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
@@ -58,6 +61,8 @@ mod tests {
         let [few, many] = [64, 1024].map(|limit| divide(Some(limit), 2));
         assert_eq!(few, Limits { connections: Some(40), pipes: 0 });
         assert_eq!(many, Limits { connections: Some(936), pipes: 16 });
+        // As many as without pipes.
+        assert_eq!(divide(Some(1024), 32), Limits { connections: Some(880), pipes: 0 });
         assert_eq!(divide(None, 2), Limits { connections: None, pipes: 16 });
     }
 }
