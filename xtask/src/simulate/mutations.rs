@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use self::table::MUTATIONS;
-use super::{ENGINES, build_in};
+use super::{ENGINES, ROOT, build_in};
 
 /// The sources that are changed, beside everything else that is built.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/simulation-mutants");
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// The folder that the files of mutations are relative to.
+const EVENT_LOOP: &str = "crates/echo-server/src/engine/event_loop";
 /// What is copied.
 const PARTS: [&str; 7] = [
     "Cargo.toml",
@@ -44,16 +45,18 @@ pub(super) fn run(only: &[String]) -> Result<()> {
         if !only.is_empty() && !only.iter().any(|part| mutation.name.contains(part.as_str())) {
             continue;
         }
-        let file = source.join("crates/echo-server/src/engine/event_loop").join(mutation.file);
+        let file = source.join(EVENT_LOOP).join(mutation.file);
         let original = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         ensure!(original.matches(mutation.from).count() == 1, "{}: not in the code", mutation.name);
         fs::write(&file, original.replace(mutation.from, mutation.to))?;
         let program = build_in(&source, &folder.join("target"));
+        fs::write(&file, original)?;
+        let program = program?;
         for engine in mutation.engines {
             let started = Instant::now();
-            let found = program.as_ref().map_or(Ok(None), |program| play(program, engine));
+            let found = play(&program, engine)?;
             let seconds = started.elapsed().as_secs_f64();
-            let (histories, how) = match found? {
+            let (histories, how) = match found {
                 Some((histories, how)) => (histories, how),
                 None => {
                     missed.push(mutation.name);
@@ -62,8 +65,6 @@ pub(super) fn run(only: &[String]) -> Result<()> {
             };
             println!("| {} | {engine} | {histories} | {seconds:.1} | {how} |", mutation.name);
         }
-        fs::write(&file, original)?;
-        program?;
     }
     ensure!(missed.is_empty(), "not found: {}", missed.join("; "));
     Ok(())
@@ -124,4 +125,18 @@ fn copy(from: &Path, to: &PathBuf) -> Result<()> {
         fs::create_dir_all(parent)?;
     }
     Ok(fs::write(to, bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_is_in_the_code_once() {
+        for mutation in MUTATIONS {
+            let file = Path::new(ROOT).join(EVENT_LOOP).join(mutation.file);
+            let code = fs::read_to_string(file).unwrap();
+            assert_eq!(code.matches(mutation.from).count(), 1, "{}", mutation.name);
+        }
+    }
 }

@@ -260,7 +260,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     mutation(
         BOTH,
-        "no last look before an idle connection is closed",
+        "an idle connection is closed without a last read",
         DEADLINES,
         "            self.ready(key, true);\n        }\n        let Some(reason)",
         "        }\n        let Some(reason)",
@@ -339,8 +339,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         BOTH,
         "dispatched connections are left in the inbox",
         WORKER,
-        "for incoming in self.context.handle.take_inbox() {",
-        "for incoming in self.context.handle.take_inbox().into_iter().take(1) {",
+        "for incoming in inbox {",
+        "for incoming in inbox.into_iter().take(1) {",
     ),
     mutation(
         BOTH,
@@ -351,7 +351,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     mutation(
         BOTH,
-        "accepting does not go on after a pause",
+        "accepting is not resumed after a pause",
         "worker/accept.rs",
         "backoff.map(|backoff| Instant::now() + backoff)",
         "backoff.filter(|_| false).map(|backoff| Instant::now() + backoff)",
