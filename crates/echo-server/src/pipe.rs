@@ -28,7 +28,7 @@ impl Pipe {
     }
 
     /// Moves up to `max` bytes from the receive queue of `socket` into the pipe, which must be empty. Returns 0 at the
-    /// end of the stream.
+    /// end of the stream, and also after the peer's FIN if urgent data is next.
     ///
     /// # Errors
     ///

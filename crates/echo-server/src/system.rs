@@ -74,6 +74,24 @@ pub(crate) fn unacknowledged<S>(_: &S) -> usize {
     0
 }
 
+/// The error of a connection that is not being read, if it is broken.
+#[cfg(unix)]
+pub(crate) fn pending_error(
+    stream: &impl std::os::fd::AsFd,
+) -> std::io::Result<Option<std::io::Error>> {
+    socket2::SockRef::from(stream).take_error()
+}
+
+/// The error of a connection that is not being read, if it is broken. Winsock documents SO_ERROR for connecting only, so
+/// a peek finds a reset.
+#[cfg(windows)]
+pub(crate) fn pending_error(
+    stream: &impl std::os::windows::io::AsSocket,
+) -> std::io::Result<Option<std::io::Error>> {
+    let peeked = socket2::SockRef::from(stream).peek(&mut [std::mem::MaybeUninit::uninit()]);
+    Ok(peeked.err().filter(|error| error.kind() != std::io::ErrorKind::WouldBlock))
+}
+
 /// Returns freed memory to the system. glibc keeps freed memory that lies below a block still in use, which
 /// can be nearly all of it after many slow readers.
 #[cfg(all(target_os = "linux", target_env = "gnu", not(simulation)))]
@@ -92,6 +110,19 @@ pub(crate) fn release_memory() {
 /// Other allocators return it by themselves.
 #[cfg(any(not(all(target_os = "linux", target_env = "gnu")), simulation))]
 pub(crate) fn release_memory() {}
+
+/// Whether this root has no `/etc/hosts`, where resolvers find `localhost`: an empty container. They would ask a name
+/// server instead, which RFC 6761 (6.3) forbids, and wait for it.
+#[cfg(unix)]
+pub(crate) fn lacks_hosts() -> bool {
+    !std::path::Path::new("/etc/hosts").exists()
+}
+
+/// The resolver knows `localhost` itself.
+#[cfg(not(unix))]
+pub(crate) fn lacks_hosts() -> bool {
+    false
+}
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
@@ -116,17 +147,4 @@ mod tests {
             std::thread::yield_now();
         }
     }
-}
-
-/// Whether this root has no `/etc/hosts`, where resolvers find `localhost`: an empty container. They would ask a name
-/// server instead, which RFC 6761 (6.3) forbids, and wait for it.
-#[cfg(unix)]
-pub(crate) fn lacks_hosts() -> bool {
-    !std::path::Path::new("/etc/hosts").exists()
-}
-
-/// The resolver knows `localhost` itself.
-#[cfg(not(unix))]
-pub(crate) fn lacks_hosts() -> bool {
-    false
 }

@@ -36,7 +36,9 @@ pub use pipe::Pipe;
 pub use readiness::{Events, Interest, Poll, ReadinessEvent, Registry, Source, Token, Waker};
 pub use ring::{Completion, RecvBuf, Ring, RingSetup};
 pub use rustix::event::EventfdFlags;
-pub use sockets::{SockRef, TcpListener, TcpStream, blocking, received, unacknowledged};
+pub use sockets::{
+    SockRef, TcpListener, TcpStream, blocking, pending_error, received, unacknowledged,
+};
 pub use tcp::Tcp;
 pub use tcp::active::{Active, Told, retransmits, start_connect};
 pub use timer::{SourceFd, timerfd_create, timerfd_settime};

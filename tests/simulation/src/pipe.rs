@@ -46,8 +46,12 @@ impl Pipe {
             let result = match world.failure(socket) {
                 Some(error) => Err(error),
                 None if world.interrupts() => Err(libc::EINTR),
-                // Only recv(2) receives urgent data (tcp_read_sock).
-                None if world.sockets[socket].is_at_urgent() => Err(libc::EAGAIN),
+                // Only recv(2) receives urgent data (tcp_read_sock). Once FIN has arrived, finding nothing else looks like
+                // the end of the stream (tcp_splice_read).
+                None if world.sockets[socket].is_at_urgent() => {
+                    let tcp = &world.sockets[socket];
+                    if tcp.has_fin() { Ok((tcp.consumed, 0)) } else { Err(libc::EAGAIN) }
+                }
                 None => {
                     // A slot holds a piece of one packet, so a pipe may be full before it has moved what it may.
                     let room = if world.liberty() { world.rng.usize(1..=max) } else { max };

@@ -240,16 +240,15 @@ impl World {
         let peer = tcp.peer;
         Ok((self.open(Object::Socket(socket)), peer))
     }
+}
 
-    /// Accepts the next queued connection in place of another thread.
-    pub fn accept_elsewhere(&mut self) -> Option<(TcpStream, SocketAddr)> {
-        let listener = self.listeners.iter().position(|listener| !listener.queue.is_empty())?;
-        let socket = self.listeners[listener].queue.remove(0);
-        let tcp = &mut self.sockets[socket];
-        (tcp.accepted, tcp.oob_inline) = (true, true);
-        let peer = tcp.peer;
-        Some((TcpStream(OwnedFd(self.open(Object::Socket(socket)))), peer))
-    }
+/// The pending error (SO_ERROR).
+///
+/// # Errors
+///
+/// None.
+pub fn pending_error(stream: &TcpStream) -> io::Result<Option<io::Error>> {
+    stream.take_error()
 }
 
 /// See [`libc::FIONREAD`].

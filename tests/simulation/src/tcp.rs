@@ -216,6 +216,11 @@ impl Tcp {
         self.urgent == Some(self.consumed) && self.received() > 0
     }
 
+    /// Whether the peer's FIN has arrived.
+    pub(crate) fn has_fin(&self) -> bool {
+        self.fin_delivered
+    }
+
     /// Takes the pending error (SO_ERROR).
     pub(crate) fn take_error(&mut self) -> Option<i32> {
         let error = std::mem::take(&mut self.error);

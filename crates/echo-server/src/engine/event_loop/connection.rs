@@ -5,13 +5,13 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use super::compact_addr::CompactAddr;
-use super::edges::{pending_error, recv_emptied_socket};
+use super::edges::recv_emptied_socket;
 use super::nonblocking::{receive, send};
 use super::splice::{PipePool, Splice, Spliced};
 use crate::CloseReason;
 use crate::linger;
 use crate::listen::accept::Incoming;
-use crate::platform::{Instant, SockRef, TcpStream, received, unacknowledged};
+use crate::platform::{Instant, SockRef, TcpStream, pending_error, received, unacknowledged};
 use crate::progress::{Millis, SendProgress};
 use crate::service::Service;
 use crate::session::{Session, State};
@@ -226,10 +226,9 @@ impl Connection {
 
     /// Receives once by splicing. Returns `None` if the socket has to be read by `recv` instead.
     fn splice(&mut self, pipes: &mut PipePool, now: Millis) -> io::Result<Option<bool>> {
-        match self.splice.echo(&self.stream, pipes)? {
+        match self.splice.echo(&self.stream, pipes, &mut self.echoed)? {
             Spliced::Bytes { received, sent } => {
                 self.active = now;
-                self.echoed += sent as u64;
                 self.session.owe_piped(received - sent);
                 self.owes_more(0, now);
                 Ok(Some(true))
@@ -241,8 +240,8 @@ impl Connection {
 
     /// Sends the owed bytes in the pipe.
     fn flush_pipe(&mut self, pipes: &mut PipePool, now: Millis) -> io::Result<()> {
-        let sent = self.splice.flush(&self.stream, pipes, self.session.piped())?;
-        self.echoed += sent as u64;
+        let piped = self.session.piped();
+        let sent = self.splice.flush(&self.stream, pipes, piped, &mut self.echoed)?;
         self.record_activity(sent, now);
         self.session.piped_sent(sent);
         self.progress.observe(self.session.owed(), now);

@@ -55,16 +55,3 @@ pub(super) fn rearm(
 /// Whether a socket that is not reported as writable may have room. Linux reports it when a third of its send buffer is
 /// free (`sk_stream_min_wspace`). Windows reports any room; a thousand attempts a second would be in vain.
 pub(super) const MAY_HAVE_UNREPORTED_ROOM: bool = !cfg!(windows);
-
-/// The error of a connection that is not being read, if it is broken.
-#[cfg(not(windows))]
-pub(super) fn pending_error(stream: &TcpStream) -> io::Result<Option<io::Error>> {
-    stream.take_error()
-}
-
-/// The error of a connection that is not being read, if it is broken. Winsock documents SO_ERROR for connecting only, so
-/// a peek finds a reset.
-#[cfg(windows)]
-pub(super) fn pending_error(stream: &TcpStream) -> io::Result<Option<io::Error>> {
-    Ok(stream.peek(&mut [0]).err().filter(|error| error.kind() != io::ErrorKind::WouldBlock))
-}

@@ -61,12 +61,18 @@ impl Splice {
         self.is_worthwhile
     }
 
-    /// Receives once and sends as much of that as the socket accepts. The pipe must not hold bytes.
+    /// Receives once and sends as much of that as the socket accepts. The pipe must not hold bytes. What is sent is added
+    /// to `echoed`, even if a later call fails.
     ///
     /// # Errors
     ///
     /// The connection is broken.
-    pub(super) fn echo(&mut self, stream: &TcpStream, pipes: &mut PipePool) -> io::Result<Spliced> {
+    pub(super) fn echo(
+        &mut self,
+        stream: &TcpStream,
+        pipes: &mut PipePool,
+        echoed: &mut u64,
+    ) -> io::Result<Spliced> {
         debug_assert!(self.pipe.is_none(), "nothing is received while bytes are owed");
         let Some(pipe) = pipes.take() else { return Ok(Spliced::Unavailable) };
         let received = match unless_blocked(|| pipe.pipe.fill(stream, MAX_SPLICE))? {
@@ -83,7 +89,7 @@ impl Splice {
             }
         };
         self.record(received);
-        let sent = drain(&pipe.pipe, stream, received)?;
+        let sent = drain(&pipe.pipe, stream, received, echoed)?;
         if sent < received {
             self.pipe = Some(Box::new(pipe));
         } else {
@@ -92,7 +98,7 @@ impl Splice {
         Ok(Spliced::Bytes { received, sent })
     }
 
-    /// Sends as many of the `owed` bytes in the pipe as the socket accepts. Returns how many.
+    /// Sends as many of the `owed` bytes in the pipe as the socket accepts. Returns how many, and adds them to `echoed`.
     ///
     /// # Errors
     ///
@@ -102,9 +108,10 @@ impl Splice {
         stream: &TcpStream,
         pipes: &mut PipePool,
         owed: usize,
+        echoed: &mut u64,
     ) -> io::Result<usize> {
         let Some(pipe) = self.pipe.take() else { return Ok(0) };
-        let sent = drain(&pipe.pipe, stream, owed)?;
+        let sent = drain(&pipe.pipe, stream, owed, echoed)?;
         if sent < owed {
             self.pipe = Some(pipe);
         } else {
@@ -114,13 +121,14 @@ impl Splice {
     }
 }
 
-/// Moves `count` bytes from the pipe to the socket, or as many as it accepts. Returns how many.
-fn drain(pipe: &Pipe, stream: &TcpStream, count: usize) -> io::Result<usize> {
+/// Moves `count` bytes from the pipe to the socket, or as many as it accepts. Returns how many, and adds them to `echoed`.
+fn drain(pipe: &Pipe, stream: &TcpStream, count: usize, echoed: &mut u64) -> io::Result<usize> {
     let mut sent = 0;
     while sent < count
         && let Some(moved) = unless_blocked(|| pipe.drain(stream, count - sent))?
     {
         sent += moved;
+        *echoed += moved as u64;
     }
     Ok(sent)
 }
@@ -173,6 +181,7 @@ mod tests {
     use std::net::{self, TcpListener};
     use std::time::Duration;
 
+    use rustix::event::{PollFd, PollFlags, poll};
     use socket2::SockRef;
 
     use super::*;
@@ -210,9 +219,9 @@ mod tests {
         let (mut owed, mut echo) = (0, Vec::new());
         let mut echo_once = || {
             if owed > 0 {
-                owed -= splice.flush(&stream, &mut pipes, owed).unwrap();
+                owed -= splice.flush(&stream, &mut pipes, owed, &mut 0).unwrap();
             } else if let Spliced::Bytes { received, sent } =
-                splice.echo(&stream, &mut pipes).unwrap()
+                splice.echo(&stream, &mut pipes, &mut 0).unwrap()
             {
                 owed = received - sent;
             }
@@ -238,16 +247,23 @@ mod tests {
         let (stream, peer) = pair();
         SockRef::from(&stream).set_out_of_band_inline(true).unwrap();
         let (mut pipes, mut splice) = (PipePool::new(1), Splice::default());
-        assert_eq!(splice.echo(&stream, &mut pipes).unwrap(), Spliced::Empty);
+        assert_eq!(splice.echo(&stream, &mut pipes, &mut 0).unwrap(), Spliced::Empty);
         SockRef::from(&peer).send_out_of_band(b"!").unwrap();
         let mut byte = [0];
         while SockRef::from(&stream).peek(&mut [std::mem::MaybeUninit::uninit()]).is_err() {}
-        assert_eq!(splice.echo(&stream, &mut pipes).unwrap(), Spliced::Unavailable);
+        assert_eq!(splice.echo(&stream, &mut pipes, &mut 0).unwrap(), Spliced::Unavailable);
         assert_eq!((&stream).read(&mut byte).unwrap(), 1);
         splice.record(1);
-        assert_eq!(splice.echo(&stream, &mut pipes).unwrap(), Spliced::Empty);
+        assert_eq!(splice.echo(&stream, &mut pipes, &mut 0).unwrap(), Spliced::Empty);
+        // Urgent data and then FIN: only recv tells that the stream has not ended.
+        splice.record(1);
+        SockRef::from(&peer).send_out_of_band(b"!").unwrap();
         peer.shutdown(net::Shutdown::Write).unwrap();
-        while splice.echo(&stream, &mut pipes).unwrap() != Spliced::Unavailable {}
+        poll(&mut [PollFd::new(&stream, PollFlags::RDHUP)], None).unwrap();
+        for rest in [1, 0] {
+            assert_eq!(splice.echo(&stream, &mut pipes, &mut 0).unwrap(), Spliced::Unavailable);
+            assert_eq!((&stream).read(&mut byte).unwrap(), rest);
+        }
     }
 
     #[test]

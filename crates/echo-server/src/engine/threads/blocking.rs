@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-pub(super) use self::call::{pending_error, prepare};
+pub(super) use self::call::prepare;
 
 use crate::progress::{Millis, SendProgress};
 use crate::service::Service;

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::TICK;
-use super::blocking::{pending_error, send_all};
+use super::blocking::send_all;
 use super::connection::Connection;
 use crate::CloseReason;
 use crate::linger::{RESET_POLL, reset_when_closed};
 use crate::progress::SendProgress;
 use crate::session::State;
 use crate::shutdown::Phase;
-use crate::system::unacknowledged;
+use crate::system::{pending_error, unacknowledged};
 
 impl Connection<'_> {
     /// Sends held-back bytes, each piece when it is due.

@@ -17,10 +17,3 @@ pub(super) fn recv(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usiz
 pub(super) fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     stream.write(bytes)
 }
-
-/// The error of a connection that is not being read, if it is broken.
-pub(in crate::engine::threads) fn pending_error(
-    stream: &TcpStream,
-) -> io::Result<Option<io::Error>> {
-    stream.take_error()
-}

@@ -40,14 +40,6 @@ pub(super) fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// The error of a connection that is not being read, if it is broken. Winsock documents SO_ERROR for connecting only, so
-/// a peek finds a reset.
-pub(in crate::engine::threads) fn pending_error(
-    stream: &TcpStream,
-) -> io::Result<Option<io::Error>> {
-    Ok(stream.peek(&mut [0]).err().filter(|error| error.kind() != ErrorKind::WouldBlock))
-}
-
 /// Waits until the socket is ready. For a tick at most: that a wait is over when the socket is shut down is not
 /// documented.
 fn wait(stream: &TcpStream, event: PollFlags, timeout: Option<Duration>) -> io::Result<()> {
