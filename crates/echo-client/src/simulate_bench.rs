@@ -7,55 +7,38 @@
 // Some of it is not used by the load loop.
 #![cfg_attr(simulation, allow(dead_code, unused_imports, unreachable_pub, missing_docs))]
 
-#[cfg(simulation)]
-pub mod bench;
-#[cfg(simulation)]
-pub mod compare;
-#[cfg(simulation)]
-pub mod config;
-#[cfg(simulation)]
-pub mod connect;
-#[cfg(simulation)]
-pub mod distribution;
-#[cfg(simulation)]
-pub mod error;
-#[cfg(simulation)]
-pub mod gates;
-#[cfg(simulation)]
-pub mod hdr_log;
-#[cfg(simulation)]
-pub mod metric;
-#[cfg(simulation)]
-pub mod percentile;
-#[cfg(simulation)]
-pub mod platform;
-#[cfg(simulation)]
-pub mod rate_search;
-#[cfg(simulation)]
-pub mod rearm;
-#[cfg(simulation)]
-pub mod report;
-#[cfg(simulation)]
-pub mod run;
-#[cfg(simulation)]
-pub mod run_file;
-#[cfg(simulation)]
-pub mod system;
-#[cfg(simulation)]
-pub mod units;
-#[cfg(simulation)]
-pub mod verified_stream;
+macro_rules! simulated {
+    ($($item:item)*) => { $(#[cfg(simulation)] $item)* };
+}
 
-#[cfg(simulation)]
-pub use config::{Config, IpVersion};
-#[cfg(simulation)]
-pub use echo_proto::{FrameError, Framing};
-#[cfg(simulation)]
-pub use error::{ConnectFailure, Error};
+simulated! {
+    pub mod bench;
+    pub mod compare;
+    pub mod config;
+    pub mod connect;
+    pub mod distribution;
+    pub mod error;
+    pub mod gates;
+    pub mod hdr_log;
+    pub mod metric;
+    pub mod percentile;
+    pub mod platform;
+    pub mod rate_search;
+    pub mod rearm;
+    pub mod report;
+    pub mod run;
+    pub mod run_file;
+    pub mod system;
+    pub mod units;
+    pub mod verified_stream;
 
-#[cfg(simulation)]
-fn main() -> std::process::ExitCode {
-    bench::simulation::main()
+    pub use config::{Config, IpVersion};
+    pub use echo_proto::{FrameError, Framing};
+    pub use error::{ConnectFailure, Error};
+
+    fn main() -> std::process::ExitCode {
+        bench::simulation::main()
+    }
 }
 
 #[cfg(not(simulation))]

@@ -25,6 +25,7 @@ mod descriptor;
 mod pipe;
 mod readiness;
 mod ring;
+mod runner;
 mod sockets;
 mod tcp;
 mod timer;
@@ -35,6 +36,7 @@ pub use descriptor::{OwnedFd, eventfd, write};
 pub use pipe::Pipe;
 pub use readiness::{Events, Interest, Poll, ReadinessEvent, Registry, Source, Token, Waker};
 pub use ring::{Completion, RecvBuf, Ring, RingSetup};
+pub use runner::Histories;
 pub use rustix::event::EventfdFlags;
 pub use sockets::{
     SockRef, TcpListener, TcpStream, blocking, pending_error, received, unacknowledged,

@@ -227,14 +227,6 @@ impl World {
         }
         chosen.is_some()
     }
-
-    /// Whether anything is under way in the network.
-    #[must_use]
-    pub fn is_moving(&self) -> bool {
-        let mut moving = false;
-        self.sockets.iter().for_each(|socket| socket.possible(|_| moving = true));
-        moving
-    }
 }
 
 /// Lets one thing happen. Returns whether anything could.

@@ -14,40 +14,12 @@ mod server;
 mod truth;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::Parser;
+use echo_simulation::Histories;
 
-/// Plays simulated runs.
-#[derive(Debug, Parser)]
-struct Options {
-    /// How the worker sends and receives: bench-readiness
-    #[arg(long)]
-    engine: String,
-
-    /// Seed of the first history; the next has the next
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-
-    /// How many histories
-    #[arg(long, value_name = "N", default_value_t = u64::MAX)]
-    histories: u64,
-
-    /// For how long
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    time: Option<Duration>,
-
-    /// Print what happens in the first history
-    #[arg(long)]
-    trace: bool,
-
-    /// When one fails, do not look for a shorter one
-    #[arg(long)]
-    no_shrink: bool,
-}
-
-/// Plays histories until one fails, or there are enough.
+/// Plays histories.
 #[must_use]
 pub fn main() -> ExitCode {
-    run::run(&Options::parse())
+    let (engines, regressions) = (&["bench-readiness"], regressions::REGRESSIONS);
+    Histories { engines, regressions, play: run::play, forget: || () }.main()
 }

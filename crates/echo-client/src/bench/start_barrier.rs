@@ -2,11 +2,11 @@
 
 use std::sync::PoisonError;
 #[cfg(not(loom))]
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::platform::Instant;
 #[cfg(loom)]
-use loom::sync::{Condvar, Mutex};
+use loom::sync::{Condvar, Mutex, MutexGuard};
 
 /// Where the workers wait for the common start time.
 #[derive(Default)]
@@ -27,30 +27,33 @@ enum BarrierState {
 
 impl StartBarrier {
     /// Waits for the start time; `None` if the run was given up.
-    #[cfg(not(simulation))]
     pub(super) fn wait(&self) -> Option<Instant> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         loop {
             match *state {
+                BarrierState::Waiting => state = self.sleep(state),
                 BarrierState::Open(since) => return Some(since),
                 BarrierState::Cancelled => return None,
-                BarrierState::Waiting => {}
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BarrierState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a change of the state.
+    #[cfg(not(simulation))]
+    fn sleep<'a>(&self, state: MutexGuard<'a, BarrierState>) -> MutexGuard<'a, BarrierState> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same in one thread, where others run while this one sleeps.
     #[cfg(simulation)]
-    pub(super) fn wait(&self) -> Option<Instant> {
-        loop {
-            match *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
-                BarrierState::Waiting => {}
-                BarrierState::Open(since) => return Some(since),
-                BarrierState::Cancelled => return None,
-            }
-            crate::platform::sleep(std::time::Duration::from_micros(100));
-        }
+    fn sleep<'a>(&'a self, state: MutexGuard<'a, BarrierState>) -> MutexGuard<'a, BarrierState> {
+        drop(state);
+        crate::platform::sleep(std::time::Duration::from_micros(100));
+        self.lock()
     }
 
     pub(super) fn open(&self) {
@@ -64,11 +67,11 @@ impl StartBarrier {
     /// Closes it again, for the next run.
     #[cfg(simulation)]
     pub(super) fn restart(&self) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = BarrierState::Waiting;
+        *self.lock() = BarrierState::Waiting;
     }
 
     fn set(&self, next: BarrierState) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         if matches!(*state, BarrierState::Waiting) {
             *state = next;
         }

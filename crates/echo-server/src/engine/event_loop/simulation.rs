@@ -12,40 +12,15 @@ mod run;
 mod supervisor;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::Parser;
+use echo_simulation::Histories;
 
-/// Plays simulated histories of one engine.
-#[derive(Debug, Parser)]
-struct Options {
-    /// Poller under the worker: readiness or uring
-    #[arg(long)]
-    engine: String,
+const READINESS: &str = "readiness";
+const URING: &str = "uring";
 
-    /// Seed of the first history; the next has the next
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-
-    /// How many histories
-    #[arg(long, value_name = "N", default_value_t = u64::MAX)]
-    histories: u64,
-
-    /// For how long
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    time: Option<Duration>,
-
-    /// Print what happens in the first history
-    #[arg(long)]
-    trace: bool,
-
-    /// Only count the histories until one fails: do not play those that have failed, nor look for a shorter one
-    #[arg(long)]
-    count: bool,
-}
-
-/// Plays histories until one fails, or there are enough.
+/// Plays histories of one poller.
 #[must_use]
 pub fn main() -> ExitCode {
-    run::run(&Options::parse())
+    let (engines, regressions) = (&[READINESS, URING], regressions::REGRESSIONS);
+    Histories { engines, regressions, play: run::play, forget: case::forget }.main()
 }
