@@ -5,7 +5,8 @@ mod generate;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
 use generate::{
-    assert_closed_pipe_is_quiet, assert_complete, assert_completed, generated, rendered,
+    assert_closed_pipe_is_quiet, assert_complete, assert_completed,
+    assert_generated_for_every_shell, generated, rendered,
 };
 
 #[test]
@@ -43,14 +44,7 @@ fn the_options_of_every_command_are_listed_once() {
 
 #[test]
 fn it_needs_no_server_and_prints_for_every_shell() {
-    for (shell, text) in [
-        ("bash", "complete -F"),
-        ("zsh", "#compdef echo-client"),
-        ("fish", "complete -c echo-client"),
-        ("powershell", "Register-ArgumentCompleter"),
-    ] {
-        assert!(generated(shell).contains(text), "{shell}");
-    }
+    assert_generated_for_every_shell("echo-client");
 }
 
 #[test]

@@ -5,7 +5,8 @@ mod generate;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
 
 use generate::{
-    assert_closed_pipe_is_quiet, assert_complete, assert_completed, generated, rendered,
+    assert_closed_pipe_is_quiet, assert_complete, assert_completed,
+    assert_generated_for_every_shell, rendered,
 };
 
 #[test]
@@ -26,14 +27,7 @@ fn the_page_has_all_options_and_no_groff_warning() {
 
 #[test]
 fn it_does_not_listen_and_prints_for_every_shell() {
-    for (shell, text) in [
-        ("bash", "complete -F"),
-        ("zsh", "#compdef echo-server"),
-        ("fish", "complete -c echo-server"),
-        ("powershell", "Register-ArgumentCompleter"),
-    ] {
-        assert!(generated(shell).contains(text), "{shell}");
-    }
+    assert_generated_for_every_shell("echo-server");
 }
 
 #[test]

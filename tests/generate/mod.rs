@@ -16,7 +16,7 @@ pub(crate) fn generated(what: &str) -> String {
 
 /// The man page as it is read, 80 columns wide; `None` if there is no groff.
 pub(crate) fn rendered(check: &str) -> Option<String> {
-    if missing("groff", &["--version"], check) {
+    if missing("groff", check) {
         return None;
     }
     // All warnings, for UTF-8 terminals, without colours and overstrikes.
@@ -59,13 +59,26 @@ fn count_examples(help: &str) -> usize {
     lines.filter(|line| line.starts_with("  ") && !line.starts_with("   ")).count()
 }
 
+/// Asserts that the completions of every shell are for the program of this name.
+pub(crate) fn assert_generated_for_every_shell(name: &str) {
+    for (shell, text) in [
+        ("bash", "complete -F".to_owned()),
+        ("zsh", format!("#compdef {name}")),
+        ("fish", format!("complete -c {name}")),
+        ("powershell", "Register-ArgumentCompleter".to_owned()),
+    ] {
+        assert!(generated(shell).contains(&text), "{shell}");
+    }
+}
+
 /// Asserts that a reader that closes the pipe at once is not an error.
 pub(crate) fn assert_closed_pipe_is_quiet() {
+    // Before the program starts: its output would fit into the pipe.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
     let mut program = command(PROGRAM);
-    program.args(["--generate", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = program.spawn().unwrap();
-    drop(child.stdout.take());
-    let finished = child.wait_with_output().unwrap();
+    program.args(["--generate", "bash"]).stdout(writer).stderr(Stdio::piped());
+    let finished = program.spawn().unwrap().wait_with_output().unwrap();
     assert!(finished.status.success() && finished.stderr.is_empty(), "{finished:?}");
 }
 
@@ -76,7 +89,7 @@ pub(crate) fn assert_completed(shell: &str, line: &str, expected: &[&str]) {
         // A bash there sees the paths of this test under other names.
         return skipped(&check, "the shells of Unix are tested on Unix");
     }
-    if missing(shell, &["--version"], &check) {
+    if missing(shell, &check) {
         return;
     }
     let name = line.split(' ').next().unwrap();
@@ -135,8 +148,8 @@ print -r -- "$seen"
 zpty -d inner
 "#;
 
-fn missing(program: &str, arguments: &[&str], check: &str) -> bool {
-    let found = Process::run(Command::new(program).args(arguments), b"");
+fn missing(program: &str, check: &str) -> bool {
+    let found = Process::run(Command::new(program).arg("--version"), b"");
     let missing = !found.is_ok_and(|finished| finished.status.success());
     if missing {
         skipped(check, &format!("{program} is not installed"));
