@@ -70,11 +70,8 @@ fn checksums(folder: &Path, files: &[String]) -> Result<String> {
 
 /// The folder from which a container image is built: `podman build target/dist/container`.
 fn container(release: &Release, programs: &Tree, licences: &str) -> Result<Tree> {
-    let mut tree = Tree::default();
+    let mut tree = programs.clone();
     tree.add("Containerfile", 0o644, release.read("docs/deploy/Containerfile")?);
-    for (path, mode, content) in programs.files() {
-        tree.add(path, mode, content.to_owned());
-    }
     tree.add("licenses/LICENSE-MIT", 0o644, release.read("LICENSE-MIT")?);
     tree.add("licenses/LICENSE-APACHE", 0o644, release.read("LICENSE-APACHE")?);
     tree.add("licenses/THIRD-PARTY.txt", 0o644, licences.as_bytes().to_owned());

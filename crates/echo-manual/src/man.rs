@@ -116,7 +116,7 @@ fn commands(roff: &mut Roff, command: &Command) {
 fn environment(roff: &mut Roff, command: &Command) {
     roff.control("SH", ["ENVIRONMENT"]);
     roff.text(prose(
-        "An option that is not given is read from a variable: `ECHO_` and the option's name in capitals, with `_` \
+        "An option that is not given, except `--generate`, is read from a variable: `ECHO_` and the option's name in capitals, with `_` \
          for `-`, such as `ECHO_PORT` for `--port`. For an option without a value, `true`, `yes`, `on` and `1` switch \
          it on.",
     ));

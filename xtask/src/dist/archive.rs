@@ -37,10 +37,7 @@ pub(super) fn write(
 }
 
 fn files(release: &Release, programs: &Tree, licences: &str) -> Result<Tree> {
-    let mut tree = Tree::default();
-    for (path, mode, content) in programs.files() {
-        tree.add(path, mode, content.to_owned());
-    }
+    let mut tree = programs.clone();
     for path in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         tree.add(path, 0o644, release.read(path)?);
     }

@@ -43,8 +43,7 @@ pub(crate) struct Cli {
     #[arg(value_name = "MESSAGE")]
     messages: Vec<OsString>,
 
-    /// Print the man page (man), or completions for bash, zsh, fish or
-    /// powershell, and exit
+    /// Print the man page (man), or completions for bash, zsh, fish or powershell
     #[arg(long, value_enum, value_name = "WHAT", hide_possible_values = true)]
     pub(crate) generate: Option<Document>,
 

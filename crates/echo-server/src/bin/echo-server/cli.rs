@@ -156,7 +156,7 @@ pub(crate) struct Cli {
     )]
     pub(crate) log_format: LogFormat,
 
-    /// Print the man page (man) or completions for bash, zsh, fish or powershell, and exit
+    /// Print the man page (man), or completions for bash, zsh, fish or powershell
     #[arg(long, value_enum, value_name = "WHAT", hide_possible_values = true)]
     pub(crate) generate: Option<Document>,
 
@@ -189,7 +189,8 @@ Environment:
 
 Exit code:
   0  stopped as requested, by a signal or --once
-  1  could not listen, or aborted connections that were owed data
+  1  could not listen, failed permanently, or aborted connections that were
+     owed data
   2  wrong usage";
 
 /// A number of bytes; `k` is 1024.
