@@ -70,6 +70,14 @@ fn a_report_that_cannot_be_written_is_an_error() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_congestion_control_is_recorded() {
+    let control = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+    let (run, _) = run(echo_server(), &["-n", "10"]);
+    assert_eq!(run.machine.congestion_control.as_deref(), Some(control.trim_end()));
+}
+
 #[test]
 fn the_hdr_log_has_the_same_samples() {
     let path = std::env::temp_dir().join(format!("echo-bench-{}.hdr", std::process::id()));

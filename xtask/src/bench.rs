@@ -4,6 +4,8 @@
 //! none, and ratios are taken within one repetition.
 
 mod conditions;
+#[cfg(target_os = "linux")]
+mod namespace;
 mod options;
 mod pinning;
 mod repetitions;
@@ -26,15 +28,18 @@ pub(crate) use self::options::Options;
 use self::pinning::Pinning;
 use self::saving::Folder;
 use self::scenario::Scenario;
+use self::table::MISSED;
 use self::target::Target;
 use crate::binaries::Binaries;
 
 /// Builds both programs, runs the benchmarks and prints the table.
 #[allow(clippy::print_stdout, reason = "the report is what the task is for")]
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let scenarios = options.scenarios()?;
+    let network = enter_network(options)?;
     let bench = Bench::prepare(options)?;
     let (targets, mut notes) = bench.available(options.targets());
-    let (scenarios, too_large) = bench.possible(options.scenarios());
+    let (scenarios, too_large) = bench.possible(scenarios);
     notes.extend(too_large);
     notes.extend(targets.iter().filter_map(|target| {
         let why = scenarios.iter().find_map(|scenario| target.unfit_for(scenario))?;
@@ -42,17 +47,32 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }));
     let measured = bench.measure_all(&scenarios, &targets)?;
     notes.extend(measured.iter().flat_map(|measured| measured.failures.iter().cloned()));
+    notes.extend(measured.iter().flat_map(ScenarioRuns::missed_rates));
     notes.extend(bench.folder.as_ref().map(Folder::note));
     let first = measured.iter().find_map(|it| it.servers.first()?.1.first());
     let first = first.with_context(|| format!("nothing to measure\n{}", notes.join("\n")))?;
 
-    println!("{}", conditions::describe(first, bench.pinning));
+    println!("{}", conditions::describe(first, bench.pinning, network));
     println!("{}", bench.explanation());
-    println!("{}", table::render(&measured));
+    let columns = if options.tail { &table::TAIL } else { &table::CAPACITY };
+    println!("{}", table::render(&measured, columns));
     for note in notes {
         println!("- {note}");
     }
     Ok(())
+}
+
+/// Enters the network in which everything is to run, and describes it.
+#[cfg(target_os = "linux")]
+fn enter_network(options: &Options) -> Result<&'static str> {
+    let Some(control) = &options.congestion_control else { return Ok("") };
+    namespace::enter(control)?;
+    Ok(", in a network namespace of its own")
+}
+
+#[cfg(not(target_os = "linux"))]
+fn enter_network(_: &Options) -> Result<&'static str> {
+    Ok("")
 }
 
 /// The runs of all servers under one load.
@@ -64,6 +84,22 @@ struct ScenarioRuns {
     failures: Vec<String>,
 }
 
+impl ScenarioRuns {
+    /// Notes on the servers that did not reach the rate, which are marked in the table.
+    fn missed_rates(&self) -> impl Iterator<Item = String> {
+        self.servers.iter().filter_map(|(target, runs)| {
+            let missed = runs.iter().filter(|run| table::is_missed(&run.result)).count();
+            let (name, title, all) = (&target.name, self.scenario.title, runs.len());
+            (missed > 0).then(|| {
+                format!(
+                    "{MISSED} {name} under {title}: the rate was not reached in {missed} of {all} runs, so the latency \
+                     is that of a growing queue"
+                )
+            })
+        })
+    }
+}
+
 /// The duration of a run.
 #[derive(Clone, Copy)]
 struct RunDuration {
@@ -73,7 +109,12 @@ struct RunDuration {
 
 impl RunDuration {
     fn of(options: &Options) -> Self {
-        let (warmup, measured) = if options.quick { (100, 400) } else { (300, 1200) };
+        let (warmup, measured) = match (options.quick, options.tail) {
+            (true, _) => (100, 400),
+            (false, false) => (300, 1200),
+            // The tail needs more samples: at 60 000 per second, 180 lie beyond p99.9.
+            (false, true) => (500, 3000),
+        };
         Self { warmup: Duration::from_millis(warmup), measured: Duration::from_millis(measured) }
     }
 
@@ -113,8 +154,8 @@ impl Bench {
         let descriptors = raise_descriptor_limit();
         let repetitions = options.reps.unwrap_or(if options.quick { 1 } else { 7 }) as usize;
         let length = RunDuration::of(options);
-        let (pinning, folder) = (Pinning::find(), options.save.as_deref().map(Folder::open));
-        let folder = folder.transpose()?;
+        let pinning = if options.tail { Pinning::Off } else { Pinning::find() };
+        let folder = options.save.as_deref().map(Folder::open).transpose()?;
         Ok(Self { binaries, pinning, length, repetitions, interrupted, descriptors, folder })
     }
 
@@ -221,11 +262,15 @@ impl Bench {
                 format!("medians of {count} repetitions, each with all servers, in balanced orders")
             }
         };
+        let settings = match self.pinning {
+            Pinning::Off => "client and servers with their default settings",
+            _ => "client and our servers with `--threads 1`",
+        };
         format!(
             "Loads are connections × message size in bytes. Figures are {runs}: {measured:?}\n\
-             after {warmup:?} of warm-up, client and our servers with `--threads 1`. The number after × is the ratio to\n\
+             after {warmup:?} of warm-up, {settings}. The number after × is the ratio to\n\
              the load's first server: the median of the ratios within a repetition. Latency is that of echoes,\n\
-             without connecting.\n"
+             from when the message was due, without connecting.\n"
         )
     }
 }

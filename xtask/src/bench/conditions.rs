@@ -6,13 +6,15 @@ use echo_client::run::Run;
 
 use super::pinning::Pinning;
 
-/// Describes the conditions as a Markdown list. The machine and the date are those of the first run.
-pub(super) fn describe(first: &Run, pinning: Pinning) -> String {
+/// Describes the conditions as a Markdown list. The machine and the date are those of the first run. `network`
+/// says more about the network.
+pub(super) fn describe(first: &Run, pinning: Pinning, network: &str) -> String {
     let machine = &first.machine;
+    let control = machine.congestion_control.as_deref().unwrap_or("unknown");
     // The run reports only the processors that the load was allowed to use.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     format!(
-        "- machine: {}, {processors} processors, {} {}; {}\n- commit: {}\n- date: {}\n- command: `{}`\n",
+        "- machine: {}, {processors} processors, {} {}; {}\n- TCP congestion control: {control}{network}\n- commit: {}\n- date: {}\n- command: `{}`\n",
         machine.cpu,
         machine.os,
         machine.kernel,

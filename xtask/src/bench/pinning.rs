@@ -9,9 +9,14 @@ const SERVER: &str = "0";
 const LOAD: &str = "1";
 
 /// Whether programs are bound to a processor.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pinning {
-    possible: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pinning {
+    /// Server and load have a processor each.
+    Separate,
+    /// They should, but this machine does not allow it.
+    Unavailable,
+    /// The system schedules both on all processors.
+    Off,
 }
 
 impl Pinning {
@@ -23,7 +28,7 @@ impl Pinning {
             nothing.args(["-c", cpu, "true"]).stdout(Stdio::null()).stderr(Stdio::null());
             nothing.status().is_ok_and(|status| status.success())
         };
-        Self { possible: works(SERVER) && works(LOAD) }
+        if works(SERVER) && works(LOAD) { Self::Separate } else { Self::Unavailable }
     }
 
     pub(super) fn server(self, program: &Command) -> Command {
@@ -38,7 +43,7 @@ impl Pinning {
     /// process ID is the program's.
     fn bind(self, cpu: &str, program: &Command) -> Command {
         let words = std::iter::once(program.get_program()).chain(program.get_args());
-        if self.possible {
+        if self == Self::Separate {
             let mut bound = command("taskset");
             bound.args(["-c", cpu]).args(words);
             return bound;
@@ -48,12 +53,21 @@ impl Pinning {
         unbound
     }
 
+    /// Options of our server: a processor has room for one event loop, and the servers that it is compared with
+    /// have one. Without pinning they are the defaults.
+    pub(super) fn server_options(self) -> &'static [&'static str] {
+        if self == Self::Off { &[] } else { &["--threads", "1"] }
+    }
+
     /// Describes the pinning for the report.
     pub(super) fn description(self) -> String {
-        if self.possible {
-            format!("server bound to processor {SERVER}, load to {LOAD}")
-        } else {
-            "server and load not bound to processors (no taskset, or only one processor)".to_owned()
+        match self {
+            Self::Separate => format!("server bound to processor {SERVER}, load to {LOAD}"),
+            Self::Unavailable => {
+                "server and load not bound to processors (no taskset, or only one processor)"
+                    .to_owned()
+            }
+            Self::Off => "server and load on all processors".to_owned(),
         }
     }
 }

@@ -54,9 +54,13 @@ static SWEEP_SIZES: [Scenario; 8] = [
     load("sweep-sizes-1m", "8 × 1 MiB", 8, "1m"),
 ];
 
-/// Series of loads, by name.
-static SETS: [(&str, &[Scenario]); 2] =
-    [("sweep-connections", &SWEEP_CONNECTIONS), ("sweep-sizes", &SWEEP_SIZES)];
+/// The load of `--tail`: a rate that a server reaches beside its load on two processors.
+pub(super) static TAIL: [Scenario; 1] =
+    [load("tail", "50 × 64, 60 000 per second", 50, "64").with(&["-R", "60k"])];
+
+/// Loads that are not run by default, by name.
+static SETS: [(&str, &[Scenario]); 3] =
+    [("sweep-connections", &SWEEP_CONNECTIONS), ("sweep-sizes", &SWEEP_SIZES), ("tail", &TAIL)];
 
 const fn load(
     name: &'static str,
@@ -76,6 +80,11 @@ impl Scenario {
         Self { options, ..self }
     }
 
+    /// Whether messages are sent at a fixed rate.
+    pub(super) fn is_open_loop(&self) -> bool {
+        self.options.contains(&"-R")
+    }
+
     /// The arguments of `echo-client bench`.
     pub(super) fn load(&self) -> Vec<String> {
         let connections = self.connections.to_string();
@@ -88,6 +97,13 @@ impl Scenario {
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let single = DEFAULT.iter().map(|scenario| scenario.name);
     single.chain(SETS.iter().map(|(name, _)| *name))
+}
+
+/// The names of loads at a fixed rate.
+pub(super) fn open_loop_names() -> impl Iterator<Item = &'static str> {
+    let is_open_loop =
+        |name: &&str| named(name).is_some_and(|it| it.iter().all(Scenario::is_open_loop));
+    names().filter(is_open_loop)
 }
 
 /// A load or a series of loads by its name.
@@ -119,5 +135,11 @@ mod tests {
     fn a_load_becomes_arguments_of_the_client() {
         let connect = &named("connect").unwrap()[0];
         assert_eq!(connect.load(), ["-c", "10", "-s", "64", "--reconnect-every", "1"]);
+        assert_eq!(TAIL[0].load(), ["-c", "50", "-s", "64", "-R", "60k"]);
+    }
+
+    #[test]
+    fn loads_with_a_rate_are_open_loops() {
+        assert_eq!(open_loop_names().collect::<Vec<_>>(), ["open", "tail"]);
     }
 }

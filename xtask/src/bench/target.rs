@@ -68,7 +68,7 @@ impl Target {
 
     /// Starts the server on a free port, and waits until it listens.
     pub(super) fn start(&self, binaries: &Binaries, pinning: Pinning) -> io::Result<Server> {
-        let (command, address) = self.command(binaries)?;
+        let (command, address) = self.command(binaries, pinning)?;
         let mut bound = pinning.server(&command);
         match address {
             None => Server::start_with(&mut bound),
@@ -80,7 +80,7 @@ impl Target {
     /// container's filter or a missing interpreter may prevent it.
     pub(super) fn missing(&self, binaries: &Binaries) -> Option<String> {
         let attempt = || -> io::Result<Option<String>> {
-            let (mut command, address) = self.command(binaries)?;
+            let (mut command, address) = self.command(binaries, Pinning::Off)?;
             if let Some(address) = address {
                 return Server::start_at(&mut command, address).map(|_| None);
             }
@@ -95,13 +95,17 @@ impl Target {
     }
 
     /// The command that starts the server on a free port, and the address unless the server prints it. Our
-    /// server runs one event loop, as the others do, and prints nothing per connection, because that would be
-    /// measured too.
-    fn command(&self, binaries: &Binaries) -> io::Result<(Command, Option<SocketAddr>)> {
+    /// server prints nothing per connection, because that would be measured too.
+    fn command(
+        &self,
+        binaries: &Binaries,
+        pinning: Pinning,
+    ) -> io::Result<(Command, Option<SocketAddr>)> {
         Ok(match &self.program {
             Program::Engine(name) => {
                 let mut server = command(&binaries.server);
-                server.args(["--port", "0", "--engine", name, "--threads", "1", "--quiet"]);
+                server.args(["--port", "0", "--engine", name, "--quiet"]);
+                server.args(pinning.server_options());
                 (server, None)
             }
             Program::Tutorial => {

@@ -1,0 +1,123 @@
+//! A network namespace with a TCP congestion control of its own.
+
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Set in the environment of the program that was started again in a namespace.
+const ENTERED: &str = "XTASK_BENCH_NAMESPACE";
+/// Settings of the kernel's TCP.
+const SETTINGS: &str = "/proc/sys/net/ipv4";
+
+/// Exit codes of [`SCRIPT`].
+const NO_LOOPBACK: i32 = 120;
+const NO_CONTROL: i32 = 121;
+/// Sets up the namespace that it is run in, and executes a program there.
+const SCRIPT: &str = "
+ip link set lo up || exit 120
+echo \"$1\" >/proc/sys/net/ipv4/tcp_congestion_control || exit 121
+shift
+exec \"$@\"
+";
+
+/// Root needs no user namespace, and others are not permitted to do without one.
+const WAYS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
+
+/// Makes this program run in a network namespace with this congestion control: it is started again in one, in the
+/// same process. Does nothing in a process that was started so.
+///
+/// # Errors
+///
+/// The system does not permit such a namespace, or the kernel lacks the congestion control.
+pub(super) fn enter(control: &str) -> Result<()> {
+    if std::env::var_os(ENTERED).is_some() {
+        return Ok(());
+    }
+    let way = way(control)?;
+    let mut again = command(way, control, std::env::current_exe()?);
+    let error = again.args(std::env::args_os().skip(1)).env(ENTERED, "1").exec();
+    Err(error).context("cannot start this program again in a network namespace")
+}
+
+/// The arguments of unshare(1) that make such a namespace here.
+fn way(control: &str) -> Result<&'static [&'static str]> {
+    let mut reasons = Vec::new();
+    for way in WAYS {
+        let tried = command(way, control, "true").output().context("cannot start unshare(1)")?;
+        let why = String::from_utf8_lossy(&tried.stderr).trim_end().replace('\n', "; ");
+        match tried.status.code() {
+            Some(0) => return Ok(way),
+            Some(NO_LOOPBACK) => bail!("cannot use loopback in a network namespace: {why}"),
+            Some(NO_CONTROL) => bail!("{}: {why}", refused(control)),
+            _ => reasons.push(why),
+        }
+    }
+    bail!(
+        "--congestion-control needs a network namespace, which takes root or user namespaces: {}",
+        reasons.join("; ")
+    )
+}
+
+/// Says that the congestion control cannot be set, and which can.
+fn refused(control: &str) -> String {
+    let list = |name: &str| {
+        let names = std::fs::read_to_string(format!("{SETTINGS}/{name}")).unwrap_or_default();
+        let names = names.split_whitespace().collect::<Vec<_>>().join(", ");
+        if names.is_empty() { "unknown".to_owned() } else { names }
+    };
+    format!(
+        "the TCP congestion control {control:?} cannot be set\n\
+         available: {} (others may be modules: modprobe tcp_NAME)\n\
+         allowed in namespaces: {} (net.ipv4.tcp_allowed_congestion_control)\n\
+         the system says",
+        list("tcp_available_congestion_control"),
+        list("tcp_allowed_congestion_control")
+    )
+}
+
+/// A command line for a program in a new namespace.
+fn command(way: &[&str], control: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut unshare = Command::new("unshare");
+    unshare.args(way).args(["sh", "-c", SCRIPT, "sh", control]).arg(program);
+    unshare
+}
+
+#[cfg(test)]
+mod tests {
+    use echo_test_support::skipped;
+
+    use super::*;
+
+    fn congestion_control() -> String {
+        std::fs::read_to_string(format!("{SETTINGS}/tcp_congestion_control")).unwrap()
+    }
+
+    #[test]
+    fn a_program_runs_under_the_control_and_the_system_keeps_its_own() {
+        let own = congestion_control();
+        // Every kernel has it (tcp_cong.c).
+        let way = match way("reno") {
+            Ok(way) => way,
+            Err(error) => {
+                return skipped("a congestion control in a namespace", &format!("{error:#}"));
+            }
+        };
+        let mut program = command(way, "reno", "sh");
+        program.args(["-c", "cat /proc/sys/net/ipv4/tcp_congestion_control; ip address show up"]);
+        let stdout = String::from_utf8(program.output().unwrap().stdout).unwrap();
+        assert!(stdout.starts_with("reno\n") && stdout.contains("127.0.0.1/8"), "{stdout}");
+        assert_eq!(congestion_control(), own);
+    }
+
+    #[test]
+    fn a_control_that_the_kernel_lacks_is_refused_with_those_that_it_has() {
+        if let Err(error) = way("reno") {
+            return skipped("a congestion control in a namespace", &format!("{error:#}"));
+        }
+        let error = format!("{:#}", way("turtle").unwrap_err());
+        assert!(error.contains("\"turtle\" cannot be set\navailable: "), "{error}");
+        assert!(error.contains("reno"), "{error}");
+    }
+}
