@@ -31,21 +31,28 @@ impl Admission {
 
     /// Admits a connection, which must be [released](Self::release) when it has ended.
     ///
-    /// Only one thread calls this, so no other connection is admitted between the check and the count.
+    /// Several threads may call this. A connection is refused only if a limit is reached: one that is refused for
+    /// its peer must not count among all for a moment, so both counts change under the lock of the first.
     pub(crate) fn admit(&self, peer: SocketAddr) -> Result<(), RefuseReason> {
-        if self.open.load(Relaxed) >= self.max_connections {
-            return Err(RefuseReason::Connections);
-        }
-        if let Some(max) = self.max_per_peer {
-            let (peer, mut by_peer) = (self.key(peer), self.by_peer());
-            let count = by_peer.get(&peer).copied().unwrap_or(0);
-            if count >= max {
-                return Err(RefuseReason::PerPeer);
-            }
+        let Some(max) = self.max_per_peer else { return self.count() };
+        let (peer, mut by_peer) = (self.key(peer), self.by_peer());
+        let count = by_peer.get(&peer).copied().unwrap_or(0);
+        if count < max {
+            self.count()?;
             by_peer.insert(peer, count + 1);
+            Ok(())
+        } else if self.open.load(Relaxed) >= self.max_connections {
+            Err(RefuseReason::Connections)
+        } else {
+            Err(RefuseReason::PerPeer)
         }
-        self.open.fetch_add(1, Relaxed);
-        Ok(())
+    }
+
+    /// Counts one more connection, unless there are as many as may be.
+    fn count(&self) -> Result<(), RefuseReason> {
+        let more = |open| (open < self.max_connections).then_some(open + 1);
+        let counted = self.open.fetch_update(Relaxed, Relaxed, more);
+        counted.map(drop).map_err(|_| RefuseReason::Connections)
     }
 
     /// Counts an admitted connection as ended.
@@ -85,6 +92,8 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Barrier;
+    use std::thread;
 
     fn admission(max_connections: usize, max_per_peer: Option<usize>) -> Admission {
         let max_connections = Some(max_connections);
@@ -99,6 +108,37 @@ mod tests {
         assert_eq!(admission.admit(peer), Err(RefuseReason::Connections));
         admission.release(peer);
         assert_eq!(admission.admit(peer), Ok(()));
+    }
+
+    #[test]
+    fn limits_are_exact_with_several_accepting_threads() {
+        const THREADS: usize = 4;
+        for (max_connections, max_per_peer) in [(3, None), (THREADS, Some(3))] {
+            let admission = admission(max_connections, max_per_peer);
+            let peer = "192.0.2.1:1".parse().unwrap();
+            let (start, (most, open)) =
+                (Barrier::new(THREADS), (AtomicUsize::new(0), AtomicUsize::new(0)));
+            thread::scope(|scope| {
+                let connect = || {
+                    start.wait();
+                    for _ in 0..20_000 {
+                        if admission.admit(peer).is_ok() {
+                            most.fetch_max(open.fetch_add(1, Relaxed) + 1, Relaxed);
+                            thread::yield_now();
+                            open.fetch_sub(1, Relaxed);
+                            admission.release(peer);
+                        }
+                    }
+                };
+                (0..THREADS).for_each(|_| drop(scope.spawn(connect)));
+            });
+            let most = most.into_inner();
+            assert!(most <= 3, "{most} with {max_connections}, {max_per_peer:?}");
+            assert_eq!(
+                (admission.open.into_inner(), admission.by_peer.into_inner().unwrap().len()),
+                (0, 0)
+            );
+        }
     }
 
     #[test]

@@ -1,0 +1,121 @@
+//! Listening with a socket for each event loop (`--reuseport`).
+#![cfg(target_os = "linux")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Barrier;
+use std::thread;
+
+use echo_test_support::{
+    Process, Server, Signal, command, connect, exchange, on_every_engine, read_to_end,
+    socket_activated, start,
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
+
+on_every_engine! {
+    each_event_loop_has_a_socket_and_serves_its_connections,
+    limits_are_exact_although_several_threads_accept,
+    connections_queued_in_any_socket_are_served_before_it_stops,
+    with_once_one_connection_is_served,
+}
+
+/// A server with three sockets; `None` for the engine without event loops, which refuses the option.
+fn start_shared(engine: &str, arguments: &[&str]) -> Option<Server> {
+    let arguments = [&["--reuseport", "--threads", "3"], arguments].concat();
+    if engine != "threads" {
+        return Some(start!(engine, &arguments));
+    }
+    let refused = Process::run(command(PROGRAM).args(["--engine", engine]).args(arguments), b"");
+    let refused = refused.unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let told = "socket for each event loop: the engine threads has no event loops\n";
+    assert!(refused.stderr.contains(told), "{refused:?}");
+    assert!(refused.stderr.contains("hint: leave out --reuseport: "), "{refused:?}");
+    None
+}
+
+/// The sockets that listen at an IPv4 address of this machine.
+fn listening_at(address: SocketAddr) -> usize {
+    let local = format!(" 0100007F:{:04X} ", address.port());
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    sockets.lines().filter(|line| line.contains(&format!("{local}00000000:0000 0A "))).count()
+}
+
+fn each_event_loop_has_a_socket_and_serves_its_connections(engine: &str) {
+    let Some(server) = start_shared(engine, &[]) else { return };
+    assert_eq!(listening_at(server.address), 3);
+    // A socket that was not served would get a third of them.
+    let streams: Vec<_> = (0..60).map(|_| connect(server.address)).collect();
+    for stream in &streams {
+        exchange(stream, b"Hello, world");
+    }
+    let (stdout, _) = server.process.output();
+    assert_eq!(stdout.matches("Listening on").count(), 1, "{stdout}");
+    // Neither a second copy nor another server takes a part of the connections.
+    let port = server.address.port().to_string();
+    for option in ["--reuseport", "--quiet"] {
+        let second = Process::run(command(PROGRAM).args(["--port", &port, option]), b"").unwrap();
+        assert!(second.stderr.contains("address in use"), "{second:?}");
+    }
+    drop(streams);
+    server.process.terminate();
+    let finished = server.process.wait().unwrap();
+    assert!(finished.status.success(), "{finished:?}");
+    assert!(finished.stderr.contains("stopped: 60 connections served, 720 bytes"), "{finished:?}");
+}
+
+fn limits_are_exact_although_several_threads_accept(engine: &str) {
+    for limit in ["--max-connections", "--max-per-peer"] {
+        let Some(server) = start_shared(engine, &[limit, "7"]) else { return };
+        let start = Barrier::new(4);
+        let streams: Vec<TcpStream> = thread::scope(|scope| {
+            let connect_some = || {
+                start.wait();
+                (0..50).map(|_| connect(server.address)).collect::<Vec<_>>()
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(connect_some)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let is_served = |mut stream: &TcpStream| {
+            stream.write_all(b"?").is_ok() && stream.read_exact(&mut [0]).is_ok()
+        };
+        assert_eq!(streams.iter().filter(|stream| is_served(stream)).count(), 7, "{limit}");
+    }
+}
+
+fn connections_queued_in_any_socket_are_served_before_it_stops(engine: &str) {
+    let Some(server) = start_shared(engine, &[]) else { return };
+    server.process.signal(Signal::STOP);
+    let queued: Vec<_> = (0..90).map(|_| connect(server.address)).collect();
+    for mut stream in &queued {
+        stream.write_all(b"in the queue").unwrap();
+    }
+    server.process.terminate();
+    server.process.signal(Signal::CONT);
+    for stream in &queued {
+        assert_eq!(read_to_end(stream), b"in the queue");
+    }
+    drop(queued);
+    assert!(server.process.wait().unwrap().status.success());
+}
+
+fn with_once_one_connection_is_served(engine: &str) {
+    let Some(server) = start_shared(engine, &["--once"]) else { return };
+    assert_eq!(listening_at(server.address), 1);
+    let stream = connect(server.address);
+    exchange(&stream, b"the only one");
+    drop(stream);
+    assert!(server.process.wait().unwrap().status.success());
+}
+
+#[test]
+fn sockets_of_another_program_cannot_be_shared_among_event_loops() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = "exec \"$1\" --reuseport";
+    let process = Process::spawn(&mut socket_activated(&listener, PROGRAM, script)).unwrap();
+    let finished = process.wait().unwrap();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("opened by another program\n"), "{finished:?}");
+    assert!(finished.stderr.contains("hint: leave out --reuseport: "), "{finished:?}");
+}
