@@ -25,6 +25,9 @@ pub struct Config {
     pub engine: Engine,
     /// Number of event loops, for the engines that have them; at least one.
     pub threads: usize,
+    /// A listening socket for each event loop, among which the system distributes the connections (SO_REUSEPORT). Linux
+    /// only, and for the engines that have event loops. With [`once`](Self::once) there is only one socket.
+    pub reuseport: bool,
     /// How long an event loop polls after the last event before it sleeps, which trades CPU time for latency.
     /// With zero it polls for a few microseconds, and only if that costs no more than sleeping and waking up.
     pub busy_poll: Duration,
@@ -123,6 +126,7 @@ impl Default for Config {
             once: false,
             engine: Engine::Auto,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            reuseport: false,
             busy_poll: Duration::ZERO,
             max_connections: None,
             max_per_peer: None,

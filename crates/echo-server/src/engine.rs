@@ -21,8 +21,8 @@
 //!    acknowledged it. On [`abort`](crate::Handle::abort), or at the drain deadline, close, and count the
 //!    connections that were still owed data.
 //!
-//! An engine is given an [`Acceptor`], whose connections are admitted, non-blocking and have their
-//! [socket options](crate::listen::socket_options) set; a [`ShutdownListener`], which is woken when the server is
+//! An engine is given an [`Acceptor`], or one for each event loop, whose connections are admitted, non-blocking and have
+//! their [socket options](crate::listen::socket_options) set; a [`ShutdownListener`], which is woken when the server is
 //! to stop; and a [`Service`] to report to. A [`Session`](crate::session::Session) keeps what a connection owes
 //! its peer.
 
@@ -83,15 +83,15 @@ fn probe_uring() -> Result<(), BindError> {
 /// Serves until the server is stopped and every connection has ended.
 pub(crate) fn run(
     engine: Engine,
-    acceptor: Acceptor,
+    acceptors: Vec<Acceptor>,
     shutdown: ShutdownListener,
     service: &Service<'_>,
 ) -> io::Result<()> {
     match engine {
         #[cfg(not(simulation))]
-        Engine::Threads => threads::run(acceptor, shutdown, service),
+        Engine::Threads => threads::run(acceptors, shutdown, service),
         #[cfg(target_os = "linux")]
-        Engine::Uring => event_loop::uring::run(acceptor, shutdown, service),
-        _ => event_loop::readiness::run(acceptor, shutdown, service),
+        Engine::Uring => event_loop::uring::run(acceptors, shutdown, service),
+        _ => event_loop::readiness::run(acceptors, shutdown, service),
     }
 }

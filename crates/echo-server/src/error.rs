@@ -29,6 +29,11 @@ pub enum BindError {
     },
     /// The system refused descriptors or memory needed to wait for connections.
     Setup(io::Error),
+    /// There cannot be a listening socket for each event loop ([`Config::reuseport`](crate::Config::reuseport)).
+    Reuseport {
+        /// Why not.
+        reason: &'static str,
+    },
     /// The engine does not work on this machine.
     Engine {
         /// The engine.
@@ -54,6 +59,9 @@ impl fmt::Display for BindError {
                 }
             }
             Self::Setup(source) => write!(f, "cannot wait for connections: {source}"),
+            Self::Reuseport { reason } => {
+                write!(f, "cannot listen with a socket for each event loop: {reason}")
+            }
             Self::Engine { engine, source } => write!(f, "{engine} is not available: {source}"),
         }
     }

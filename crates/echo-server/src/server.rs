@@ -18,7 +18,7 @@ pub struct Server {
     choice: engine::Choice,
     addresses: Vec<SocketAddr>,
     skipped: Vec<BindError>,
-    acceptor: Acceptor,
+    acceptors: Vec<Acceptor>,
     handle: Handle,
     shutdown: ShutdownListener,
     counters: Counters,
@@ -34,8 +34,17 @@ impl Server {
     /// is another one; see [`skipped`](Self::skipped).
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let choice = engine::choose(config.engine)?;
-        let Bound { listeners, skipped } = bind(&config)?;
-        Self::new(config, choice, listeners, skipped)
+        let obstacle = match choice.engine {
+            // Other systems send all connections to one of the sockets, or have another option.
+            _ if cfg!(not(target_os = "linux")) => Some("only Linux distributes connections"),
+            Engine::Threads => Some("the engine threads has no event loops"),
+            _ => None,
+        };
+        if let Some(reason) = obstacle.filter(|_| config.reuseport) {
+            return Err(BindError::Reuseport { reason });
+        }
+        let Bound { groups, skipped } = bind(&config)?;
+        Self::new(config, choice, groups, skipped)
     }
 
     /// Serves on sockets that are already listening, such as those of socket activation, instead of the
@@ -43,30 +52,38 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// A socket cannot be made non-blocking, or the engine that the configuration names does not work here.
+    /// A socket cannot be made non-blocking, the engine that the configuration names does not work here, or the
+    /// configuration asks for a socket for each event loop.
     pub fn from_listeners(config: Config, listeners: Vec<TcpListener>) -> Result<Self, BindError> {
         let choice = engine::choose(config.engine)?;
+        if config.reuseport {
+            return Err(BindError::Reuseport {
+                reason: "the sockets were opened by another program",
+            });
+        }
         for listener in &listeners {
             listener.set_nonblocking(true).map_err(BindError::Setup)?;
         }
-        Self::new(config, choice, listeners, Vec::new())
+        Self::new(config, choice, vec![listeners], Vec::new())
     }
 
     fn new(
         config: Config,
         choice: engine::Choice,
-        listeners: Vec<TcpListener>,
+        groups: Vec<Vec<TcpListener>>,
         skipped: Vec<BindError>,
     ) -> Result<Self, BindError> {
-        let addresses = listeners
-            .iter()
+        let addresses = groups
+            .first()
+            .into_iter()
+            .flatten()
             .map(TcpListener::local_addr)
             .collect::<Result<_, _>>()
             .map_err(BindError::Setup)?;
-        let acceptor = Acceptor::new(listeners, &config);
+        let acceptors = Acceptor::for_each(groups, &config);
         let (handle, shutdown) = Handle::new().map_err(BindError::Setup)?;
         let counters = Counters::default();
-        Ok(Self { config, choice, addresses, skipped, acceptor, handle, shutdown, counters })
+        Ok(Self { config, choice, addresses, skipped, acceptors, handle, shutdown, counters })
     }
 
     /// The addresses the server listens on, with the actual port if 0 was requested.
@@ -121,7 +138,7 @@ impl Server {
             admission: &Admission::new(&self.config),
             observe: &observe,
         };
-        engine::run(self.choice.engine, self.acceptor, self.shutdown, &service)?;
+        engine::run(self.choice.engine, self.acceptors, self.shutdown, &service)?;
         Ok(self.counters.read())
     }
 }
@@ -152,6 +169,16 @@ mod tests {
         [Engine::Readiness, Engine::Uring].into_iter().filter_map(start)
     }
 
+    /// The same, but each worker accepts; none where the system does not distribute connections.
+    fn each_accepts() -> impl Iterator<Item = Server> {
+        let bind = |engine| {
+            let config =
+                Config { engine, threads: 2, reuseport: true, port: 0, ..Config::default() };
+            Server::bind(config).ok()
+        };
+        [Engine::Readiness, Engine::Uring].into_iter().filter_map(bind)
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_broken_listener_is_an_error_and_open_connections_still_get_their_echo() {
@@ -179,9 +206,9 @@ mod tests {
 
     #[test]
     fn an_observer_that_panics_ends_the_server_every_time() {
+        let one_accepts = || on_event_loops().map(|(server, _)| server);
         // The supervising thread must be woken after the phase is set. A wrong order shows only sometimes.
-        for (server, listener) in (0..30).flat_map(|_| on_event_loops()) {
-            drop(listener);
+        for server in (0..30).flat_map(|_| one_accepts().chain(each_accepts())) {
             let address = server.local_addrs()[0];
             let (ended, end) = mpsc::channel();
             thread::spawn(move || {

@@ -1,7 +1,8 @@
 //! The event loop that the `readiness` and `uring` engines share. They differ only in their [`Poller`].
 //!
 //! A [`worker`] waits for events from its poller, runs each [`connection`] that is ready, and checks deadlines.
-//! The first worker also accepts, and dispatches each connection to the worker with the fewest ([`pool`]).
+//! The first worker also accepts, and dispatches each connection to the worker with the fewest ([`pool`]); with
+//! [`Config::reuseport`](crate::Config::reuseport), each worker accepts its own.
 
 mod compact_addr;
 mod connection;

@@ -14,6 +14,11 @@ impl BindError {
                 return Some("check the spelling; give the port with --port, and an IPv6 address without brackets".to_owned());
             }
             Self::Engine { source, .. } => return engine_hint(source),
+            Self::Reuseport { .. } => {
+                return Some(
+                    "leave out --reuseport: one event loop then accepts for all".to_owned(),
+                );
+            }
             Self::Setup(_) => return None,
         };
         let port = address.port();

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::linger::reset_when_closed;
@@ -31,8 +33,8 @@ pub(crate) struct Acceptor {
     /// Set on each connection; `None` if connections inherit the options from their listener.
     options: Option<SocketOptions>,
     exhaustion_reported: Option<Instant>,
-    /// Connections accepted, admitted or not.
-    accepted: u64,
+    /// Connections accepted, admitted or not, by all acceptors of the server.
+    accepted: Arc<AtomicU64>,
 }
 
 /// A connection that was admitted.
@@ -65,14 +67,25 @@ enum AcceptOutcome {
 }
 
 impl Acceptor {
-    /// Accepts on `listeners`, which are non-blocking.
-    pub(crate) fn new(listeners: Vec<blocking::TcpListener>, config: &Config) -> Self {
+    /// One acceptor for each of `groups`, the non-blocking listeners of one event loop.
+    pub(crate) fn for_each(groups: Vec<Vec<blocking::TcpListener>>, config: &Config) -> Vec<Self> {
+        let accepted = Arc::default();
+        let new = |listeners| Self::new(listeners, config, Arc::clone(&accepted));
+        groups.into_iter().map(new).collect()
+    }
+
+    /// Accepts on `listeners`. `accepted` counts the connections of all acceptors.
+    fn new(
+        listeners: Vec<blocking::TcpListener>,
+        config: &Config,
+        accepted: Arc<AtomicU64>,
+    ) -> Self {
         let listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
         let queue = 2 * usize::from(config.backlog) + ACCEPTS_PER_RUN;
         let options = SocketOptions { keepalive: config.keepalive };
         let inherited = listeners.iter().all(|listener| options.are_inherited_from(listener));
         let options = (!inherited).then_some(options);
-        Self { listeners, queue, options, exhaustion_reported: None, accepted: 0 }
+        Self { listeners, queue, options, exhaustion_reported: None, accepted }
     }
 
     /// The listeners, to be registered.
@@ -149,8 +162,7 @@ impl Acceptor {
         for _ in 0..limit {
             match self.listeners[listener].accept() {
                 Ok((stream, peer)) => {
-                    let number = self.accepted;
-                    self.accepted += 1;
+                    let number = self.accepted.fetch_add(1, Relaxed);
                     if let Err(reason) = admit(number, peer, SockRef::from(&stream), service) {
                         // Closed at once: nothing is ever written into the stream.
                         service.counters.refused(reason);
@@ -225,7 +237,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         // Queued before any option can be set, as with socket activation.
         let _peer = TcpStream::connect(address).unwrap();
-        let acceptor = Acceptor::new(vec![listener], &Config::default());
+        let acceptors = Acceptor::for_each(vec![vec![listener]], &Config::default());
+        let acceptor = acceptors.into_iter().next().unwrap();
         let take = |incoming: Incoming| {
             assert!(incoming.stream.nodelay().unwrap());
             Ok(ControlFlow::Break(()))

@@ -13,7 +13,8 @@ const FREE_PORT_TRIES: usize = 32;
 
 /// Listening sockets, and the addresses that this machine does not have.
 pub(crate) struct Bound {
-    pub(crate) listeners: Vec<TcpListener>,
+    /// One group for each event loop that accepts, with a socket for each address.
+    pub(crate) groups: Vec<Vec<TcpListener>>,
     pub(crate) skipped: Vec<BindError>,
 }
 
@@ -57,29 +58,54 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
 /// A name can resolve to an address that the machine does not have: `localhost` includes `::1` even where
 /// IPv6 is disabled. Such an address is skipped as long as another one can be bound.
 fn listen_on_all(addresses: &[SocketAddr], config: &Config) -> Result<Bound, BindError> {
-    let mut bound = Bound { listeners: Vec::new(), skipped: Vec::new() };
+    let (mut listeners, mut skipped) = (Vec::new(), Vec::new());
     let mut port = None;
     for &(mut address) in addresses {
         address.set_port(port.unwrap_or(address.port()));
-        let listening = listen(address, config)
+        let listening = new_socket(address)
+            .and_then(|socket| listen(socket, address, config))
             .and_then(|listener| Ok((listener.local_addr()?.port(), listener)))
             .map_err(|source| BindError::Listen { address, source });
         match listening {
             Ok((used, listener)) => {
                 port = Some(used);
-                bound.listeners.push(listener);
+                listeners.push(listener);
             }
-            Err(error) if is_missing(&error) => bound.skipped.push(error),
+            Err(error) if is_missing(&error) => skipped.push(error),
             Err(error) => return Err(error),
         }
     }
-    match bound.skipped.pop() {
-        Some(error) if bound.listeners.is_empty() => Err(error),
-        last => {
-            bound.skipped.extend(last);
-            Ok(bound)
+    if listeners.is_empty()
+        && let Some(error) = skipped.pop()
+    {
+        return Err(error);
+    }
+    Ok(Bound { groups: add_groups(listeners, config)?, skipped })
+}
+
+/// The sockets of the first event loop, and with [`Config::reuseport`] those of the others.
+///
+/// The first sockets listen before they are shared, so that a second server, which begins with the same step, finds the
+/// address in use. With SO_REUSEPORT from the beginning, it would silently receive a part of the connections.
+fn add_groups(
+    first: Vec<TcpListener>,
+    config: &Config,
+) -> Result<Vec<Vec<TcpListener>>, BindError> {
+    let mut groups = vec![first];
+    if config.reuseport && !config.once {
+        for _ in 1..config.threads {
+            let others = groups[0].iter().map(|first| {
+                let address = first.local_addr()?;
+                share_port(&SockRef::from(first))?;
+                let socket = new_socket(address)?;
+                share_port(&SockRef::from(&socket))?;
+                listen(socket, address, config)
+            });
+            let others = others.collect::<io::Result<_>>().map_err(BindError::Setup)?;
+            groups.push(others);
         }
     }
+    Ok(groups)
 }
 
 /// Whether the machine lacks the address or its whole family.
@@ -92,9 +118,13 @@ fn is_missing(error: &BindError) -> bool {
     source.raw_os_error() == Some(NO_FAMILY) || source.kind() == ErrorKind::AddrNotAvailable
 }
 
-fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     claim_address(&socket)?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket, address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     if let IpAddr::V6(ip) = address.ip() {
         // `::` means every interface, IPv4 included; any other address only itself.
         socket.set_only_v6(!ip.is_unspecified())?;
@@ -105,6 +135,18 @@ fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     socket.listen(config.backlog.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Lets other sockets of this user listen on the same address, if they permit it too.
+#[cfg(target_os = "linux")]
+fn share_port(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+/// [`Server::bind`](crate::Server::bind) does not ask for it.
+#[cfg(not(target_os = "linux"))]
+fn share_port(_: &SockRef<'_>) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 /// Lets a restarted server bind while old connections are in TIME_WAIT.
@@ -130,14 +172,14 @@ mod tests {
 
     fn bound(host: &str) -> Vec<SocketAddr> {
         let bound = bind(&config(host, 0)).unwrap();
-        bound.listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
+        bound.groups[0].iter().map(|listener| listener.local_addr().unwrap()).collect()
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn connections_inherit_nodelay_from_their_listener() {
         let bound = bind(&config("127.0.0.1", 0)).unwrap();
-        let listener = &bound.listeners[0];
+        let listener = &bound.groups[0][0];
         let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         listener.set_nonblocking(false).unwrap();
         assert!(listener.accept().unwrap().0.nodelay().unwrap());
@@ -147,12 +189,36 @@ mod tests {
     #[test]
     fn the_backlog_limits_how_many_connections_are_queued() {
         let bound = bind(&Config { backlog: 4, ..config("127.0.0.1", 0) }).unwrap();
-        let address = bound.listeners[0].local_addr().unwrap();
+        let address = bound.groups[0][0].local_addr().unwrap();
         // Linux queues one more than the backlog and drops the SYNs of further ones, which time out.
         let timeout = std::time::Duration::from_millis(200);
         let connect = || std::net::TcpStream::connect_timeout(&address, timeout).ok();
         let queued: Vec<_> = std::iter::from_fn(connect).take(10).collect();
         assert_eq!(queued.len(), 5);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn with_reuseport_each_event_loop_has_a_socket_and_others_find_the_port_in_use() {
+        let shared = Config { reuseport: true, threads: 3, ..config("127.0.0.1", 0) };
+        let bound = bind(&shared).unwrap();
+        let address = bound.groups[0][0].local_addr().unwrap();
+        let peers: Vec<_> =
+            (0..300).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let accepted = bound.groups.iter().map(|group| {
+            let [listener] = &group[..] else { panic!("one address") };
+            std::iter::from_fn(|| listener.accept().ok()).count()
+        });
+        let accepted: Vec<_> = accepted.collect();
+        assert_eq!((accepted.len(), accepted.iter().sum()), (3, peers.len()));
+        // By a hash: that one of them gets fewer than 30 of 300 is most unlikely.
+        assert!(accepted.iter().all(|&count| count > 30), "{accepted:?}");
+        for second in [shared.clone(), config("127.0.0.1", 0)] {
+            let error = bind(&Config { port: address.port(), ..second }).err().unwrap();
+            assert!(error.to_string().ends_with(": address in use"), "{error}");
+        }
+        // Its one connection needs no more.
+        assert_eq!(bind(&Config { once: true, ..shared }).unwrap().groups.len(), 1);
     }
 
     #[test]
@@ -175,7 +241,7 @@ mod tests {
     #[test]
     fn an_address_in_use_is_named_with_a_hint() {
         let first = bind(&config("127.0.0.1", 0)).unwrap();
-        let port = first.listeners[0].local_addr().unwrap().port();
+        let port = first.groups[0][0].local_addr().unwrap().port();
         let error = bind(&config("127.0.0.1", port)).err().unwrap();
         assert_eq!(error.to_string(), format!("cannot listen on 127.0.0.1:{port}: address in use"));
         let hint = error.hint().unwrap();
@@ -205,7 +271,7 @@ mod tests {
     #[test]
     fn no_other_socket_can_share_the_port() {
         let first = bind(&config("127.0.0.1", 0)).unwrap();
-        let address = first.listeners[0].local_addr().unwrap();
+        let address = first.groups[0][0].local_addr().unwrap();
         let thief = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         thief.set_reuse_address(true).unwrap();
         let stolen = thief.bind(&address.into()).and_then(|()| thief.listen(1));

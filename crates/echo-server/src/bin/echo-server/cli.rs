@@ -77,6 +77,14 @@ pub(crate) struct Cli {
     #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
     threads: Option<u16>,
 
+    /// Open a listening socket for each event loop, so that each accepts its own connections (Linux)
+    ///
+    /// The kernel distributes connections by a hash of their addresses and ports (SO_REUSEPORT). For clients that
+    /// connect often: without it, the first event loop accepts for all. The number of connections differs between
+    /// event loops, so a few long ones are served better without it. Not for --engine threads and socket activation.
+    #[arg(long, env = "ECHO_REUSEPORT", value_parser = BoolishValueParser::new())]
+    reuseport: bool,
+
     /// Poll this long before sleeping; lowers latency at the cost of a busy CPU
     #[arg(long, env = "ECHO_BUSY_POLL", value_name = "DURATION", default_value = "0s")]
     #[arg(value_parser = humantime::parse_duration)]
@@ -219,6 +227,7 @@ impl Cli {
         Config {
             engine: self.engine,
             threads: self.threads(),
+            reuseport: self.reuseport,
             busy_poll: self.busy_poll,
             max_connections: self.max_connections.map(|max| max as usize).or(limits.connections),
             max_per_peer: self.max_per_peer.map(|max| max as usize),

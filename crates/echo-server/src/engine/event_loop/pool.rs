@@ -11,7 +11,7 @@ use crate::platform::{Instant, sleep};
 use crate::service::Service;
 use crate::shutdown::{Phase, ShutdownListener};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use crate::sync::atomic::{AtomicBool, AtomicUsize, fence};
+use crate::sync::atomic::{AtomicUsize, fence};
 use crate::sync::{Mutex, MutexGuard};
 
 /// How often to poll instead if blocking fails.
@@ -24,28 +24,30 @@ pub(in crate::engine) type Waker = Box<dyn Fn() + Send + Sync>;
 /// every connection has ended.
 ///
 /// Starts one worker for each of `loops`, which holds what its poller is made from and the waker of that poller.
-/// `work` creates the poller on the worker's thread and passes it to [`WorkerContext::work`].
+/// `work` creates the poller on the worker's thread and passes it to [`WorkerContext::work`]. There is one acceptor, or
+/// one for each worker.
 ///
 /// # Errors
 ///
 /// The listener or a poller has failed for good, or a thread cannot be started.
 pub(in crate::engine) fn serve<L: Send>(
-    acceptor: Acceptor,
+    acceptors: Vec<Acceptor>,
     mut shutdown: ShutdownListener,
     service: &Service<'_>,
     loops: Vec<(L, Waker)>,
     work: impl Fn(L, WorkerContext<'_>) + Sync,
 ) -> io::Result<()> {
     let (loops, wakers): (Vec<_>, Vec<_>) = loops.into_iter().unzip();
-    let pool = WorkerPool::new(service, wakers);
-    let mut acceptor = Some(acceptor);
+    let pool = WorkerPool::new(service, wakers, acceptors.len());
+    let mut acceptors: Vec<_> = acceptors.into_iter().map(Some).collect();
     thread::scope(|scope| {
         // The scope joins the workers, so they must end even if this thread fails.
         let _guard = AbortOnExit(&pool);
-        // The first worker, which accepts, is started last, so that all others are running by then.
+        // The first worker, which accepts alone without `reuseport`, is started last, so that all others are running by
+        // then.
         for (index, (own, handle)) in loops.into_iter().zip(&pool.workers).enumerate().rev() {
             let worker = thread::Builder::new().name("worker".to_owned());
-            let acceptor = if index == 0 { acceptor.take() } else { None };
+            let acceptor = acceptors.get_mut(index).and_then(Option::take);
             let context = WorkerContext { pool: &pool, handle, acceptor };
             worker.spawn_scoped(scope, || {
                 let _guard = AbortOnPanic(&pool);
@@ -62,7 +64,7 @@ pub(in crate::engine) fn serve<L: Send>(
 pub(in crate::engine) struct WorkerContext<'a> {
     pub(super) pool: &'a WorkerPool<'a>,
     pub(super) handle: &'a WorkerHandle,
-    /// Only the first worker has one: it accepts for all.
+    /// The first worker accepts for all; with [`Config::reuseport`](crate::Config::reuseport), each for itself.
     pub(super) acceptor: Option<Acceptor>,
 }
 
@@ -103,23 +105,26 @@ impl WorkerContext<'_> {
 pub(in crate::engine) struct WorkerPool<'a> {
     pub(super) service: &'a Service<'a>,
     pub(super) workers: Vec<WorkerHandle>,
-    /// Connections may still be dispatched, so no worker may exit.
-    pub(super) accepting: AtomicBool,
+    /// Each worker accepts for itself, so none is dispatched to.
+    each_accepts: bool,
+    /// The number of workers that accept. Until it is zero, connections may be dispatched, so no worker may exit.
+    pub(super) accepting: AtomicUsize,
     /// The error that stopped the server, if any.
     failure: OnceLock<io::Error>,
 }
 
 impl<'a> WorkerPool<'a> {
-    pub(super) fn new(service: &'a Service<'a>, wakers: Vec<Waker>) -> Self {
+    pub(super) fn new(service: &'a Service<'a>, wakers: Vec<Waker>, acceptors: usize) -> Self {
         let workers = wakers.into_iter().map(WorkerHandle::new).collect();
-        Self { service, workers, accepting: AtomicBool::new(true), failure: OnceLock::new() }
+        let (each_accepts, accepting) = (acceptors > 1, AtomicUsize::new(acceptors));
+        Self { service, workers, each_accepts, accepting, failure: OnceLock::new() }
     }
 
-    /// Dispatches a connection to the worker with the fewest connections. Returns it if that is the caller's
-    /// worker, whose handle is `own`.
+    /// Dispatches a connection to the worker with the fewest connections, unless each accepts for itself. Returns it
+    /// if that is the caller's worker, whose handle is `own`.
     pub(super) fn dispatch(&self, incoming: Incoming, own: &WorkerHandle) -> Option<Incoming> {
-        let handle =
-            self.workers.iter().min_by_key(|handle| handle.open.load(Relaxed)).unwrap_or(own);
+        let fewest = || self.workers.iter().min_by_key(|handle| handle.open.load(Relaxed));
+        let handle = if self.each_accepts { own } else { fewest().unwrap_or(own) };
         handle.open.fetch_add(1, Relaxed);
         if std::ptr::eq(handle, own) {
             return Some(incoming);
@@ -128,13 +133,17 @@ impl<'a> WorkerPool<'a> {
         None
     }
 
-    /// Called when no more connections will be dispatched. `error` is the reason if accepting failed.
+    /// Called when a worker accepts no more connections. `error` is the reason if accepting failed.
     pub(super) fn accept_finished(&self, error: Option<io::Error>) {
         if let Some(error) = error {
             self.stop_with(error);
         }
-        self.release();
-        self.service.handle.wake();
+        // It is zero already if the workers have been released.
+        let one_less = |accepting: usize| accepting.checked_sub(1);
+        if self.accepting.fetch_update(AcqRel, Acquire, one_less) == Ok(1) {
+            self.release();
+            self.service.handle.wake();
+        }
     }
 
     /// Stops the server because of an error. If there are several, the first is reported.
@@ -151,7 +160,7 @@ impl<'a> WorkerPool<'a> {
         // that thread.
         let before = handle.open.fetch_sub(1, AcqRel);
         fence(SeqCst);
-        if before == 1 && !self.accepting.load(Acquire) {
+        if before == 1 && !self.is_accepting() {
             self.service.handle.wake();
         }
     }
@@ -163,9 +172,14 @@ impl<'a> WorkerPool<'a> {
         self.workers.iter().map(|handle| handle.open.load(Acquire)).sum()
     }
 
+    /// Whether a worker still accepts.
+    pub(super) fn is_accepting(&self) -> bool {
+        self.accepting.load(Acquire) > 0
+    }
+
     /// The phase as the workers see it: `Running` as long as connections may still be dispatched to them.
     pub(super) fn phase(&self) -> Phase {
-        if self.accepting.load(Acquire) { Phase::Running } else { self.service.phase() }
+        if self.is_accepting() { Phase::Running } else { self.service.phase() }
     }
 
     /// Waits until every connection has ended; once stopping, for the drain timeout at most.
@@ -175,9 +189,9 @@ impl<'a> WorkerPool<'a> {
                 sleep(time.map_or(POLL_INTERVAL, |time| time.min(POLL_INTERVAL)));
             }
         };
-        while self.accepting.load(Acquire) {
+        while self.is_accepting() {
             wait(None);
-            // The server may have been stopped: the accepting worker has to check the phase.
+            // The server may have been stopped: the accepting workers have to check the phase.
             self.workers.iter().for_each(WorkerHandle::wake);
         }
         // With `once`, the connection has no time limit until the server is stopped.
@@ -198,7 +212,7 @@ impl<'a> WorkerPool<'a> {
 
     /// Makes the workers see the actual phase.
     pub(super) fn release(&self) {
-        self.accepting.store(false, Release);
+        self.accepting.store(0, Release);
         self.workers.iter().for_each(WorkerHandle::wake);
     }
 }
@@ -220,8 +234,9 @@ impl Drop for AbortOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.service.handle.abort();
-            // The accepting worker may be the one that panicked.
-            self.0.accept_finished(None);
+            // The worker that panicked may be one that accepts.
+            self.0.release();
+            self.0.service.handle.wake();
         }
     }
 }
@@ -280,7 +295,7 @@ mod tests {
         let incoming = || Incoming { stream: TcpStream::connect(peer).unwrap(), peer, number: 0 };
         Service::for_test(&Config::default(), |service, _| {
             let wakers = (0..3).map(|_| Box::new(|| {}) as Waker).collect();
-            let pool = WorkerPool::new(service, wakers);
+            let pool = WorkerPool::new(service, wakers, 1);
             let own = &pool.workers[0];
             let kept = (0..6).filter(|_| pool.dispatch(incoming(), own).is_some()).count();
             let in_inboxes =
@@ -289,6 +304,20 @@ mod tests {
             pool.ended(&pool.workers[2]);
             assert!(pool.dispatch(incoming(), own).is_none());
             assert_eq!(in_inboxes(), [0, 0, 1]);
+        });
+    }
+
+    #[test]
+    fn a_worker_keeps_its_connections_if_each_accepts() {
+        Service::for_test(&Config::default(), |service, _| {
+            let pool = WorkerPool::new(service, vec![Box::new(|| {}), Box::new(|| {})], 2);
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let peer = listener.local_addr().unwrap();
+            for number in 0..3 {
+                let incoming = Incoming { stream: TcpStream::connect(peer).unwrap(), peer, number };
+                assert!(pool.dispatch(incoming, &pool.workers[1]).is_some());
+            }
+            assert_eq!(pool.workers[1].open.load(Relaxed), 3);
         });
     }
 }

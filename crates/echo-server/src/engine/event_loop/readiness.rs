@@ -28,7 +28,7 @@ const EVENTS: usize = 1024;
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
 /// every connection has ended.
 pub(crate) fn run(
-    acceptor: Acceptor,
+    acceptors: Vec<Acceptor>,
     shutdown: ShutdownListener,
     service: &Service<'_>,
 ) -> io::Result<()> {
@@ -36,7 +36,7 @@ pub(crate) fn run(
     for _ in 0..service.config.threads.max(1) {
         loops.push(new_loop()?);
     }
-    serve(acceptor, shutdown, service, loops, work)
+    serve(acceptors, shutdown, service, loops, work)
 }
 
 /// Creates what a worker's poller is made from, and its waker.

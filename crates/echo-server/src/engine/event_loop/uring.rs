@@ -60,16 +60,16 @@ impl Sizes {
 /// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). Returns when
 /// every connection has ended.
 pub(crate) fn run(
-    acceptor: Acceptor,
+    acceptors: Vec<Acceptor>,
     shutdown: ShutdownListener,
     service: &Service<'_>,
 ) -> io::Result<()> {
-    run_with(SIZES, acceptor, shutdown, service)
+    run_with(SIZES, acceptors, shutdown, service)
 }
 
 fn run_with(
     sizes: Sizes,
-    acceptor: Acceptor,
+    acceptors: Vec<Acceptor>,
     shutdown: ShutdownListener,
     service: &Service<'_>,
 ) -> io::Result<()> {
@@ -77,7 +77,7 @@ fn run_with(
     for _ in 0..service.config.threads.max(1) {
         loops.push(new_loop(sizes)?);
     }
-    serve(acceptor, shutdown, service, loops, |parts, context| work(sizes, parts, context))
+    serve(acceptors, shutdown, service, loops, |parts, context| work(sizes, parts, context))
 }
 
 /// Creates what a worker's poller is made from, and its waker.

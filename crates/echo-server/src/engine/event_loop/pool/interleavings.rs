@@ -20,7 +20,10 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 
 /// A pool, how its workers wait for a wake-up, and the listener of its supervising thread. They live until the process
 /// ends, because loom's threads have no scope.
-fn pool(workers: usize) -> (&'static WorkerPool<'static>, Vec<Wakeup>, ShutdownListener) {
+fn pool(
+    workers: usize,
+    acceptors: usize,
+) -> (&'static WorkerPool<'static>, Vec<Wakeup>, ShutdownListener) {
     let (handle, shutdown) = Handle::new().unwrap();
     let config: &Config = Box::leak(Box::default());
     let service = Box::leak(Box::new(Service {
@@ -36,7 +39,7 @@ fn pool(workers: usize) -> (&'static WorkerPool<'static>, Vec<Wakeup>, ShutdownL
         Box::new(move || wakeup.wake()) as Waker
     };
     let wakers = wakeups.iter().map(waker).collect();
-    (Box::leak(Box::new(WorkerPool::new(service, wakers))), wakeups, shutdown)
+    (Box::leak(Box::new(WorkerPool::new(service, wakers, acceptors))), wakeups, shutdown)
 }
 
 fn incoming() -> Incoming {
@@ -90,7 +93,7 @@ fn accept(pool: &WorkerPool<'_>, connections: usize) -> (usize, usize) {
 #[test]
 fn every_dispatched_connection_is_served_and_the_pool_returns() {
     explore(|| {
-        let (pool, wakeups, mut shutdown) = pool(2);
+        let (pool, wakeups, mut shutdown) = pool(2, 1);
         let [_, second] = [wakeups[0].clone(), wakeups[1].clone()];
         // The first worker holds a connection, so the others are dispatched.
         pool.workers[0].open.store(9, Relaxed);
@@ -114,7 +117,7 @@ fn every_dispatched_connection_is_served_and_the_pool_returns() {
 #[test]
 fn the_last_connection_to_end_wakes_the_supervising_thread() {
     explore(|| {
-        let (pool, wakeups, mut shutdown) = pool(2);
+        let (pool, wakeups, mut shutdown) = pool(2, 1);
         let second = wakeups[1].clone();
         pool.workers[0].open.store(1, Relaxed);
         let acceptor = thread::spawn(move || accept(pool, 1));
@@ -133,7 +136,7 @@ fn the_last_connection_to_end_wakes_the_supervising_thread() {
 #[test]
 fn a_dispatched_connection_wakes_its_worker() {
     explore(|| {
-        let (pool, wakeups, _shutdown) = pool(2);
+        let (pool, wakeups, _shutdown) = pool(2, 1);
         let (wakeup, served) = (wakeups[1].clone(), Wakeup::default());
         pool.workers[0].open.store(9, Relaxed);
         let all_served = served.clone();
@@ -158,7 +161,7 @@ fn a_dispatched_connection_wakes_its_worker() {
 #[test]
 fn an_abort_ends_workers_that_wait() {
     explore(|| {
-        let (pool, wakeups, mut shutdown) = pool(2);
+        let (pool, wakeups, mut shutdown) = pool(2, 1);
         let workers: Vec<_> = wakeups
             .into_iter()
             .enumerate()
@@ -167,13 +170,48 @@ fn an_abort_ends_workers_that_wait() {
         let failing = thread::spawn(move || {
             // A worker that panics: see `AbortOnPanic`.
             pool.service.handle.abort();
-            pool.accept_finished(None);
+            pool.release();
+            pool.service.handle.wake();
         });
         pool.wait_for_the_last(&mut shutdown);
         assert_eq!((pool.service.phase(), pool.open()), (Phase::Aborting, 0));
         failing.join().unwrap();
         for worker in workers {
             assert_eq!(worker.join().unwrap(), 0);
+        }
+    });
+}
+
+#[test]
+fn the_pool_returns_when_each_worker_has_stopped_accepting() {
+    explore(|| {
+        let (pool, wakeups, mut shutdown) = pool(2, 2);
+        let workers: Vec<_> = wakeups
+            .into_iter()
+            .enumerate()
+            .map(|(index, wakeup)| {
+                thread::spawn(move || {
+                    let own = &pool.workers[index];
+                    // The first one has a connection, which ends at any time after the stop.
+                    let open = index == 0 && pool.dispatch(incoming(), own).is_some();
+                    while pool.service.phase() == Phase::Running {
+                        wakeup.wait();
+                    }
+                    pool.accept_finished(None);
+                    while pool.phase() == Phase::Running {
+                        wakeup.wait();
+                    }
+                    if open {
+                        pool.ended(own);
+                    }
+                })
+            })
+            .collect();
+        let stopper = thread::spawn(move || pool.service.handle.stop());
+        pool.wait_for_the_last(&mut shutdown);
+        assert_eq!(pool.open(), 0);
+        for thread in workers.into_iter().chain([stopper]) {
+            thread.join().unwrap();
         }
     });
 }

@@ -42,12 +42,13 @@ pub(super) fn play(engine: &str, seed: u64, traced: bool) {
     }
     let facts = Rc::new(RefCell::new(Facts::default()));
     let elsewhere = rng.u8(..4) == 0;
-    let acceptor = Acceptor::new(vec![TcpListener::listening()], service.config);
+    let mut acceptors = Acceptor::for_each(vec![vec![TcpListener::listening()]], service.config);
+    let acceptor = acceptors.remove(0);
     let (here, there) = if elsewhere { (None, Some(acceptor)) } else { (Some(acceptor), None) };
     let (connections, steps) = (rng.usize(1..5), rng.usize(2..40));
     let shared = Rc::clone(&facts);
     let start = |waker: Waker, work: Box<dyn FnOnce(WorkerContext<'_>)>| {
-        let pool = Rc::new(WorkerPool::new(service, vec![waker]));
+        let pool = Rc::new(WorkerPool::new(service, vec![waker], 1));
         let own = WorkerHandle::new(Box::new(|| {}));
         let beginning =
             Beginning { case, pool: Rc::clone(&pool), own, acceptor: there, facts: shared };

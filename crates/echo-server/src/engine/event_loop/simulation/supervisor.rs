@@ -1,7 +1,5 @@
 //! The thread that supervises shutdown, as steps: what `WorkerPool::wait_for_the_last` does between two sleeps.
 
-use std::sync::atomic::Ordering::SeqCst;
-
 use echo_simulation::with;
 
 use crate::engine::event_loop::pool::{WorkerHandle, WorkerPool};
@@ -41,10 +39,10 @@ impl Supervisor {
         });
         let handle = pool.service.handle;
         match self.state {
-            State::Accepting if woken || !pool.accepting.load(SeqCst) => {
+            State::Accepting if woken || !pool.is_accepting() => {
                 // It checks after each sleep.
                 pool.workers.iter().for_each(WorkerHandle::wake);
-                if !pool.accepting.load(SeqCst) {
+                if !pool.is_accepting() {
                     self.state = State::Serving;
                 }
             }

@@ -1,5 +1,5 @@
-//! Accepting connections on the first worker. A separate accepting thread would cost two wake-ups per connection:
-//! its own and the worker's.
+//! Accepting connections on the first worker, or with [`Config::reuseport`](crate::Config::reuseport) on each. A separate
+//! accepting thread would cost two wake-ups per connection: its own and the worker's.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -18,7 +18,7 @@ impl<P: Poller> Worker<'_, P> {
         }
     }
 
-    /// Accepts queued connections, if this is the accepting worker.
+    /// Accepts queued connections, if this worker accepts.
     pub(super) fn accept(&mut self) {
         let Some(mut acceptor) = self.context.acceptor.take() else { return };
         self.update_now();
