@@ -16,6 +16,7 @@ on_every_engine! {
     urgent_bytes_between_large_messages_are_echoed_in_their_place,
     an_urgent_byte_before_the_fin_is_echoed,
     peers_that_stop_reading_large_messages_get_every_byte_later,
+    many_spliced_peers_that_stop_reading_stay_within_the_bounds,
     no_pipe_is_left_when_a_spliced_connection_has_ended,
     a_stop_echoes_large_messages_that_were_received,
     few_descriptors_are_left_to_connections,
@@ -129,6 +130,74 @@ fn send_until_blocked(mut peer: &TcpStream, number: u64) -> u64 {
             Ok(count) => sent += count as u64,
             Err(_) => return sent,
         }
+    }
+}
+
+/// Many more peers than one worker has pipes, each of which was spliced before.
+#[cfg(target_os = "linux")]
+fn many_spliced_peers_that_stop_reading_stay_within_the_bounds(engine: &str) {
+    const PEERS: usize = 200;
+    const MOST_PIPES: usize = 16;
+    if engine == "threads" {
+        return; // a thread has a buffer and no pipe
+    }
+    let server = start!(engine, &["--quiet", "--threads", "1"]);
+    let bystander = connect(server.address);
+    exchange(&bystander, b"small");
+    let before = ResourceUsage::of(&server);
+    let peers: Vec<_> = (0..PEERS).map(|_| connect_with_small_segments(server.address)).collect();
+    for peer in &peers {
+        for _ in 0..8 {
+            exchange(peer, &LARGE);
+        }
+        let socket = SockRef::from(peer);
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_send_buffer_size(32 * 1024).unwrap();
+    }
+    send_until_all_are_blocked(&peers);
+    let usage = ResourceUsage::of(&server);
+    let pipes = usage.descriptors.saturating_sub(before.descriptors + PEERS).div_ceil(2);
+    assert!((1..=MOST_PIPES).contains(&pipes), "{pipes} pipes: {before}, then {usage}");
+    let held = usage.memory_kib.saturating_sub(before.memory_kib) / PEERS as u64;
+    assert!(held <= 64 + 8, "{held} KiB for each peer: {before}, then {usage}");
+    drop(peers);
+    eventually("pipes and connections are closed", || {
+        ResourceUsage::of(&server).descriptors == before.descriptors
+    });
+    exchange(&bystander, b"small");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn many_spliced_peers_that_stop_reading_stay_within_the_bounds(_: &str) {
+    skipped("many spliced peers", "large messages are spliced on Linux only");
+}
+
+/// Connects with a segment size that keeps the send buffer of the server small: it grows with the congestion window,
+/// which counts segments. Those of loopback have 64 KiB, and 200 connections would fill the kernel's memory for TCP.
+#[cfg(target_os = "linux")]
+fn connect_with_small_segments(server: SocketAddr) -> TcpStream {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, None).unwrap();
+    socket.set_tcp_mss(8192).unwrap();
+    socket.connect(&server.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(echo_test_support::DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(echo_test_support::DEADLINE)).unwrap();
+    stream
+}
+
+/// Sends until no peer can send for a while.
+#[cfg(target_os = "linux")]
+fn send_until_all_are_blocked(peers: &[TcpStream]) {
+    peers.iter().for_each(|peer| peer.set_nonblocking(true).unwrap());
+    let mut last_sent = std::time::Instant::now();
+    while last_sent.elapsed() < Duration::from_millis(300) {
+        for mut peer in peers {
+            while peer.write(&LARGE).is_ok() {
+                last_sent = std::time::Instant::now();
+            }
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
