@@ -33,13 +33,14 @@ pub(super) struct Sizes {
     pub(super) completions: u32,
     /// Buffers to receive into; a power of two.
     pub(super) buffers: u16,
-    /// With fewer connections than this, none uses multishot receives: too few complete per system call.
+    /// With fewer connections than this, none uses multishot receives: too few complete per system call, and because
+    /// their echoes are sent together, worker and peers would wait for each other in turns.
     pub(super) multishot_threshold: usize,
 }
 
 /// With [`BUF_SIZE`], 2.2 MiB per worker.
 const SIZES: Sizes =
-    Sizes { submissions: 512, completions: 4096, buffers: 512, multishot_threshold: 4 };
+    Sizes { submissions: 512, completions: 4096, buffers: 512, multishot_threshold: 8 };
 /// Bytes per buffer; larger messages are cheaper to receive with `recv`. One cache line more than 4 KiB, so that a
 /// message of 4 KiB does not fill it: a full buffer means that more may follow.
 pub(super) const BUF_SIZE: usize = if cfg!(simulation) { 12 } else { 4096 + 64 };
