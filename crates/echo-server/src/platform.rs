@@ -7,7 +7,7 @@
 pub(crate) use echo_simulation::{
     Completion, EventfdFlags, Events, Instant, Interest, OwnedFd, Pipe, Poll, ReadinessEvent,
     RecvBuf, Ring, RingSetup, SockRef, TcpListener, TcpStream, Token, Waker, blocking, eventfd,
-    pending_error, received, sleep, unacknowledged, write,
+    pending_error, received, sleep, thread_cpu_time, unacknowledged, write,
 };
 
 #[cfg(not(simulation))]
@@ -36,7 +36,7 @@ mod system {
     pub(crate) use crate::pipe::Pipe;
     #[cfg(not(target_os = "linux"))]
     pub(crate) use crate::pipe_absent::Pipe;
-    pub(crate) use crate::system::{pending_error, received, unacknowledged};
+    pub(crate) use crate::system::{pending_error, received, thread_cpu_time, unacknowledged};
 
     /// Sockets that are accepted, or passed in, before an event loop takes them.
     pub(crate) mod blocking {

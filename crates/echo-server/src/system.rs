@@ -92,6 +92,19 @@ pub(crate) fn pending_error(
     Ok(peeked.err().filter(|error| error.kind() != std::io::ErrorKind::WouldBlock))
 }
 
+/// The CPU time that this thread has used (`CLOCK_THREAD_CPUTIME_ID`, clock_gettime(2)).
+#[cfg(unix)]
+pub(crate) fn thread_cpu_time() -> Option<std::time::Duration> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    std::time::Duration::try_from(time).ok()
+}
+
+/// The clock of Windows advances with the scheduler's tick, which is far longer than what is measured.
+#[cfg(not(unix))]
+pub(crate) fn thread_cpu_time() -> Option<std::time::Duration> {
+    None
+}
+
 /// Returns freed memory to the system. glibc keeps freed memory that lies below a block still in use, which
 /// can be nearly all of it after many slow readers.
 #[cfg(all(target_os = "linux", target_env = "gnu", not(simulation)))]

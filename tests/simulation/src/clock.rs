@@ -57,6 +57,12 @@ impl Sub for Instant {
     }
 }
 
+/// A simulated CPU time of the thread, which never rests.
+#[must_use]
+pub fn thread_cpu_time() -> Option<Duration> {
+    Some(Duration::from_nanos(Instant::now().0))
+}
+
 /// A simulated [`std::thread::sleep`].
 pub fn sleep(time: Duration) {
     let until = with(|world| {

@@ -31,7 +31,7 @@ mod tcp;
 mod timer;
 mod world;
 
-pub use clock::{Instant, sleep};
+pub use clock::{Instant, sleep, thread_cpu_time};
 pub use descriptor::{OwnedFd, eventfd, write};
 pub use pipe::Pipe;
 pub use readiness::{Events, Interest, Poll, ReadinessEvent, Registry, Source, Token, Waker};

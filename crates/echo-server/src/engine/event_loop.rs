@@ -42,8 +42,8 @@ pub(super) trait Poller {
     /// key may be reused at once.
     fn deregister(&mut self, key: usize, stream: TcpStream);
 
-    /// Waits for events for up to `timeout`. Returns whether there are any.
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool>;
+    /// Waits for events for up to `timeout`. Returns how many there are.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize>;
 
     /// Returns the next event.
     fn next(&mut self) -> Option<Event<Self::Buf>>;

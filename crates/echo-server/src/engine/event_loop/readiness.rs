@@ -94,7 +94,7 @@ impl Poller for Readiness {
         }
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         self.poll.poll(&mut self.events, timeout)?;
         self.pending.extend(self.events.iter().map(|event| match event.token() {
             WAKER => Event::Wake,
@@ -104,7 +104,7 @@ impl Poller for Readiness {
                 Event::Ready { key, readable: event.is_readable() || ended, ended }
             }
         }));
-        Ok(!self.pending.is_empty())
+        Ok(self.pending.len())
     }
 
     fn next(&mut self) -> Option<Event<Infallible>> {

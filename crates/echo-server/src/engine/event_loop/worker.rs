@@ -157,9 +157,9 @@ impl<'a, P: Poller> Worker<'a, P> {
     fn wait(&mut self) -> io::Result<()> {
         let (timeout, poller) = (self.timeout(), &mut self.poller);
         let any = match self.spin.wait(timeout, |timeout| poller.wait(timeout)) {
-            Ok(any) => {
+            Ok(events) => {
                 self.failed_waits = 0;
-                any
+                events > 0
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => false,
             Err(error) if is_transient(&error) && self.failed_waits < MAX_FAILED_WAITS => {

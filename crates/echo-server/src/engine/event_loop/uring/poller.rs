@@ -232,7 +232,7 @@ impl Poller for UringPoller {
         }
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         self.completed.extend(self.deferred.drain(..));
         let pool_low = self.sending.len() >= self.ring.buffers() / 2;
         if pool_low || self.unread_due || !self.closing.is_empty() {
@@ -247,7 +247,7 @@ impl Poller for UringPoller {
         let result = self.ring.wait(if nothing { timeout } else { Some(Duration::ZERO) });
         self.collect();
         result?;
-        Ok(!self.completed.is_empty() || !self.events.is_empty())
+        Ok(self.completed.len() + self.events.len())
     }
 
     fn next(&mut self) -> Option<Event<RecvBuf>> {
