@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use echo_proto::Pattern;
 use echo_test_support::{
-    ResourceUsage, command, connect, connect_with_little_room, eventually, exchange,
+    ResourceUsage, command, connect, connect_with_little_room, counting, eventually, exchange,
     on_every_engine, read_to_end, skipped, skipped_without_stop, skipped_without_strace, start,
 };
 use socket2::SockRef;
@@ -262,41 +262,18 @@ fn large_messages_are_not_copied_to_user_space(engine: &str) {
     if engine == "threads" || skipped_without_strace("splice") {
         return; // a thread reads and writes
     }
-    let log = std::env::temp_dir().join(format!("splice-{}-{engine}", std::process::id()));
-    let mut tracer = command("strace");
-    tracer.args([
-        "-f",
-        "-qq",
-        "-c",
-        "-U",
-        "name,calls",
-        "-e",
-        "trace=recvfrom,sendto,splice",
-        "-o",
-    ]);
-    tracer.arg(&log).arg(env!("CARGO_BIN_EXE_echo-server"));
-    tracer.args(["--port", "0", "--quiet", "--once", "--engine", engine]);
-    let server = echo_test_support::Server::start_with(&mut tracer).unwrap();
-    let stream = connect(server.address);
-    for _ in 0..8 {
-        exchange(&stream, &LARGE);
-    }
-    let message = vec![b'm'; 1024 * 1024];
-    for _ in 0..50 {
-        let mut writer = stream.try_clone().unwrap();
-        thread::scope(|scope| {
-            scope.spawn(|| writer.write_all(&message).unwrap());
-            (&stream).read_exact(&mut vec![0; message.len()]).unwrap();
-        });
-    }
-    drop(stream);
-    server.process.wait().unwrap();
-    let counts = std::fs::read_to_string(&log).unwrap();
-    std::fs::remove_file(&log).unwrap();
-    let calls = |name: &str| -> usize {
-        let row = counts.lines().find(|row| row.trim_start().starts_with(name));
-        row.map_or(0, |row| row.split_whitespace().nth(1).unwrap().parse().unwrap())
-    };
-    let (spliced, sent) = (calls("splice"), calls("sendto"));
-    assert!(spliced > 1000 && sent < 100, "{counts}");
+    let arguments = ["--port", "0", "--quiet", "--once", "--engine", engine];
+    let server = env!("CARGO_BIN_EXE_echo-server");
+    let [spliced, sent] = counting(["splice", "sendto"], server, &arguments, |server| {
+        let stream = connect_and_send_large(server);
+        let message = vec![b'm'; 1024 * 1024];
+        for _ in 0..50 {
+            let mut writer = stream.try_clone().unwrap();
+            thread::scope(|scope| {
+                scope.spawn(|| writer.write_all(&message).unwrap());
+                (&stream).read_exact(&mut vec![0; message.len()]).unwrap();
+            });
+        }
+    });
+    assert!(spliced > 1000 && sent < 100, "{spliced} and {sent}");
 }

@@ -39,7 +39,7 @@ pub use skip::{
 };
 #[cfg(unix)]
 pub use socket_activation::socket_activated;
-pub use strace::{failing_from, refusing};
+pub use strace::{counting, failing_from, refusing};
 
 /// The deadline of every wait. It is generous, because only failing tests reach it.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -19,6 +19,7 @@ const BOTH: &[&str] = &ENGINES;
 const POLLER: &str = "uring/poller.rs";
 const COMPLETIONS: &str = "uring/poller/completions.rs";
 const WORKER: &str = "worker.rs";
+const HOT: &str = "worker/hot.rs";
 const DEADLINES: &str = "worker/deadlines.rs";
 const CONNECTION: &str = "connection.rs";
 const SESSION: &str = "../../session.rs";
@@ -361,6 +362,27 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         "the timer of a held-back connection is not set again",
         DEADLINES,
         "connection.timer_set = false;",
+        "",
+    ),
+    mutation(
+        URING,
+        "direct reads: the connection is not watched again before a sleep",
+        WORKER,
+        "self.release_hot();",
+        "",
+    ),
+    mutation(
+        BOTH,
+        "direct reads: a closed connection is not forgotten",
+        WORKER,
+        "self.hot.remove(key);",
+        "",
+    ),
+    mutation(
+        URING,
+        "direct reads: also of connections for which the kernel receives",
+        HOT,
+        "|| self.poller.receives(key)",
         "",
     ),
 ];

@@ -10,6 +10,7 @@
 
 mod accept;
 mod deadlines;
+mod hot;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use self::hot::Hot;
 use super::connection::{Connection, MAX_OWED, Scratch};
 use super::pool::WorkerContext;
 use super::spin::AdaptiveSpin;
@@ -64,6 +66,7 @@ struct Worker<'a, P> {
     epoch: Instant,
     now: Millis,
     last_event: Instant,
+    hot: Hot,
     spin: AdaptiveSpin,
     last_sweep: Instant,
     /// Bytes echoed in this iteration, added to the counters at its end. A short write subtracts from it, so it may
@@ -98,6 +101,7 @@ impl<'a, P: Poller> Worker<'a, P> {
             epoch,
             now: 0,
             last_event: epoch,
+            hot: Hot::default(),
             spin: AdaptiveSpin::new(),
             last_sweep: epoch,
             echoed: 0,
@@ -144,6 +148,7 @@ impl<'a, P: Poller> Worker<'a, P> {
             self.run_ready();
             self.fire_expired();
             self.sweep();
+            self.read_hot();
             if self.echoed != 0 {
                 self.service.counters.echoed(std::mem::take(&mut self.echoed));
             }
@@ -155,7 +160,11 @@ impl<'a, P: Poller> Worker<'a, P> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let (timeout, poller) = (self.timeout(), &mut self.poller);
+        let timeout = self.timeout();
+        if timeout != Some(Duration::ZERO) {
+            self.release_hot();
+        }
+        let poller = &mut self.poller;
         let any = match self.spin.wait(timeout, |timeout| poller.wait(timeout)) {
             Ok(events) => {
                 self.failed_waits = 0;
@@ -327,13 +336,20 @@ impl<'a, P: Poller> Worker<'a, P> {
             State::Write => Interest::Writable,
             State::Hold | State::Stall | State::Reset => Interest::Timer,
         };
-        self.poller.rearm(key, &mut connection.stream, interest);
+        if !self.is_hot(key, interest, echoed) {
+            self.set_interest(key, interest, echoed);
+        }
+    }
+
+    fn set_interest(&mut self, key: usize, interest: Interest, echoed: u64) {
+        self.poller.rearm(key, &mut self.connections[key].stream, interest);
         self.poller.set_interest(key, interest, echoed);
     }
 
     fn close(&mut self, key: usize, reason: CloseReason) {
         let Some(connection) = self.connections.try_remove(key) else { return };
         self.backpressured -= usize::from(connection.backpressured);
+        self.hot.remove(key);
         if let Some(due) = connection.session.due() {
             self.timers.cancel(due, key);
         }
