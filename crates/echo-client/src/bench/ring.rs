@@ -1,11 +1,11 @@
-//! The data path over io_uring(7): what a worker's connections send and receive, with one system call for
-//! everything that is ready. [`echo_ring`] does it; here is what the load generator makes of it.
+//! Sending and receiving over io_uring(7): one system call submits everything that a worker's connections send and
+//! waits for what they receive. [`echo_ring`] wraps io_uring; this module is the load generator's use of it.
 //!
-//! Each connection has a slot. One multishot receive per connection delivers what arrives, in buffers that
-//! all connections share. What a connection sends is written to the [`SendArena`] and submitted with the
-//! next wait. The kernel sends it at once, as far as there is room; so the memory is free when the call
-//! returns, whatever the peer does. A short send is reported as [`Completion::ShortWrite`], and
-//! [`Completion::Writable`] follows when there is room again.
+//! Each connection has a slot. One multishot receive per connection delivers what arrives, in buffers that all
+//! connections share. What a connection sends is written to the [`SendArena`] and submitted with the next wait. The
+//! kernel sends as much as the socket has room for before that call returns, so the memory is free again whatever the
+//! peer does. A short write is reported as [`Completion::ShortWrite`], and [`Completion::Writable`] follows when there
+//! is room.
 
 mod operation;
 mod send_arena;
@@ -27,57 +27,58 @@ pub(in crate::bench) use self::sizes::Sizes;
 use self::slot::Slot;
 use crate::platform::{self, RecvBuf};
 
-/// What a slot sends at once, at the most.
+/// The most bytes that one send takes.
 const MAX_SEND: usize = 64 * 1024;
 
-/// Something that happened.
+/// What a ring reports.
 #[derive(Debug)]
 pub(in crate::bench) enum Completion {
-    /// Bytes came on this slot: [`Ring::bytes`].
+    /// Bytes were received on this slot: [`Ring::bytes`].
     Received(usize),
-    /// The peer has ended the connection of this slot.
+    /// The peer of this slot has sent FIN.
     Ended(usize),
-    /// The connection broke.
+    /// The connection of this slot is broken.
     Failed(usize, io::Error),
-    /// The last so many of the bytes that were to be sent were not.
+    /// Slot and count: the last `count` bytes of a send were not sent.
     ShortWrite(usize, usize),
-    /// There is room to send more, which there was not before.
+    /// The socket of this slot has room again.
     Writable(usize),
-    /// The notifier has something.
-    Noticed,
+    /// The wake-up descriptor is readable.
+    Woken,
 }
 
-/// The connections of a worker and what happens to them.
+/// The ring of a worker.
 pub(in crate::bench) struct Ring {
     io: platform::Ring,
     arena: SendArena,
     slots: Vec<Slot>,
-    notifier: RawFd,
-    /// Requests to be made in the next turn, beside the sends.
+    wake_fd: RawFd,
+    /// Operations to be queued by the next wait, beside the sends.
     wanted: Vec<UserData>,
-    /// What was not reported yet. First come the bytes that were not sent: what was received after they were
-    /// to be sent must find them taken back.
+    /// Short writes not reported yet, as user data and count. They are reported before everything else: the stream must
+    /// know which bytes were not sent when it checks bytes that were received after that.
     unsent: VecDeque<(UserData, usize)>,
+    /// Other completions not reported yet.
     completions: VecDeque<platform::Completion>,
-    /// The buffer that is shown, until the next completion is asked for.
-    shown: Option<RecvBuf>,
+    /// The buffer of the completion reported last.
+    current: Option<RecvBuf>,
 }
 
-/// Whether this machine has what a ring takes.
+/// Tests whether io_uring works here, with everything that this module uses.
 ///
 /// # Errors
 ///
-/// What the system said, or [`ErrorKind::Unsupported`] where it does not do as it should.
+/// Returns the error of the system, or [`ErrorKind::Unsupported`] if a feature is missing.
 pub(in crate::bench) fn probe() -> io::Result<()> {
     Sizes::of(1, 1).setup().probe()
 }
 
 impl Ring {
-    /// A ring that is not in use yet. It can be made on any thread.
+    /// Creates a ring, on any thread. It must be [enabled](Self::enable) before it is used.
     ///
     /// # Errors
     ///
-    /// The system has no io_uring, not all of it that is used here, or does not allow it.
+    /// The system has no io_uring, lacks a feature that is used here, or does not allow it.
     pub(in crate::bench) fn new(sizes: Sizes) -> io::Result<Self> {
         if sizes.slots > UserData::SLOTS {
             return Err(ErrorKind::QuotaExceeded.into());
@@ -86,39 +87,43 @@ impl Ring {
             io: sizes.setup().build()?,
             arena: SendArena::new(sizes.arena),
             slots: vec![Slot::empty(0); sizes.slots],
-            notifier: -1,
+            wake_fd: -1,
             wanted: Vec::new(),
             unsent: VecDeque::new(),
             completions: VecDeque::new(),
-            shown: None,
+            current: None,
         })
     }
 
-    /// From now on this thread alone uses the ring. It is told when `notifier` can be read from.
-    pub(in crate::bench) fn begin(&mut self, notifier: &impl AsRawFd) -> io::Result<()> {
-        self.notifier = notifier.as_raw_fd();
-        self.wanted.push(Operation::PollWake.of(0, 0));
+    /// Enables the ring for this thread alone. [`Completion::Woken`] is reported when `wake_fd` is readable.
+    ///
+    /// # Errors
+    ///
+    /// See [`echo_ring::Ring::enable`].
+    pub(in crate::bench) fn enable(&mut self, wake_fd: &impl AsRawFd) -> io::Result<()> {
+        self.wake_fd = wake_fd.as_raw_fd();
+        self.wanted.push(Operation::PollWake.user_data(0, 0));
         self.io.enable()
     }
 
-    /// A slot has a connection, until [`remove`](Self::remove), which comes before it is closed.
+    /// Registers the connection of a slot, until [`remove`](Self::remove), which must precede its closing.
     pub(in crate::bench) fn add(&mut self, slot: usize, connection: &impl AsRawFd) {
         self.slots[slot].fd = connection.as_raw_fd();
         self.want(Operation::RecvMultishot, slot);
     }
 
-    /// Nothing is reported of this slot's connection any more. It is let go of when it has ended: shut it down.
+    /// Reports nothing more of this slot's connection. Its receive stays in flight, and keeps the socket open, until the
+    /// connection has ended: shut it down.
     pub(in crate::bench) fn remove(&mut self, slot: usize) {
         if !self.io.has_submitted_all() {
-            // It was not submitted when it should have been; now the descriptor is still this one.
+            // Entries that refer to the descriptor must be submitted before it can be reused.
             let result = self.io.submit();
             let _ = self.collect(result);
         }
         self.slots[slot] = Slot::empty(self.slots[slot].generation.wrapping_add(1));
     }
 
-    /// Takes up to `length` bytes to be sent, which `fill` writes. Returns how many; where it is none,
-    /// [`Completion::Writable`] will come.
+    /// Queues up to `length` bytes, which `fill` writes. Returns how many; if none, [`Completion::Writable`] follows.
     pub(in crate::bench) fn send(
         &mut self,
         slot: usize,
@@ -126,10 +131,10 @@ impl Ring {
         fill: impl FnOnce(&mut [u8]),
     ) -> usize {
         let length = length.min(MAX_SEND.min(self.arena.size()));
-        // Of two on their way at once, the second would overtake the first where that finds no room.
-        let is_in_the_way = self.slots[slot].is_waiting || !self.io.has_submitted_all();
-        if (is_in_the_way || !self.arena.has_room(length)) && self.flush().is_err() {
-            // The error comes again when the turn ends.
+        // If the first of two sends in flight finds no room, the second could still be sent, out of order.
+        let must_flush = self.slots[slot].is_waiting || !self.io.has_submitted_all();
+        if (must_flush || !self.arena.has_room(length)) && self.flush().is_err() {
+            // The next wait returns the error.
             self.wait_for_room(slot);
         }
         let Slot { is_full, generation, .. } = self.slots[slot];
@@ -142,25 +147,25 @@ impl Ring {
         length
     }
 
-    /// Submits all there is and waits until something happens, for `timeout` at the most.
+    /// Submits everything queued and waits for a completion, for up to `timeout`.
     ///
     /// # Errors
     ///
-    /// Those of `io_uring_enter(2)`: the system is out of memory.
+    /// Returns the error of `io_uring_enter(2)`: the system lacks memory.
     pub(in crate::bench) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.queue_sends();
         while let Some(user_data) = self.wanted.pop() {
             self.queue(user_data);
         }
-        let is_nothing_left = self.completions.is_empty() && self.unsent.is_empty();
-        let timeout = if is_nothing_left { timeout } else { Duration::ZERO };
+        let all_reported = self.completions.is_empty() && self.unsent.is_empty();
+        let timeout = if all_reported { timeout } else { Duration::ZERO };
         let result = self.io.wait(Some(timeout)).map(drop);
         self.collect(result)
     }
 
-    /// What happened next.
+    /// Returns the next completion.
     pub(in crate::bench) fn next(&mut self) -> Option<Completion> {
-        self.recycle_shown();
+        self.recycle_current();
         while let Some((user_data, count)) = self.unsent.pop_front() {
             if self.is_current(user_data) {
                 return Some(Completion::ShortWrite(user_data.slot(), count));
@@ -171,30 +176,30 @@ impl Ring {
             if completion.is_some() {
                 return completion;
             }
-            self.recycle_shown();
+            self.recycle_current();
         }
         None
     }
 
-    /// What came with a [`Completion::Received`], until the next completion is asked for.
+    /// The bytes of a [`Completion::Received`], until the next completion is taken.
     pub(in crate::bench) fn bytes(&self) -> &[u8] {
-        self.shown.as_ref().map_or(&[], |buf| self.io.bytes(buf))
+        self.current.as_ref().map_or(&[], |buf| self.io.bytes(buf))
     }
 
-    fn recycle_shown(&mut self) {
-        if let Some(buf) = self.shown.take() {
+    fn recycle_current(&mut self) {
+        if let Some(buf) = self.current.take() {
             self.io.recycle(buf);
         }
     }
 
     fn interpret(&mut self, completion: platform::Completion) -> Option<Completion> {
         let platform::Completion { user_data, result, buf, more } = completion;
-        self.shown = buf;
+        self.current = buf;
         let slot = user_data.slot();
-        match Operation::with(user_data) {
+        match Operation::from_user_data(user_data) {
             Operation::PollWake => {
                 self.wanted.push(user_data);
-                Some(Completion::Noticed)
+                Some(Completion::Woken)
             }
             _ if !self.is_current(user_data) => None,
             Operation::Send => Some(Completion::Failed(slot, error(result))),
@@ -204,7 +209,7 @@ impl Ring {
             }
             Operation::RecvMultishot => match -result {
                 0 => Some(Completion::Ended(slot)),
-                // It goes on behind this turn: then every buffer is back.
+                // Queued again by the next wait, when every buffer has been recycled.
                 libc::ENOBUFS | libc::EINTR | libc::EAGAIN => {
                     self.wanted.push(user_data);
                     None
@@ -225,7 +230,7 @@ impl Ring {
     }
 
     fn want(&mut self, operation: Operation, slot: usize) {
-        self.wanted.push(operation.of(self.slots[slot].generation, slot));
+        self.wanted.push(operation.user_data(self.slots[slot].generation, slot));
     }
 
     fn wait_for_room(&mut self, slot: usize) {
@@ -234,12 +239,12 @@ impl Ring {
         }
     }
 
-    /// Queues the request that is wanted, unless its connection is gone.
+    /// Queues an operation, unless its connection was removed.
     fn queue(&mut self, user_data: UserData) {
         let fd = self.slots[user_data.slot()].fd;
-        match Operation::with(user_data) {
+        match Operation::from_user_data(user_data) {
             Operation::PollWake => {
-                self.io.poll_add(self.notifier, libc::POLLIN as u32, user_data);
+                self.io.poll_add(self.wake_fd, libc::POLLIN as u32, user_data);
             }
             _ if !self.is_current(user_data) => {}
             Operation::PollOut => self.io.poll_add(fd, libc::POLLOUT as u32, user_data),
@@ -249,7 +254,7 @@ impl Ring {
 
     fn queue_sends(&mut self) {
         while let Some(send) = self.arena.next() {
-            let user_data = Operation::Send.of(send.generation, send.slot);
+            let user_data = Operation::Send.user_data(send.generation, send.slot);
             if self.is_current(user_data) {
                 let slot = &mut self.slots[send.slot];
                 (slot.is_waiting, slot.sending) = (false, send.range().len());
@@ -258,7 +263,11 @@ impl Ring {
         }
     }
 
-    /// Submits all sends, without waiting; the arena is empty then.
+    /// Submits all sends without waiting, which empties the arena.
+    ///
+    /// # Errors
+    ///
+    /// Some could not be submitted.
     fn flush(&mut self) -> io::Result<()> {
         self.queue_sends();
         let result = self.io.submit();
@@ -266,7 +275,7 @@ impl Ring {
         self.io.has_submitted_all().then_some(()).ok_or_else(|| ErrorKind::OutOfMemory.into())
     }
 
-    /// Collects the completions that are there after a call that had this result.
+    /// Takes the completions after a call with this `result`, and returns its error unless it is transient.
     fn collect(&mut self, result: io::Result<()>) -> io::Result<()> {
         self.take_completions();
         while self.io.has_overflowed() {
@@ -274,20 +283,20 @@ impl Ring {
             self.take_completions();
         }
         if self.io.has_submitted_all() {
-            self.arena.taken();
+            self.arena.submitted();
         }
         match result.map_err(|error| (error.kind(), error)) {
-            // A signal came, or there were more completions than are collected now.
+            // A signal, or completions had to be taken first, which they were.
             Ok(()) | Err((ErrorKind::Interrupted | ErrorKind::ResourceBusy, _)) => Ok(()),
             Err((_, error)) => Err(error),
         }
     }
 
-    /// Takes all completions, so that those of what is submitted next are behind them.
+    /// Takes all completions, so that those of later submissions follow them.
     fn take_completions(&mut self) {
         while let Some(completion) = self.io.next_completion() {
             let (user_data, result) = (completion.user_data, completion.result);
-            if Operation::with(user_data) != Operation::Send {
+            if Operation::from_user_data(user_data) != Operation::Send {
                 self.completions.push_back(completion);
                 continue;
             }

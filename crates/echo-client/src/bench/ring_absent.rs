@@ -1,9 +1,9 @@
-//! Where there is no io_uring: the surface of `ring`, of which there is never one.
+//! The surface of `ring` on systems without io_uring, where no ring can be created.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-#[allow(dead_code, reason = "only a ring makes them")]
+#[allow(dead_code, reason = "only a ring reports them")]
 #[derive(Debug)]
 pub(super) enum Completion {
     Received(usize),
@@ -11,7 +11,7 @@ pub(super) enum Completion {
     Failed(usize, io::Error),
     ShortWrite(usize, usize),
     Writable(usize),
-    Noticed,
+    Woken,
 }
 
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ impl Sizes {
     }
 }
 
-/// There is none.
+/// There is no io_uring.
 pub(super) fn probe() -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
@@ -35,7 +35,7 @@ impl Ring {
         Err(ErrorKind::Unsupported.into())
     }
 
-    pub(super) fn begin<T>(&mut self, _: &T) -> io::Result<()> {
+    pub(super) fn enable<T>(&mut self, _: &T) -> io::Result<()> {
         match *self {}
     }
 

@@ -88,7 +88,7 @@ impl<'a> Worker<'a> {
     /// Runs to the end. The last update is [`Update::Done`].
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(EVENT_CAPACITY);
-        if let Some(Err(error)) = self.ring.as_mut().map(|ring| ring.begin(&self.poll)) {
+        if let Some(Err(error)) = self.ring.as_mut().map(|ring| ring.enable(&self.poll)) {
             // Nothing can be sent or received.
             self.connections.clear();
             self.connector.abort(error);

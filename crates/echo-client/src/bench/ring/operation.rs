@@ -1,30 +1,30 @@
-//! The operations of a worker's ring, as the `user_data` of their completions tells them apart.
+//! The operations of a worker's ring, and their encoding in `user_data`.
 
 use echo_ring::UserData;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Operation {
-    /// Receives until there is an end, an error or no buffer.
+    /// Receives until the end of the stream, an error, or the lack of a free buffer.
     RecvMultishot,
-    /// Sends at once, as far as there is room. Completes only if that was not everything.
+    /// Sends as much as the socket has room for. Completes only if that is not everything.
     Send,
-    /// Waits until there is room to send.
+    /// Polls once for room to send.
     PollOut,
-    /// Waits until the worker's poll has something.
+    /// Polls once for a wake-up.
     PollWake,
 }
 
 impl Operation {
     const ALL: [Self; 4] = [Self::RecvMultishot, Self::Send, Self::PollOut, Self::PollWake];
 
-    /// What it is submitted with for the connection of this generation in this slot.
-    pub(super) fn of(self, generation: u32, slot: usize) -> UserData {
+    /// The `user_data` of this operation on a connection.
+    pub(super) fn user_data(self, generation: u32, slot: usize) -> UserData {
         UserData::new(self as u8, generation, slot)
     }
 
-    /// Which operation was submitted with this.
-    pub(super) fn with(user_data: UserData) -> Self {
+    /// The operation that was submitted with `user_data`.
+    pub(super) fn from_user_data(user_data: UserData) -> Self {
         Self::ALL[usize::from(user_data.op())]
     }
 }
@@ -34,10 +34,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_operation_is_known_by_what_it_was_submitted_with() {
+    fn user_data_identifies_the_operation() {
         for operation in Operation::ALL {
-            let user_data = operation.of(u32::MAX, UserData::SLOTS - 1);
-            assert_eq!(Operation::with(user_data), operation);
+            let user_data = operation.user_data(u32::MAX, UserData::SLOTS - 1);
+            assert_eq!(Operation::from_user_data(user_data), operation);
         }
     }
 }

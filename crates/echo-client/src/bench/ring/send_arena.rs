@@ -1,9 +1,9 @@
-//! The parts of the ring's arena that are on their way to the kernel. They are free again as soon as the
-//! kernel has taken the sends that name them.
+//! The parts of the ring's arena that hold bytes to be sent. They are free again as soon as the sends have been
+//! submitted: these do not wait for room.
 
 use std::ops::Range;
 
-/// A send that was not submitted yet.
+/// A send that has not been submitted.
 #[derive(Clone, Copy)]
 pub(super) struct Pending {
     pub(super) slot: usize,
@@ -12,24 +12,24 @@ pub(super) struct Pending {
     length: usize,
 }
 
-/// The sends of a turn, for which the arena is filled from its beginning.
+/// The sends of one submission. The arena is filled from its beginning.
 pub(super) struct SendArena {
     size: usize,
     used: usize,
     sends: Vec<Pending>,
-    /// How many of them are queued, or with the kernel.
+    /// How many of `sends` are queued in the ring.
     queued: usize,
 }
 
 impl Pending {
-    /// Where its bytes are.
+    /// The part of the arena that holds its bytes.
     pub(super) fn range(self) -> Range<usize> {
         self.start..self.start + self.length
     }
 }
 
 impl SendArena {
-    /// For so many bytes.
+    /// An empty arena of `size` bytes.
     pub(super) fn new(size: usize) -> Self {
         Self { size, used: 0, sends: Vec::new(), queued: 0 }
     }
@@ -38,12 +38,12 @@ impl SendArena {
         self.size
     }
 
-    /// Whether there is room for so many bytes more.
+    /// Whether `length` more bytes fit.
     pub(super) fn has_room(&self, length: usize) -> bool {
         self.size - self.used >= length
     }
 
-    /// Adds a send of so many bytes, which are to be written to where it says.
+    /// Adds a send of `length` bytes. Returns the part of the arena to write them to.
     pub(super) fn add(&mut self, slot: usize, generation: u32, length: usize) -> Range<usize> {
         let send = Pending { slot, generation, start: self.used, length };
         self.used += length;
@@ -51,15 +51,15 @@ impl SendArena {
         send.range()
     }
 
-    /// The next send that is not queued. It counts as queued from now on.
+    /// Returns the next send that is not queued, and counts it as queued.
     pub(super) fn next(&mut self) -> Option<Pending> {
         let send = *self.sends.get(self.queued)?;
         self.queued += 1;
         Some(send)
     }
 
-    /// The kernel has taken all that was queued. The arena is free again, unless there are more sends.
-    pub(super) fn taken(&mut self) {
+    /// Everything queued has been submitted. Empties the arena, unless there are more sends.
+    pub(super) fn submitted(&mut self) {
         if self.queued == self.sends.len() {
             self.used = 0;
             self.queued = 0;

@@ -21,7 +21,7 @@ fn ring(sizes: Sizes) -> Option<(Ring, TcpListener)> {
     }
     let notifier = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut ring = Ring::new(sizes).unwrap();
-    ring.begin(&notifier).unwrap();
+    ring.enable(&notifier).unwrap();
     Some((ring, notifier))
 }
 
@@ -152,7 +152,7 @@ fn ends_resets_and_wake_ups_are_reported() {
             match completion {
                 Completion::Ended(slot) => told.insert(slot, None),
                 Completion::Failed(slot, error) => told.insert(slot, Some(error.kind())),
-                Completion::Noticed => told.insert(2, None),
+                Completion::Woken => told.insert(2, None),
                 other => panic!("{other:?}"),
             };
         }

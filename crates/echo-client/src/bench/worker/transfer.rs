@@ -77,7 +77,7 @@ impl Worker<'_> {
     /// Handles a completion of the ring.
     fn complete(&mut self, completion: Completion, events: &mut Events) {
         let (key, result) = match completion {
-            Completion::Noticed => {
+            Completion::Woken => {
                 // If the poll fails, its descriptor is still readable and is reported again.
                 if self.poll.poll(events, Some(Duration::ZERO)).is_ok() {
                     self.handle_events(events);
