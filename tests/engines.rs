@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use echo_proto::Pattern;
 use echo_test_support::{
-    ResourceUsage, Server, connect, connect_and_never_read, connect_with_little_room, counting,
-    eventually, exchange, failing_from, on_every_engine, read_to_end, skipped_without_strace,
-    start,
+    ResourceUsage, Server, connect, connect_and_never_read, connect_with_little_room, eventually,
+    exchange, failing_from, on_every_engine, read_to_end, skipped_without_strace, start,
 };
 use socket2::SockRef;
 
@@ -25,8 +24,6 @@ on_every_engine! {
     peers_that_never_read_hold_little_and_do_not_affect_others,
     a_flood_does_not_starve_the_others,
     waiting_costs_no_cpu_time,
-    busy_polling_does_not_sleep,
-    busy_polling_reads_the_only_connection_directly,
     the_number_of_event_loops_is_as_configured_or_one_per_processor,
     many_connections_leak_no_descriptors,
     events_are_reported_as_text_and_json,
@@ -289,43 +286,6 @@ fn waiting_costs_no_cpu_time(engine: &str) {
         server.process.processor_time() - before <= waiting.elapsed() / 10
     });
     drop((silent, never_reads, ended));
-}
-
-#[cfg(not(any(target_os = "linux", windows)))]
-fn busy_polling_does_not_sleep(_: &str) {
-    echo_test_support::skipped("busy polling", "CPU time is read on Linux and Windows only");
-}
-
-#[cfg(any(target_os = "linux", windows))]
-fn busy_polling_does_not_sleep(engine: &str) {
-    if engine == "threads" {
-        return; // only event loops poll
-    }
-    let server = start!(engine, &["--threads", "1", "--busy-poll", "1h"]);
-    let silent = connect(server.address);
-    exchange(&silent, b"and then nothing");
-    let before = server.process.processor_time();
-    // A busy machine may not give it much CPU time, but it uses what it gets.
-    eventually("it uses CPU time", || {
-        server.process.processor_time() - before >= Duration::from_millis(500)
-    });
-}
-
-fn busy_polling_reads_the_only_connection_directly(engine: &str) {
-    // The others take no system call to watch a connection.
-    if engine != "uring" || skipped_without_strace("direct reads") {
-        return;
-    }
-    let arguments =
-        ["--port", "0", "-q", "--once", "--threads", "1", "--busy-poll", "10s", "--engine", engine];
-    let server = env!("CARGO_BIN_EXE_echo-server");
-    let [entered] = counting(["io_uring_enter"], server, &arguments, |server| {
-        let stream = connect(server);
-        for _ in 0..500 {
-            exchange(&stream, b"directly");
-        }
-    });
-    assert!(entered < 100, "{entered} calls");
 }
 
 #[cfg(not(target_os = "linux"))]

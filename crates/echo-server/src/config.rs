@@ -29,7 +29,7 @@ pub struct Config {
     /// only, and for the engines that have event loops. With [`once`](Self::once) there is only one socket.
     pub reuseport: bool,
     /// How long an event loop polls after the last event before it sleeps, which trades CPU time for latency.
-    /// With zero it polls for a few microseconds, and only if that costs no more than sleeping and waking up.
+    /// With zero it polls for at most 30 µs, and only if that costs at most 1.25 times the CPU time of sleeping.
     pub busy_poll: Duration,
     /// Concurrent connections; further ones are closed at once. `None` for as many as the system allows.
     pub max_connections: Option<usize>,

@@ -93,14 +93,15 @@ pub(crate) fn pending_error(
 }
 
 /// The CPU time that this thread has used (`CLOCK_THREAD_CPUTIME_ID`, clock_gettime(2)).
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
 pub(crate) fn thread_cpu_time() -> Option<std::time::Duration> {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     std::time::Duration::try_from(time).ok()
 }
 
-/// The clock of Windows advances with the scheduler's tick, which is far longer than what is measured.
-#[cfg(not(unix))]
+/// Not every system has one, and that of Windows advances with the scheduler's tick, which is far longer than what is
+/// measured.
+#[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "freebsd")))]
 pub(crate) fn thread_cpu_time() -> Option<std::time::Duration> {
     None
 }

@@ -132,6 +132,11 @@ impl Connection {
         }
     }
 
+    /// Whether everything that it receives is echoed at once, and its messages are too small to be spliced.
+    pub(super) fn is_small_passthrough(&self) -> bool {
+        self.session.is_passthrough() && !self.splice.is_worthwhile()
+    }
+
     /// Whether `received` more bytes would exceed what the connection may owe.
     pub(super) fn is_full(&self, received: usize) -> bool {
         self.session.owed() + received > MAX_OWED

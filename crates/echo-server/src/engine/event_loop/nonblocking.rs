@@ -28,8 +28,8 @@ pub(super) fn unless_blocked(
     }
 }
 
-/// System calls without libc: those of glibc are cancellation points, which take two atomic operations each in a process
-/// with several threads, 2 % of the CPU time of an echo.
+/// System calls by rustix: those of glibc are cancellation points, which take two more atomic operations in a process
+/// with several threads.
 #[cfg(all(target_os = "linux", not(simulation)))]
 mod calls {
     use std::io;
