@@ -80,7 +80,7 @@ impl Server {
             .map(TcpListener::local_addr)
             .collect::<Result<_, _>>()
             .map_err(BindError::Setup)?;
-        let acceptors = Acceptor::for_each(groups, &config);
+        let acceptors = Acceptor::per_group(groups, &config);
         let (handle, shutdown) = Handle::new().map_err(BindError::Setup)?;
         let counters = Counters::default();
         Ok(Self { config, choice, addresses, skipped, acceptors, handle, shutdown, counters })

@@ -23,7 +23,7 @@ exec \"$@\"
 ";
 
 /// Root needs no user namespace, and others are not permitted to do without one.
-const WAYS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
+const UNSHARE_OPTIONS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
 
 /// Makes this program run in a network namespace with this congestion control: it is started again in one, in the
 /// same process. Does nothing in a process that was started so.
@@ -35,20 +35,21 @@ pub(super) fn enter(control: &str) -> Result<()> {
     if std::env::var_os(ENTERED).is_some() {
         return Ok(());
     }
-    let way = way(control)?;
-    let mut again = command(way, control, std::env::current_exe()?);
+    let options = unshare_options(control)?;
+    let mut again = command(options, control, std::env::current_exe()?);
     let error = again.args(std::env::args_os().skip(1)).env(ENTERED, "1").exec();
     Err(error).context("cannot start this program again in a network namespace")
 }
 
 /// The arguments of unshare(1) that make such a namespace here.
-fn way(control: &str) -> Result<&'static [&'static str]> {
+fn unshare_options(control: &str) -> Result<&'static [&'static str]> {
     let mut reasons = Vec::new();
-    for way in WAYS {
-        let tried = command(way, control, "true").output().context("cannot start unshare(1)")?;
+    for options in UNSHARE_OPTIONS {
+        let tried =
+            command(options, control, "true").output().context("cannot start unshare(1)")?;
         let why = String::from_utf8_lossy(&tried.stderr).trim_end().replace('\n', "; ");
         match tried.status.code() {
-            Some(0) => return Ok(way),
+            Some(0) => return Ok(options),
             Some(NO_LOOPBACK) => bail!("cannot use loopback in a network namespace: {why}"),
             Some(NO_CONTROL) => bail!("{}: {why}", refused(control)),
             _ => reasons.push(why),
@@ -78,9 +79,9 @@ fn refused(control: &str) -> String {
 }
 
 /// A command line for a program in a new namespace.
-fn command(way: &[&str], control: &str, program: impl AsRef<OsStr>) -> Command {
+fn command(options: &[&str], control: &str, program: impl AsRef<OsStr>) -> Command {
     let mut unshare = Command::new("unshare");
-    unshare.args(way).args(["sh", "-c", SCRIPT, "sh", control]).arg(program);
+    unshare.args(options).args(["sh", "-c", SCRIPT, "sh", control]).arg(program);
     unshare
 }
 
@@ -98,13 +99,13 @@ mod tests {
     fn a_program_runs_under_the_control_and_the_system_keeps_its_own() {
         let own = congestion_control();
         // Every kernel has it (tcp_cong.c).
-        let way = match way("reno") {
-            Ok(way) => way,
+        let options = match unshare_options("reno") {
+            Ok(options) => options,
             Err(error) => {
                 return skipped("a congestion control in a namespace", &format!("{error:#}"));
             }
         };
-        let mut program = command(way, "reno", "sh");
+        let mut program = command(options, "reno", "sh");
         program.args(["-c", "cat /proc/sys/net/ipv4/tcp_congestion_control; ip address show up"]);
         let stdout = String::from_utf8(program.output().unwrap().stdout).unwrap();
         assert!(stdout.starts_with("reno\n") && stdout.contains("127.0.0.1/8"), "{stdout}");
@@ -113,10 +114,10 @@ mod tests {
 
     #[test]
     fn a_control_that_the_kernel_lacks_is_refused_with_those_that_it_has() {
-        if let Err(error) = way("reno") {
+        if let Err(error) = unshare_options("reno") {
             return skipped("a congestion control in a namespace", &format!("{error:#}"));
         }
-        let error = format!("{:#}", way("turtle").unwrap_err());
+        let error = format!("{:#}", unshare_options("turtle").unwrap_err());
         assert!(error.contains("\"turtle\" cannot be set\navailable: "), "{error}");
         assert!(error.contains("reno"), "{error}");
     }

@@ -68,7 +68,7 @@ enum AcceptOutcome {
 
 impl Acceptor {
     /// One acceptor for each of `groups`, the non-blocking listeners of one event loop.
-    pub(crate) fn for_each(groups: Vec<Vec<blocking::TcpListener>>, config: &Config) -> Vec<Self> {
+    pub(crate) fn per_group(groups: Vec<Vec<blocking::TcpListener>>, config: &Config) -> Vec<Self> {
         let accepted = Arc::default();
         let new = |listeners| Self::new(listeners, config, Arc::clone(&accepted));
         groups.into_iter().map(new).collect()
@@ -237,7 +237,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         // Queued before any option can be set, as with socket activation.
         let _peer = TcpStream::connect(address).unwrap();
-        let acceptors = Acceptor::for_each(vec![vec![listener]], &Config::default());
+        let acceptors = Acceptor::per_group(vec![vec![listener]], &Config::default());
         let acceptor = acceptors.into_iter().next().unwrap();
         let take = |incoming: Incoming| {
             assert!(incoming.stream.nodelay().unwrap());

@@ -10,7 +10,7 @@ const RESERVE_PER_THREAD: usize = 4;
 /// Pipes per event loop, if there are enough descriptors.
 #[cfg(unix)]
 const MAX_PIPES: usize = if cfg!(target_os = "linux") { 16 } else { 0 };
-/// With fewer descriptors than this, in all or per event loop, none is used for pipes.
+/// With fewer descriptors than this, in total or per event loop, none is used for pipes.
 #[cfg(unix)]
 const PIPES_FROM: usize = 1024;
 #[cfg(unix)]

@@ -42,7 +42,7 @@ pub(super) fn play(engine: &str, seed: u64, traced: bool) {
     }
     let facts = Rc::new(RefCell::new(Facts::default()));
     let elsewhere = rng.u8(..4) == 0;
-    let mut acceptors = Acceptor::for_each(vec![vec![TcpListener::listening()]], service.config);
+    let mut acceptors = Acceptor::per_group(vec![vec![TcpListener::listening()]], service.config);
     let acceptor = acceptors.remove(0);
     let (here, there) = if elsewhere { (None, Some(acceptor)) } else { (Some(acceptor), None) };
     let (connections, steps) = (rng.usize(1..5), rng.usize(2..40));

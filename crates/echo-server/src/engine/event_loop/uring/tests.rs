@@ -31,7 +31,7 @@ fn serve(sizes: Sizes, test: impl FnOnce(SocketAddr)) -> crate::Summary {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let acceptors = Acceptor::for_each(vec![vec![listener]], &config);
+    let acceptors = Acceptor::per_group(vec![vec![listener]], &config);
     Service::for_test(&config, |service, shutdown| {
         std::thread::scope(|scope| {
             let server = scope.spawn(|| run_with(sizes, acceptors, shutdown, service).unwrap());
