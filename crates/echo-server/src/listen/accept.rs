@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::linger::reset_when_closed;
@@ -32,9 +32,15 @@ pub(crate) struct Acceptor {
     queue: usize,
     /// Set on each connection; `None` if connections inherit the options from their listener.
     options: Option<SocketOptions>,
-    exhaustion_reported: Option<Instant>,
-    /// Connections accepted, admitted or not, by all acceptors of the server.
-    accepted: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// What the acceptors of a server share.
+#[derive(Default)]
+struct Shared {
+    /// Connections accepted, admitted or not.
+    accepted: AtomicU64,
+    exhaustion_reported: Mutex<Option<Instant>>,
 }
 
 /// A connection that was admitted.
@@ -69,23 +75,18 @@ enum AcceptOutcome {
 impl Acceptor {
     /// One acceptor for each of `groups`, the non-blocking listeners of one event loop.
     pub(crate) fn per_group(groups: Vec<Vec<blocking::TcpListener>>, config: &Config) -> Vec<Self> {
-        let accepted = Arc::default();
-        let new = |listeners| Self::new(listeners, config, Arc::clone(&accepted));
+        let shared = Arc::default();
+        let new = |listeners| Self::new(listeners, config, Arc::clone(&shared));
         groups.into_iter().map(new).collect()
     }
 
-    /// Accepts on `listeners`. `accepted` counts the connections of all acceptors.
-    fn new(
-        listeners: Vec<blocking::TcpListener>,
-        config: &Config,
-        accepted: Arc<AtomicU64>,
-    ) -> Self {
+    fn new(listeners: Vec<blocking::TcpListener>, config: &Config, shared: Arc<Shared>) -> Self {
         let listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
         let queue = 2 * usize::from(config.backlog) + ACCEPTS_PER_RUN;
         let options = SocketOptions { keepalive: config.keepalive };
         let inherited = listeners.iter().all(|listener| options.are_inherited_from(listener));
         let options = (!inherited).then_some(options);
-        Self { listeners, queue, options, exhaustion_reported: None, accepted }
+        Self { listeners, queue, options, shared }
     }
 
     /// The listeners, to be registered.
@@ -162,7 +163,7 @@ impl Acceptor {
         for _ in 0..limit {
             match self.listeners[listener].accept() {
                 Ok((stream, peer)) => {
-                    let number = self.accepted.fetch_add(1, Relaxed);
+                    let number = self.shared.accepted.fetch_add(1, Relaxed);
                     if let Err(reason) = admit(number, peer, SockRef::from(&stream), service) {
                         // Closed at once: nothing is ever written into the stream.
                         service.counters.refused(reason);
@@ -200,13 +201,24 @@ impl Acceptor {
         Ok(AcceptOutcome::More)
     }
 
-    fn exhausted(&mut self, error: io::Error, service: &Service<'_>) -> AcceptOutcome {
+    fn exhausted(&self, error: io::Error, service: &Service<'_>) -> AcceptOutcome {
         service.counters.accept_paused();
-        if self.exhaustion_reported.is_none_or(|time| time.elapsed() >= LOG_INTERVAL) {
-            self.exhaustion_reported = Some(Instant::now());
+        if self.shared.report_is_due() {
             (service.observe)(Event::AcceptPaused { error });
         }
         AcceptOutcome::Exhausted
+    }
+}
+
+impl Shared {
+    /// Whether no acceptor has reported exhaustion lately. If so, the caller must report it.
+    fn report_is_due(&self) -> bool {
+        let mut reported = self.exhaustion_reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = reported.is_none_or(|time| time.elapsed() >= LOG_INTERVAL);
+        if due {
+            *reported = Some(Instant::now());
+        }
+        due
     }
 }
 
@@ -229,6 +241,32 @@ fn admit(
 mod tests {
     use super::*;
     use std::net::TcpStream;
+    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn exhaustion_is_reported_once_for_all_acceptors() {
+        let listen = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (listeners, reports) = ([listen(), listen()], AtomicUsize::new(0));
+        let connect = |listener: &std::net::TcpListener| {
+            listener.set_nonblocking(true).unwrap();
+            TcpStream::connect(listener.local_addr().unwrap()).unwrap()
+        };
+        let _peers = listeners.each_ref().map(connect);
+        let groups = listeners.map(|listener| vec![listener]).into();
+        Service::for_test(&Config::default(), |service, _| {
+            let count = |event| {
+                assert!(matches!(event, Event::AcceptPaused { .. }));
+                reports.fetch_add(1, Relaxed);
+            };
+            let service = Service { observe: &count, ..*service };
+            for mut acceptor in Acceptor::per_group(groups, service.config) {
+                let take = |_| Err(io::Error::from(ErrorKind::OutOfMemory));
+                let state = acceptor.accept_ready(&service, take).unwrap();
+                assert_eq!(state, AcceptState::Wait(Some(BACKOFF)));
+            }
+        });
+        assert_eq!(reports.into_inner(), 1);
+    }
 
     #[test]
     fn accepted_connections_send_without_delay() {
