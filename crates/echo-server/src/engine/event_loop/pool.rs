@@ -77,10 +77,12 @@ impl WorkerContext<'_> {
     }
 
     /// Stops the server because this worker has failed; the server reports `error`. The other workers still echo
-    /// what they have received. Connections dispatched to this worker until accepting has ended are closed.
+    /// what they have received. Connections dispatched to this worker until accepting has ended are closed, and those
+    /// in the queues of its listeners are reset. Its poller may hold the listeners, so it must have been dropped.
     pub(in crate::engine) fn fail(mut self, error: io::Error) {
         let error = io::Error::new(error.kind(), format!("cannot wait for events: {error}"));
-        if self.acceptor.take().is_some() {
+        if let Some(acceptor) = self.acceptor.take() {
+            drop(acceptor);
             self.pool.accept_finished(Some(error));
         } else {
             self.pool.stop_with(error);

@@ -112,7 +112,10 @@ impl<'a, P: Poller> Worker<'a, P> {
         if let Err(error) = self.serve() {
             // No more events are reported for its connections.
             self.abort_all();
-            self.context.fail(error);
+            let Self { context, poller, .. } = self;
+            // A ring holds the listeners that it polls. Connections would still be queued in them.
+            drop(poller);
+            context.fail(error);
         }
     }
 

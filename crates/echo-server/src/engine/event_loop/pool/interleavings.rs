@@ -216,3 +216,36 @@ fn connections_that_each_worker_accepts_at_the_stop_are_served_before_the_pool_r
         }
     });
 }
+
+#[test]
+fn an_accepting_worker_that_fails_stops_the_other_and_the_pool_returns() {
+    explore(|| {
+        let (pool, wakeups, mut shutdown) = pool(2, 2);
+        let (second, served) = (wakeups[1].clone(), Arc::new(AtomicUsize::new(0)));
+        let failing = thread::spawn(move || {
+            pool.accept_finished(Some(io::Error::other("that of a test")));
+        });
+        let by_second = Arc::clone(&served);
+        let accepting = thread::spawn(move || {
+            // It reads the phase of the server, so it learns of the stop although the pool's is still `Running`.
+            while pool.service.phase() == Phase::Running {
+                second.wait();
+            }
+            // One is queued in its socket.
+            let own = &pool.workers[1];
+            assert!(pool.dispatch(incoming(), own).is_some());
+            pool.accept_finished(None);
+            while pool.phase() == Phase::Running {
+                second.wait();
+            }
+            by_second.fetch_add(1, Relaxed);
+            pool.ended(own);
+        });
+        pool.wait_for_the_last(&mut shutdown);
+        assert_eq!((pool.open(), served.load(Relaxed)), (0, 1));
+        assert!(pool.failure.get().is_some());
+        for thread in [failing, accepting] {
+            thread.join().unwrap();
+        }
+    });
+}
