@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use echo_test_support::{
-    Process, Server, Signal, command, connect, exchange, on_every_engine, read_to_end,
+    Process, Server, Signal, command, connect, exchange, on_every_engine, read_to_end, skipped,
     socket_activated, start,
 };
 
@@ -15,24 +15,16 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
 
 on_every_engine! {
     each_event_loop_has_a_socket_and_serves_its_connections,
+    each_event_loop_serves_every_address_of_a_name,
     limits_are_exact_although_several_threads_accept,
     connections_queued_in_any_socket_are_served_before_it_stops,
     with_once_one_connection_is_served,
 }
 
-/// A server with three sockets; `None` for the engine without event loops, which refuses the option.
+/// A server with three event loops that accept; `None` for the engine without event loops.
 fn start_shared(engine: &str, arguments: &[&str]) -> Option<Server> {
     let arguments = [&["--reuseport", "--threads", "3"], arguments].concat();
-    if engine != "threads" {
-        return Some(start!(engine, &arguments));
-    }
-    let refused = Process::run(command(PROGRAM).args(["--engine", engine]).args(arguments), b"");
-    let refused = refused.unwrap();
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    let told = "socket for each event loop: the engine threads has no event loops\n";
-    assert!(refused.stderr.contains(told), "{refused:?}");
-    assert!(refused.stderr.contains("hint: leave out --reuseport: "), "{refused:?}");
-    None
+    (engine != "threads").then(|| start!(engine, &arguments))
 }
 
 /// The sockets that listen at an IPv4 address of this machine.
@@ -52,7 +44,7 @@ fn each_event_loop_has_a_socket_and_serves_its_connections(engine: &str) {
     }
     let (stdout, _) = server.process.output();
     assert_eq!(stdout.matches("Listening on").count(), 1, "{stdout}");
-    // Neither a second copy nor another server takes a part of the connections.
+    // Neither a second copy nor another server receives some of the connections.
     let port = server.address.port().to_string();
     for option in ["--reuseport", "--quiet"] {
         let second = Process::run(command(PROGRAM).args(["--port", &port, option]), b"").unwrap();
@@ -63,6 +55,25 @@ fn each_event_loop_has_a_socket_and_serves_its_connections(engine: &str) {
     let finished = server.process.wait().unwrap();
     assert!(finished.status.success(), "{finished:?}");
     assert!(finished.stderr.contains("stopped: 60 connections served, 720 bytes"), "{finished:?}");
+}
+
+fn each_event_loop_serves_every_address_of_a_name(engine: &str) {
+    let Some(server) = start_shared(engine, &["--host", "localhost"]) else { return };
+    exchange(&connect(server.address), b"The first address");
+    // Printed after all addresses.
+    server.process.wait_for_stdout("Connected by").unwrap();
+    let (stdout, _) = server.process.output();
+    let addresses = stdout.lines().filter_map(|line| line.strip_prefix("Listening on "));
+    let addresses: Vec<SocketAddr> = addresses.map(|address| address.parse().unwrap()).collect();
+    if addresses.len() < 2 {
+        return skipped("several addresses", "localhost has one address");
+    }
+    for address in addresses {
+        let streams: Vec<_> = (0..30).map(|_| connect(address)).collect();
+        for stream in &streams {
+            exchange(stream, b"Hello, world");
+        }
+    }
 }
 
 fn limits_are_exact_although_several_threads_accept(engine: &str) {
@@ -87,7 +98,8 @@ fn limits_are_exact_although_several_threads_accept(engine: &str) {
 fn connections_queued_in_any_socket_are_served_before_it_stops(engine: &str) {
     let Some(server) = start_shared(engine, &[]) else { return };
     server.process.signal(Signal::STOP);
-    let queued: Vec<_> = (0..90).map(|_| connect(server.address)).collect();
+    // About 250 for each event loop, which accepts at most 64 at once while the server is not stopped.
+    let queued: Vec<_> = (0..750).map(|_| connect(server.address)).collect();
     for mut stream in &queued {
         stream.write_all(b"in the queue").unwrap();
     }
@@ -107,6 +119,26 @@ fn with_once_one_connection_is_served(engine: &str) {
     exchange(&stream, b"the only one");
     drop(stream);
     assert!(server.process.wait().unwrap().status.success());
+}
+
+#[test]
+fn the_engine_without_event_loops_refuses_the_option() {
+    let refused = Process::run(command(PROGRAM).args(["--engine", "threads", "--reuseport"]), b"");
+    let refused = refused.unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let message = "cannot share the port: the engine threads has no event loops\n";
+    assert!(refused.stderr.contains(message), "{refused:?}");
+    assert!(refused.stderr.contains("hint: leave out --reuseport: "), "{refused:?}");
+}
+
+#[test]
+fn an_error_of_a_further_socket_names_the_address() {
+    // The sockets take all descriptors. The soft limit would be raised.
+    let script = "ulimit -n 40; exec \"$0\" --reuseport --threads 100 --engine readiness --port 0";
+    let finished = Process::run(command("sh").args(["-c", script, PROGRAM]), b"").unwrap();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    let message = finished.stderr.split_once("cannot listen on 127.0.0.1:").map(|(_, rest)| rest);
+    assert!(message.is_some_and(|rest| rest.contains(": Too many open files")), "{finished:?}");
 }
 
 #[test]

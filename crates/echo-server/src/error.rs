@@ -60,7 +60,7 @@ impl fmt::Display for BindError {
             }
             Self::Setup(source) => write!(f, "cannot wait for connections: {source}"),
             Self::Reuseport { reason } => {
-                write!(f, "cannot listen with a socket for each event loop: {reason}")
+                write!(f, "cannot share the port: {reason}")
             }
             Self::Engine { engine, source } => write!(f, "{engine} is not available: {source}"),
         }

@@ -152,6 +152,8 @@ impl fmt::Debug for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::listen::bind::listen_on_all;
     use std::net::TcpStream;
     use std::sync::mpsc;
     use std::thread;
@@ -174,9 +176,53 @@ mod tests {
         let bind = |engine| {
             let config =
                 Config { engine, threads: 2, reuseport: true, port: 0, ..Config::default() };
-            Server::bind(config).ok()
+            match Server::bind(config) {
+                Ok(server) => Some(server),
+                Err(error) => {
+                    assert!(engine == Engine::Uring || cfg!(not(target_os = "linux")), "{error}");
+                    None
+                }
+            }
         };
         [Engine::Readiness, Engine::Uring].into_iter().filter_map(bind)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[test]
+    fn sockets_for_each_event_loop_are_refused_with_a_hint() {
+        for engine in [Engine::Auto, Engine::Readiness, Engine::Threads] {
+            let config = Config { engine, reuseport: true, port: 0, ..Config::default() };
+            let error = Server::bind(config).unwrap_err();
+            assert!(error.to_string().ends_with(": only Linux distributes connections"), "{error}");
+            assert!(error.hint().unwrap().starts_with("leave out --reuseport: "));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn each_event_loop_serves_every_address() {
+        use std::io::{Read, Write};
+
+        let both = ["127.0.0.1:0", "127.0.0.2:0"].map(|address| address.parse().unwrap());
+        for engine in [Engine::Readiness, Engine::Uring] {
+            let config = Config { engine, threads: 3, reuseport: true, ..Config::default() };
+            let Ok(choice) = engine::choose(engine) else { continue };
+            let Bound { groups, skipped } = listen_on_all(&both, &config).unwrap();
+            let server = Server::new(config, choice, groups, skipped).unwrap();
+            let (addresses, handle) = (server.local_addrs().to_vec(), server.handle());
+            let running = thread::spawn(|| server.run(|_| {}));
+            assert_eq!(addresses.len(), 2, "{addresses:?}");
+            // By a hash: that a socket of three gets none of 30 is most unlikely.
+            for address in addresses.iter().flat_map(|address| [address; 30]) {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+                stream.write_all(b"Hello").unwrap();
+                stream.read_exact(&mut [0; 5]).expect("its socket is served");
+            }
+            handle.stop();
+            let summary = running.join().unwrap().unwrap();
+            assert_eq!((summary.connections, summary.bytes), (60, 300), "{engine}");
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -15,9 +15,7 @@ impl BindError {
             }
             Self::Engine { source, .. } => return engine_hint(source),
             Self::Reuseport { .. } => {
-                return Some(
-                    "leave out --reuseport: one event loop then accepts for all".to_owned(),
-                );
+                return Some("leave out --reuseport: one thread then accepts for all".to_owned());
             }
             Self::Setup(_) => return None,
         };

@@ -57,7 +57,7 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
 ///
 /// A name can resolve to an address that the machine does not have: `localhost` includes `::1` even where
 /// IPv6 is disabled. Such an address is skipped as long as another one can be bound.
-fn listen_on_all(addresses: &[SocketAddr], config: &Config) -> Result<Bound, BindError> {
+pub(crate) fn listen_on_all(addresses: &[SocketAddr], config: &Config) -> Result<Bound, BindError> {
     let (mut listeners, mut skipped) = (Vec::new(), Vec::new());
     let mut port = None;
     for &(mut address) in addresses {
@@ -86,26 +86,32 @@ fn listen_on_all(addresses: &[SocketAddr], config: &Config) -> Result<Bound, Bin
 /// The sockets of the first event loop, and with [`Config::reuseport`] those of the others.
 ///
 /// The first sockets listen before they are shared, so that a second server, which begins with the same step, finds the
-/// address in use. With SO_REUSEPORT from the beginning, it would silently receive a part of the connections.
+/// address in use. With SO_REUSEPORT from the beginning, it would silently receive some of the connections.
 fn add_groups(
     first: Vec<TcpListener>,
     config: &Config,
 ) -> Result<Vec<Vec<TcpListener>>, BindError> {
-    let mut groups = vec![first];
-    if config.reuseport && !config.once {
-        for _ in 1..config.threads {
-            let others = groups[0].iter().map(|first| {
-                let address = first.local_addr()?;
-                share_port(&SockRef::from(first))?;
-                let socket = new_socket(address)?;
-                share_port(&SockRef::from(&socket))?;
-                listen(socket, address, config)
-            });
-            let others = others.collect::<io::Result<_>>().map_err(BindError::Setup)?;
-            groups.push(others);
+    if !config.reuseport || config.once || config.threads < 2 {
+        return Ok(vec![first]);
+    }
+    let mut groups: Vec<_> = (1..config.threads).map(|_| Vec::new()).collect();
+    for listener in &first {
+        let address = listener.local_addr().map_err(BindError::Setup)?;
+        let failed = |source| BindError::Listen { address, source };
+        share_port(&SockRef::from(listener)).map_err(failed)?;
+        for group in &mut groups {
+            group.push(listen_beside(address, config).map_err(failed)?);
         }
     }
+    groups.insert(0, first);
     Ok(groups)
+}
+
+/// Listens on the address of another socket, whose port is shared.
+fn listen_beside(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
+    let socket = new_socket(address)?;
+    share_port(&SockRef::from(&socket))?;
+    listen(socket, address, config)
 }
 
 /// Whether the machine lacks the address or its whole family.
@@ -217,7 +223,7 @@ mod tests {
             let error = bind(&Config { port: address.port(), ..second }).err().unwrap();
             assert!(error.to_string().ends_with(": address in use"), "{error}");
         }
-        // Its one connection needs no more.
+        // One connection needs one socket.
         assert_eq!(bind(&Config { once: true, ..shared }).unwrap().groups.len(), 1);
     }
 
@@ -236,6 +242,22 @@ mod tests {
         let addresses = bound("localhost");
         assert!(addresses.iter().all(|address| address.ip().is_loopback()), "{addresses:?}");
         assert!(addresses.iter().all(|address| address.port() == addresses[0].port()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn with_reuseport_each_event_loop_has_a_socket_for_each_address() {
+        let shared = Config { reuseport: true, threads: 3, ..Config::default() };
+        let both = ["127.0.0.1:0", "127.0.0.2:0"].map(|address| address.parse().unwrap());
+        let bound = listen_on_all(&both, &shared).unwrap();
+        let addresses = |group: &Vec<TcpListener>| {
+            group.iter().map(|listener| listener.local_addr().unwrap()).collect::<Vec<_>>()
+        };
+        let groups: Vec<_> = bound.groups.iter().map(addresses).collect();
+        let [first, second] = groups[0][..] else { panic!("two addresses: {groups:?}") };
+        assert_eq!((first.ip(), second.ip()), (both[0].ip(), both[1].ip()));
+        assert_eq!(first.port(), second.port());
+        assert_eq!(groups, vec![vec![first, second]; 3]);
     }
 
     #[test]
