@@ -77,13 +77,15 @@ pub(crate) struct Cli {
     #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
     threads: Option<u16>,
 
-    /// Open a listening socket for each event loop, so that each accepts its own connections (Linux)
+    /// Open a listening socket for each event loop (SO_REUSEPORT; Linux)
     ///
-    /// The kernel distributes connections by a hash of their addresses and ports (SO_REUSEPORT). For clients that
-    /// connect often: without it, the first event loop accepts for all. The number of connections differs between
-    /// event loops, so a few long ones are served better without it. Not for --engine threads and socket activation.
+    /// Each event loop then accepts its own connections, which the kernel distributes by a hash of their addresses and
+    /// ports. For clients that connect often: without it, the first event loop accepts for all. The number of
+    /// connections differs between event loops, so a few long ones are served better without it. --backlog is per
+    /// socket. --once opens one socket. Which connections get random faults is not repeated by --seed. Not for
+    /// --engine threads and socket activation.
     #[arg(long, env = "ECHO_REUSEPORT", value_parser = BoolishValueParser::new())]
-    reuseport: bool,
+    pub(crate) reuseport: bool,
 
     /// Poll this long before sleeping; lowers latency at the cost of a busy CPU
     #[arg(long, env = "ECHO_BUSY_POLL", value_name = "DURATION", default_value = "0s")]

@@ -6,6 +6,9 @@
 const RESERVE: usize = 16;
 #[cfg(unix)]
 const RESERVE_PER_THREAD: usize = 4;
+/// Listeners of each further event loop with `--reuseport`: one for each address of the host. Few names have more.
+#[cfg(unix)]
+const LISTENERS_PER_THREAD: usize = 4;
 
 /// Pipes per event loop, if there are enough descriptors.
 #[cfg(unix)]
@@ -28,27 +31,28 @@ pub(crate) struct Limits {
 /// Raises the soft limit on descriptors as far as the system allows. The soft limit is low only for programs that use
 /// select(2).
 #[cfg(unix)]
-pub(crate) fn raise(threads: usize) -> Limits {
+pub(crate) fn raise(threads: usize, reuseport: bool) -> Limits {
     // On macOS and FreeBSD the hard limit may be higher than what the kernel grants (kern.maxfilesperproc). Fails in
     // some sandboxes; the old limit then stays.
     let raised = rlimit::increase_nofile_limit(u64::MAX);
     let limit = raised.or_else(|_| rlimit::Resource::NOFILE.get_soft());
     let limit = limit.ok().filter(|&limit| limit != rlimit::INFINITY);
-    divide(limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)), threads)
+    divide(limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)), threads, reuseport)
 }
 
 /// Divides this many descriptors; `None` is an unlimited number.
 #[cfg(unix)]
-fn divide(limit: Option<usize>, threads: usize) -> Limits {
+fn divide(limit: Option<usize>, threads: usize, reuseport: bool) -> Limits {
     let enough = PIPES_FROM.max(PIPES_FROM_PER_THREAD * threads);
     let pipes = if limit.is_none_or(|limit| limit >= enough) { MAX_PIPES } else { 0 };
-    let reserve = RESERVE + (RESERVE_PER_THREAD + 2 * pipes) * threads;
+    let listeners = if reuseport { LISTENERS_PER_THREAD * (threads - 1) } else { 0 };
+    let reserve = RESERVE + (RESERVE_PER_THREAD + 2 * pipes) * threads + listeners;
     Limits { connections: limit.map(|limit| limit.saturating_sub(reserve).max(1)), pipes }
 }
 
 /// Sockets are not limited by descriptors here, only by memory.
 #[cfg(not(unix))]
-pub(crate) fn raise(_: usize) -> Limits {
+pub(crate) fn raise(_: usize, _: bool) -> Limits {
     Limits { connections: None, pipes: 0 }
 }
 
@@ -58,11 +62,19 @@ mod tests {
 
     #[test]
     fn pipes_leave_descriptors_for_connections() {
-        let [few, many] = [64, 1024].map(|limit| divide(Some(limit), 2));
+        let [few, many] = [64, 1024].map(|limit| divide(Some(limit), 2, false));
         assert_eq!(few, Limits { connections: Some(40), pipes: 0 });
         assert_eq!(many, Limits { connections: Some(936), pipes: 16 });
         // As many as without pipes.
-        assert_eq!(divide(Some(1024), 32), Limits { connections: Some(880), pipes: 0 });
-        assert_eq!(divide(None, 2), Limits { connections: None, pipes: 16 });
+        assert_eq!(divide(Some(1024), 32, false), Limits { connections: Some(880), pipes: 0 });
+        assert_eq!(divide(None, 2, false), Limits { connections: None, pipes: 16 });
+    }
+
+    #[test]
+    fn the_listeners_of_further_event_loops_leave_descriptors_for_connections() {
+        let connections = |threads| divide(Some(1024), threads, true).connections;
+        let alone = |threads| divide(Some(1024), threads, false).connections;
+        assert_eq!(connections(1), alone(1));
+        assert_eq!((connections(2), connections(32)), (Some(932), Some(756)));
     }
 }
