@@ -89,7 +89,12 @@ pub(crate) fn run(
 ) -> io::Result<()> {
     match engine {
         #[cfg(not(simulation))]
-        Engine::Threads => threads::run(acceptors, shutdown, service),
+        Engine::Threads => {
+            let one: Result<[Acceptor; 1], _> = acceptors.try_into();
+            let [acceptor] =
+                one.ok().expect("`Server::bind` opens more sockets only for event loops");
+            threads::run(acceptor, shutdown, service)
+        }
         #[cfg(target_os = "linux")]
         Engine::Uring => event_loop::uring::run(acceptors, shutdown, service),
         _ => event_loop::readiness::run(acceptors, shutdown, service),

@@ -30,9 +30,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// Stack size of a connection's thread. Its call chain is short, and large buffers are on the heap.
 const STACK: usize = 128 * 1024;
 
-/// Serves until stopped, or one connection with [`Config::once`](crate::Config::once). There is one acceptor.
+/// Serves until stopped, or one connection with [`Config::once`](crate::Config::once).
 pub(crate) fn run(
-    acceptors: Vec<Acceptor>,
+    acceptor: Acceptor,
     mut shutdown: ShutdownListener,
     service: &Service<'_>,
 ) -> io::Result<()> {
@@ -40,12 +40,10 @@ pub(crate) fn run(
     thread::scope(|scope| {
         // The scope joins every thread: if the observer panics, their connections must end.
         let _guard = AbortOnPanic(&engine);
-        let accepted = acceptors.into_iter().try_for_each(|acceptor| {
-            acceptor.run(&mut shutdown, service, |incoming| {
-                engine.start(scope, incoming)?;
-                let once = service.config.once;
-                Ok(if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            })
+        let accepted = acceptor.run(&mut shutdown, service, |incoming| {
+            engine.start(scope, incoming)?;
+            let once = service.config.once;
+            Ok(if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
         if accepted.is_err() {
             // The listener is broken. Open connections are still drained.
