@@ -32,7 +32,8 @@ impl Admission {
     /// Admits a connection, which must be [released](Self::release) when it has ended.
     ///
     /// Several threads may call this. A connection is refused only if a limit is reached: one that is refused for
-    /// its peer must not count among all for a moment, so both counts change under the lock of the first.
+    /// its peer must not count among all for a moment, so the count of all is increased only when the other permits
+    /// it, under the lock of the latter.
     pub(crate) fn admit(&self, peer: SocketAddr) -> Result<(), RefuseReason> {
         let Some(max) = self.max_per_peer else { return self.count() };
         let (peer, mut by_peer) = (self.key(peer), self.by_peer());
@@ -48,7 +49,7 @@ impl Admission {
         }
     }
 
-    /// Counts one more connection, unless there are as many as may be.
+    /// Counts one more connection, unless the limit is reached.
     fn count(&self) -> Result<(), RefuseReason> {
         let more = |open| (open < self.max_connections).then_some(open + 1);
         let counted = self.open.fetch_update(Relaxed, Relaxed, more);
@@ -93,6 +94,7 @@ impl Admission {
 mod tests {
     use super::*;
     use std::sync::Barrier;
+    use std::sync::atomic::AtomicBool;
     use std::thread;
 
     fn admission(max_connections: usize, max_per_peer: Option<usize>) -> Admission {
@@ -139,6 +141,29 @@ mod tests {
                 (0, 0)
             );
         }
+    }
+
+    #[test]
+    fn a_connection_refused_for_its_peer_takes_no_place_for_a_moment() {
+        let admission = admission(2, Some(1));
+        let (refused, admitted) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:1".parse().unwrap());
+        admission.admit(refused).unwrap();
+        let (start, ended) = (Barrier::new(3), AtomicBool::new(false));
+        let failed = thread::scope(|scope| {
+            let refuse = || {
+                start.wait();
+                while !ended.load(Relaxed) {
+                    admission.admit(refused).unwrap_err();
+                }
+            };
+            (0..2).for_each(|_| drop(scope.spawn(refuse)));
+            start.wait();
+            let admit = || admission.admit(admitted).map(|()| admission.release(admitted));
+            let failed = (0..50_000).filter(|_| admit().is_err()).count();
+            ended.store(true, Relaxed);
+            failed
+        });
+        assert_eq!(failed, 0);
     }
 
     #[test]
