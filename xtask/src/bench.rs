@@ -36,8 +36,10 @@ use crate::binaries::Binaries;
 #[allow(clippy::print_stdout, reason = "the report is what the task is for")]
 pub(crate) fn run(options: &Options) -> Result<()> {
     let scenarios = options.scenarios()?;
+    // Before the network is entered, in which cargo could not download anything.
+    let binaries = Binaries::build(true)?;
     let network = enter_network(options)?;
-    let bench = Bench::prepare(options)?;
+    let bench = Bench::prepare(options, binaries)?;
     let (targets, mut notes) = bench.available(options.targets());
     let (scenarios, too_large) = bench.possible(scenarios);
     notes.extend(too_large);
@@ -142,8 +144,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn prepare(options: &Options) -> Result<Self> {
-        let binaries = Binaries::build(true)?;
+    fn prepare(options: &Options, binaries: Binaries) -> Result<Self> {
         // A signal that killed this program would leave its children running. It only sets a flag, which is
         // checked after the current load, about a second later.
         let interrupted = Arc::new(AtomicBool::new(false));

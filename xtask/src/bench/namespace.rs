@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-/// Set in the environment of the program that was started again in a namespace.
-const ENTERED: &str = "XTASK_BENCH_NAMESPACE";
+/// Tells the program that is started again in a namespace which one it has left.
+const LEFT: &str = "XTASK_BENCH_NAMESPACE_LEFT";
 /// Settings of the kernel's TCP.
 const SETTINGS: &str = "/proc/sys/net/ipv4";
 
@@ -26,22 +27,39 @@ exec \"$@\"
 const UNSHARE_OPTIONS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
 
 /// Makes this program run in a network namespace with this congestion control: it is started again in one, in the
-/// same process. Does nothing in a process that was started so.
+/// same process. Checks the congestion control in a process that was started so.
 ///
 /// # Errors
 ///
 /// The system does not permit such a namespace, or the kernel lacks the congestion control.
 pub(super) fn enter(control: &str) -> Result<()> {
-    if std::env::var_os(ENTERED).is_some() {
-        return Ok(());
+    let own = std::fs::read_link("/proc/self/ns/net").context("no network namespaces")?;
+    if has_left(std::env::var_os(LEFT).map(PathBuf::from), &own) {
+        return ensure_control(control);
     }
-    let options = unshare_options(control)?;
-    let mut again = command(options, control, std::env::current_exe()?);
-    let error = again.args(std::env::args_os().skip(1)).env(ENTERED, "1").exec();
+    let mut again = command(unshare_options(control)?, control, std::env::current_exe()?);
+    let error = again.args(std::env::args_os().skip(1)).env(LEFT, own).exec();
     Err(error).context("cannot start this program again in a network namespace")
 }
 
-/// The arguments of unshare(1) that make such a namespace here.
+/// Whether this program has left the namespace `left` for `own`. If they are the same, a shell that was started in
+/// neither has passed on the variable.
+fn has_left(left: Option<PathBuf>, own: &Path) -> bool {
+    left.is_some_and(|left| left != own)
+}
+
+fn ensure_control(control: &str) -> Result<()> {
+    let file = format!("{SETTINGS}/tcp_congestion_control");
+    let actual = std::fs::read_to_string(&file).context(file)?;
+    ensure!(
+        actual.trim_end() == control,
+        "the TCP congestion control is {} in this network namespace, not {control}: unset {LEFT}",
+        actual.trim_end()
+    );
+    Ok(())
+}
+
+/// The options of unshare(1) that make such a namespace here.
 fn unshare_options(control: &str) -> Result<&'static [&'static str]> {
     let mut reasons = Vec::new();
     for options in UNSHARE_OPTIONS {
@@ -110,6 +128,16 @@ mod tests {
         let stdout = String::from_utf8(program.output().unwrap().stdout).unwrap();
         assert!(stdout.starts_with("reno\n") && stdout.contains("127.0.0.1/8"), "{stdout}");
         assert_eq!(congestion_control(), own);
+    }
+
+    #[test]
+    fn an_inherited_variable_does_not_disable_the_option() {
+        let (own, other) = (Path::new("net:[1]"), Path::new("net:[2]"));
+        assert!(!has_left(None, own) && !has_left(Some(own.into()), own));
+        assert!(has_left(Some(other.into()), own));
+        ensure_control(congestion_control().trim_end()).unwrap();
+        let error = ensure_control("turtle").unwrap_err().to_string();
+        assert!(error.contains("network namespace, not turtle: unset XTASK_"), "{error}");
     }
 
     #[test]
