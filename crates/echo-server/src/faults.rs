@@ -33,7 +33,8 @@ pub struct Faults {
     /// Resets this share of connections when they are accepted.
     pub refuse: Probability,
     /// Seeds all random decisions: with the same seed, connections that are accepted in the same order have
-    /// the same faults at the same offsets.
+    /// the same faults at the same offsets. With [`Config::reuseport`](crate::Config::reuseport) that order differs
+    /// between runs.
     pub seed: u64,
 }
 
