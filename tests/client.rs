@@ -131,7 +131,7 @@ fn ipv6_works_like_ipv4() {
 }
 
 /// The output of a successful command.
-fn told(arguments: &[&str]) -> String {
+fn stdout_of(arguments: &[&str]) -> String {
     let assert = Command::from_std(command(PROGRAM)).args(arguments).assert();
     let output = assert.success().stderr(is_empty()).get_output().stdout.clone();
     String::from_utf8(output).unwrap()
@@ -139,7 +139,7 @@ fn told(arguments: &[&str]) -> String {
 
 #[test]
 fn help_shows_the_defaults_and_version_the_version() {
-    assert_eq!(told(&["--version"]), concat!("echo-client ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(stdout_of(&["--version"]), concat!("echo-client ", env!("CARGO_PKG_VERSION"), "\n"));
     for (command, options) in [
         (
             &[][..],
@@ -172,7 +172,7 @@ fn help_shows_the_defaults_and_version_the_version() {
         ),
         (&["report"], &[("--format <FORMAT>", "text"), ("--unit <UNIT>", "ns")]),
     ] {
-        let help = told(&[command, &["--help"]].concat());
+        let help = stdout_of(&[command, &["--help"]].concat());
         for (option, default) in options {
             // Not in the usage line: each option has its own line.
             let (_, described) = help.split_once(&format!("{option}\n")).expect(option);

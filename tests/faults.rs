@@ -187,27 +187,27 @@ fn a_stop_echoes_what_is_held_back_at_once(engine: &str) {
 fn the_server_prints_the_faults_and_how_to_repeat_them() {
     let faults = ["--quiet", "--corrupt", "1e-6", "--delay", "20ms~5ms", "--refuse", "5%"];
     let server = start!("auto", &faults);
-    let said = server.process.wait_for_stderr("\n").unwrap();
-    let options = said.strip_prefix("echo-server: INJECTED FAULTS: ").expect(&said);
+    let message = server.process.wait_for_stderr("\n").unwrap();
+    let options = message.strip_prefix("echo-server: INJECTED FAULTS: ").expect(&message);
     let seed = options.strip_prefix("--delay 20ms~5ms --corrupt 1e-6 --refuse 0.05 --seed ");
-    let seed: u64 = seed.expect(&said).trim_end().parse().unwrap();
+    let seed: u64 = seed.expect(&message).trim_end().parse().unwrap();
     let again: Vec<_> = options.split_whitespace().collect();
-    assert_eq!(start!("auto", &again).process.wait_for_stderr("\n").unwrap(), said);
+    assert_eq!(start!("auto", &again).process.wait_for_stderr("\n").unwrap(), message);
     assert!(seed <= u32::MAX.into(), "32 bits, easy to type");
 
     let mut command = echo_test_support::command(env!("CARGO_BIN_EXE_echo-server"));
     command.args(["--port", "0", "--log-format", "json"]).env("ECHO_STALL_AFTER", "4k");
     let server = Server::start_with(command.env("ECHO_SEED", "42")).unwrap();
-    let said = server.process.wait_for_stderr("\n").unwrap();
+    let message = server.process.wait_for_stderr("\n").unwrap();
     let expected =
         r#"{"event":"faults","message":"INJECTED FAULTS: --stall-after 4096 --seed 42"}"#;
-    assert_eq!(said.trim_end(), expected);
+    assert_eq!(message.trim_end(), expected);
 }
 
 #[test]
 fn without_a_fault_a_seed_changes_nothing() {
     let server = start!("auto", &["--seed", "42", "-v"]);
     exchange(&connect(server.address), b"Hello");
-    let said = server.process.wait_for_stderr("5 bytes echoed: done\n").unwrap();
-    assert!(!said.contains("FAULTS"), "{said}");
+    let message = server.process.wait_for_stderr("5 bytes echoed: done\n").unwrap();
+    assert!(!message.contains("FAULTS"), "{message}");
 }

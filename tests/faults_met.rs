@@ -71,7 +71,7 @@ fn meet_in_every_mode(faults: &Faults, check: impl Fn(&str, &Finished) + Sync) {
 }
 
 /// The whole output, unwrapped.
-fn said(finished: &Finished) -> String {
+fn output(finished: &Finished) -> String {
     let words = finished.stdout.split_whitespace().chain(finished.stderr.split_whitespace());
     words.collect::<Vec<_>>().join(" ")
 }
@@ -126,10 +126,10 @@ fn every_mode_reports_each_fault_by_name() {
             continue;
         }
         meet_in_every_mode(&faults, |mode, finished| {
-            let said = said(finished);
-            assert_eq!(finished.status.code(), Some(1), "{mode}, {faults:?}: {said}");
-            assert!(said.contains(message), "{mode}, {faults:?}: {said}");
-            assert!(said.contains(hint), "{mode}: {said}");
+            let output = output(finished);
+            assert_eq!(finished.status.code(), Some(1), "{mode}, {faults:?}: {output}");
+            assert!(output.contains(message), "{mode}, {faults:?}: {output}");
+            assert!(output.contains(hint), "{mode}: {output}");
         });
     }
 }
@@ -181,12 +181,12 @@ fn a_changed_byte_is_found_at_its_exact_offset_in_every_mode() {
     ];
     for arguments in modes {
         let finished = Faulty::start(faults.clone()).meet(arguments, &[b'x'; 10_000]);
-        let said = said(&finished);
-        assert_eq!(finished.status.code(), Some(1), "{said}");
-        assert!(said.contains(&format!("the reply differs: byte {place} is ")), "{said}");
+        let output = output(&finished);
+        assert_eq!(finished.status.code(), Some(1), "{output}");
+        assert!(output.contains(&format!("the reply differs: byte {place} is ")), "{output}");
         // The bytes before it were correct, so it is an echo server.
         let hint = "the server, or something on the path, changes the data";
-        assert!(said.contains(hint), "{said}");
+        assert!(output.contains(hint), "{output}");
     }
 }
 

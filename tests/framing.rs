@@ -96,9 +96,9 @@ fn an_announced_length_over_the_limit_is_refused_at_once(engine: &str) {
     (&stream).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(read_to_end(&stream), b"");
     // "GET " as a number.
-    let said = complaint(&server, &stream);
+    let message = complaint(&server, &stream);
     let expected = "a message of at least 1195725856 bytes is over the limit of 1048576 (--max-frame); connection closed\n";
-    assert_eq!(said, expected);
+    assert_eq!(message, expected);
 }
 
 fn an_endless_line_is_refused_at_the_limit(engine: &str) {
@@ -107,8 +107,11 @@ fn an_endless_line_is_refused_at_the_limit(engine: &str) {
     (&stream).write_all(&[b'x'; 64]).unwrap();
     (&stream).write_all(b"y").unwrap();
     assert_eq!(read_to_end(&stream), b"");
-    let said = complaint(&server, &stream);
-    assert!(said.starts_with("a message of at least 65 bytes is over the limit of 64"), "{said}");
+    let message = complaint(&server, &stream);
+    assert!(
+        message.starts_with("a message of at least 65 bytes is over the limit of 64"),
+        "{message}"
+    );
 }
 
 fn a_header_sent_byte_by_byte_does_not_affect_others(engine: &str) {
@@ -133,6 +136,9 @@ fn an_end_inside_a_count_is_reported(engine: &str) {
     let server = start!(engine, &["--framing", "length"]);
     let stream = connect(server.address);
     assert_eq!(echo_of(&stream, b"\0\0"), b"");
-    let said = complaint(&server, &stream);
-    assert!(said.contains("in the middle of a message: 2 of at least 4 bytes received"), "{said}");
+    let message = complaint(&server, &stream);
+    assert!(
+        message.contains("in the middle of a message: 2 of at least 4 bytes received"),
+        "{message}"
+    );
 }

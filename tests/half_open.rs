@@ -90,8 +90,8 @@ fn expect_closed(engine: &str, peers: &Peers) -> Option<(Server, ResourceUsage)>
 
 /// How many connections the server has reported as closed so far, in lines that end with `words`.
 fn closed(server: &Server, words: &str) -> usize {
-    let (_, told) = server.process.output();
-    told.lines().filter(|line| line.contains(": closed after ") && line.ends_with(words)).count()
+    let (_, stderr) = server.process.output();
+    stderr.lines().filter(|line| line.contains(": closed after ") && line.ends_with(words)).count()
 }
 
 /// Two machines and a link between them, in namespaces that end with their last process.

@@ -100,14 +100,14 @@ fn a_pipe_passes_each_chunk_on_at_once() {
 
 #[test]
 fn a_truncated_last_line_is_reported() {
-    let said = "echo-client: the last line of the input has no line break at its end (length 1)\n\
+    let message = "echo-client: the last line of the input has no line break at its end (length 1)\n\
                 hint: a server with --framing line echoes whole lines only; --framing raw sends any bytes\n";
     // Whether or not the server has line framing.
     for (framing, echo) in [(Framing::Line, "a\n"), (Framing::Raw, "a\nb")] {
         let port = echo_server(framing);
         let finished = run(port, &["pipe", "--framing", "line"], b"a\nb");
         assert_eq!((finished.status.code(), finished.stdout.as_str()), (Some(1), echo));
-        assert_eq!(finished.stderr, said);
+        assert_eq!(finished.stderr, message);
         assert_eq!(run(port, &["again", "--framing", "line"], b"").status.code(), Some(0));
     }
 }
@@ -117,8 +117,8 @@ fn a_truncated_length_message_is_reported() {
     let port = echo_server(Framing::Length);
     let finished = run(port, &["pipe", "--framing", "length"], b"\0\0\0\x01a\0\0\0\x05b");
     assert_eq!((finished.status.code(), finished.stdout.as_str()), (Some(1), "\0\0\0\x01a"));
-    let said = "the input ends inside a message: 5 of at least 9 bytes are there";
-    assert!(finished.stderr.contains(said), "{finished:?}");
+    let message = "the input ends inside a message: 5 of at least 9 bytes are there";
+    assert!(finished.stderr.contains(message), "{finished:?}");
 }
 
 #[test]
@@ -160,8 +160,8 @@ fn a_server_that_ignores_the_half_close_is_named() {
     });
     let finished = run(port, &["pipe", "--timeout", "200ms"], b"Hello");
     assert_eq!(finished.status.code(), Some(1));
-    let said = "all 5 bytes came back, but the server did not close the connection for 200 ms";
-    assert!(finished.stderr.contains(said), "{finished:?}");
+    let message = "all 5 bytes came back, but the server did not close the connection for 200 ms";
+    assert!(finished.stderr.contains(message), "{finished:?}");
 }
 
 #[test]

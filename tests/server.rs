@@ -320,8 +320,8 @@ fn without_io_uring_auto_chooses_another_engine_and_uring_is_an_error_with_its_c
         };
         let server = start("auto").unwrap();
         exchange(&connect(server.address), b"none the less");
-        let told = server.process.wait().unwrap().stderr;
-        assert!(told.contains("engine: readiness (uring is not available: "), "{told}");
+        let message = server.process.wait().unwrap().stderr;
+        assert!(message.contains("engine: readiness (uring is not available: "), "{message}");
         let refused = start("uring").err().expect("there is no io_uring").to_string();
         assert!(refused.contains("uring is not available: "), "{refused}");
         assert!(refused.contains(cause), "{refused}");
