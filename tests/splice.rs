@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use echo_proto::Pattern;
 use echo_test_support::{
-    ResourceUsage, command, connect, connect_with_little_room, counting, eventually, exchange,
+    ResourceUsage, connect, connect_with_little_room, counting, eventually, exchange,
     on_every_engine, read_to_end, skipped, skipped_without_stop, skipped_without_strace, start,
 };
 use socket2::SockRef;
@@ -234,7 +234,7 @@ fn a_stop_echoes_large_messages_that_were_received(engine: &str) {
 #[cfg(target_os = "linux")]
 fn few_descriptors_are_left_to_connections(engine: &str) {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut limited = command("prlimit");
+    let mut limited = echo_test_support::command("prlimit");
     limited.args(["--nofile=64", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
     limited.args(["-v", "--threads", "1", "--port", &address.port().to_string()]);
     let server = match echo_test_support::Server::start_at(&mut limited, address) {
