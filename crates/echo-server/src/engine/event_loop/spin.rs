@@ -21,10 +21,10 @@ const MAX_SPIN: f64 = 30_000.0;
 const TRIAL: u32 = 32;
 /// Waits at the beginning of a trial that do not count: the peers still follow the other way.
 const SETTLING: u32 = 8;
-/// Waits between two comparisons: at first, and at most while sleeping or spinning. Each comparison that confirms the
-/// last one doubles it. Spinning costs at most as much as the sleep that follows, so comparisons add less than 1 % to the
-/// cost of sleeping in the long run. Sleeping delays events, so it is tried more rarely.
-const FIRST_INTERVAL: u32 = 64;
+/// Waits between two comparisons, while sleeping and while spinning: at first, and at most. Each comparison that confirms
+/// the last one doubles it. Spinning costs at most as much as the sleep that follows, so comparisons add less than 1 % to
+/// the cost of sleeping in the long run. Sleeping delays events, so it is tried more rarely.
+const FIRST_INTERVAL: [u32; 2] = [64, 4096];
 const MAX_INTERVAL: [u32; 2] = [4096, 65_536];
 /// The weight of a new sample in a moving average.
 const WEIGHT: f64 = 1.0 / 32.0;
@@ -68,8 +68,8 @@ impl AdaptiveSpin {
         Self {
             spins: false,
             phase: Phase::Decided,
-            left: FIRST_INTERVAL,
-            interval: FIRST_INTERVAL,
+            left: FIRST_INTERVAL[0],
+            interval: FIRST_INTERVAL[0],
             sleep_cost: 5_000.0,
             sleeping: Cost::default(),
             spinning: Cost::default(),
@@ -178,8 +178,9 @@ impl AdaptiveSpin {
 
     fn decide(&mut self, spins: bool) {
         let confirmed = spins == self.spins;
-        let longest = MAX_INTERVAL[usize::from(spins)];
-        self.interval = if confirmed { longest.min(2 * self.interval) } else { FIRST_INTERVAL };
+        let way = usize::from(spins);
+        let doubled = MAX_INTERVAL[way].min(2 * self.interval);
+        self.interval = if confirmed { doubled } else { FIRST_INTERVAL[way] };
         self.spins = spins;
     }
 
