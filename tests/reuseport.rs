@@ -7,8 +7,8 @@ use std::sync::Barrier;
 use std::thread;
 
 use echo_test_support::{
-    Process, Server, Signal, command, connect, exchange, on_every_engine, read_to_end, skipped,
-    socket_activated, start,
+    Process, Server, command, connect, exchange, on_every_engine, skipped, socket_activated, start,
+    stop_with_queued_connections,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
@@ -97,19 +97,8 @@ fn limits_are_exact_although_several_threads_accept(engine: &str) {
 
 fn connections_queued_in_any_socket_are_served_before_it_stops(engine: &str) {
     let Some(server) = start_shared(engine, &[]) else { return };
-    server.process.signal(Signal::STOP);
     // About 250 for each event loop, which accepts at most 64 at once while the server is not stopped.
-    let queued: Vec<_> = (0..750).map(|_| connect(server.address)).collect();
-    for mut stream in &queued {
-        stream.write_all(b"in the queue").unwrap();
-    }
-    server.process.terminate();
-    server.process.signal(Signal::CONT);
-    for stream in &queued {
-        assert_eq!(read_to_end(stream), b"in the queue");
-    }
-    drop(queued);
-    assert!(server.process.wait().unwrap().status.success());
+    stop_with_queued_connections(server, 750);
 }
 
 fn with_once_one_connection_is_served(engine: &str) {

@@ -10,7 +10,7 @@ use echo_test_support::{
     read_to_end, skipped, skipped_without_stop, start, wait_until_it_refuses,
 };
 #[cfg(unix)]
-use echo_test_support::{Server, Signal, command};
+use echo_test_support::{Server, Signal, command, stop_with_queued_connections};
 use predicates::Predicate;
 use predicates::str::is_match;
 
@@ -192,19 +192,8 @@ fn queued_connections_are_served_before_it_stops(_: &str) {
 #[cfg(unix)]
 fn queued_connections_are_served_before_it_stops(engine: &str) {
     let server = start!(engine, &["--backlog", "64"]);
-    server.process.signal(Signal::STOP);
     // Linux queues one more than the backlog.
-    let queued: Vec<_> = (0..65).map(|_| connect(server.address)).collect();
-    for stream in &queued {
-        (&*stream).write_all(b"in the queue").unwrap();
-    }
-    server.process.terminate();
-    server.process.signal(Signal::CONT);
-    for stream in &queued {
-        assert_eq!(read_to_end(stream), b"in the queue");
-    }
-    drop(queued);
-    assert!(server.process.wait().unwrap().status.success());
+    stop_with_queued_connections(server, 65);
 }
 
 fn a_peer_that_reads_late_and_still_sends_gets_everything(engine: &str) {

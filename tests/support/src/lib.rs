@@ -33,6 +33,8 @@ pub use resource_usage::ResourceUsage;
 #[cfg(unix)]
 pub use rustix::process::Signal;
 pub use server::Server;
+#[cfg(unix)]
+pub use server::stop_with_queued_connections;
 pub use skip::{
     RESETS_ON_WINE, skipped, skipped_on_wine, skipped_without_ipv6, skipped_without_localhost,
     skipped_without_stop, skipped_without_strace, skipped_without_uring, why_unstoppable,

@@ -101,3 +101,28 @@ mod tests {
         assert!(error.contains("before it listened, exit status: 7\nno port"), "{error}");
     }
 }
+
+/// Queues `count` connections at a server that is suspended, stops it, and checks that each is served before it ends.
+///
+/// # Panics
+///
+/// The server does not serve one of them, or fails.
+#[cfg(unix)]
+pub fn stop_with_queued_connections(server: Server, count: usize) {
+    use std::io::Write;
+
+    use crate::{Signal, connect, read_to_end};
+
+    server.process.signal(Signal::STOP);
+    let queued: Vec<_> = (0..count).map(|_| connect(server.address)).collect();
+    for mut stream in &queued {
+        stream.write_all(b"in the queue").unwrap();
+    }
+    server.process.terminate();
+    server.process.signal(Signal::CONT);
+    for stream in &queued {
+        assert_eq!(read_to_end(stream), b"in the queue");
+    }
+    drop(queued);
+    assert!(server.process.wait().unwrap().status.success());
+}

@@ -52,6 +52,22 @@ fn incoming() -> Incoming {
     Incoming { stream: stream.try_clone().unwrap(), peer: *peer, number: 0 }
 }
 
+/// A worker that accepts one connection when the server stops, and serves it.
+fn accept_at_the_stop(pool: &WorkerPool<'_>, index: usize, wakeup: &Wakeup, served: &AtomicUsize) {
+    // The phase of the server: it learns of the stop although that of the pool is still `Running`.
+    while pool.service.phase() == Phase::Running {
+        wakeup.wait();
+    }
+    let own = &pool.workers[index];
+    assert!(pool.dispatch(incoming(), own).is_some());
+    pool.accept_finished(None);
+    while pool.phase() == Phase::Running {
+        wakeup.wait();
+    }
+    served.fetch_add(1, Relaxed);
+    pool.ended(own);
+}
+
 /// A worker, whose connections end as soon as it has taken them. Returns how many there were.
 fn work(pool: &WorkerPool<'_>, index: usize, wakeup: &Wakeup) -> usize {
     let context = WorkerContext { pool, handle: &pool.workers[index], acceptor: None };
@@ -193,18 +209,7 @@ fn connections_that_each_worker_accepts_at_the_stop_are_served_before_the_pool_r
             .map(|(index, wakeup)| {
                 let served = Arc::clone(&served);
                 thread::spawn(move || {
-                    let own = &pool.workers[index];
-                    while pool.service.phase() == Phase::Running {
-                        wakeup.wait();
-                    }
-                    // One is queued in its socket.
-                    assert!(pool.dispatch(incoming(), own).is_some());
-                    pool.accept_finished(None);
-                    while pool.phase() == Phase::Running {
-                        wakeup.wait();
-                    }
-                    served.fetch_add(1, Relaxed);
-                    pool.ended(own);
+                    accept_at_the_stop(pool, index, &wakeup, &served);
                 })
             })
             .collect();
@@ -227,19 +232,7 @@ fn an_accepting_worker_that_fails_stops_the_other_and_the_pool_returns() {
         });
         let by_second = Arc::clone(&served);
         let accepting = thread::spawn(move || {
-            // It reads the phase of the server, so it learns of the stop although the pool's is still `Running`.
-            while pool.service.phase() == Phase::Running {
-                second.wait();
-            }
-            // One is queued in its socket.
-            let own = &pool.workers[1];
-            assert!(pool.dispatch(incoming(), own).is_some());
-            pool.accept_finished(None);
-            while pool.phase() == Phase::Running {
-                second.wait();
-            }
-            by_second.fetch_add(1, Relaxed);
-            pool.ended(own);
+            accept_at_the_stop(pool, 1, &second, &by_second);
         });
         pool.wait_for_the_last(&mut shutdown);
         assert_eq!((pool.open(), served.load(Relaxed)), (0, 1));
