@@ -12,7 +12,7 @@ use crate::platform::{Pipe, TcpStream};
 
 /// The most bytes that one call moves, and so the most that a connection can owe in a pipe.
 const MAX_SPLICE: usize = if cfg!(simulation) { 40 } else { 64 * 1024 };
-/// Pieces of at least this size are cheaper to splice than to copy.
+/// Pieces of at least this size cost no more to splice than to copy.
 const LARGE: usize = if cfg!(simulation) { 16 } else { 8 * 1024 };
 /// The score from which a connection is spliced, and the highest one. It is copied again from 0.
 const SPLICE_FROM: u8 = if cfg!(simulation) { 2 } else { 8 };
