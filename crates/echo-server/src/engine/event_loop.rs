@@ -29,6 +29,10 @@ pub(super) trait Poller {
     /// A buffer of bytes that the poller has received for a connection.
     type Buf;
 
+    /// Whether input that is already pending is reported when a connection's interest is set to reading. Otherwise a
+    /// connection must read until its socket is empty.
+    const REPORTS_PENDING_INPUT: bool;
+
     /// Registers listeners. Connections that are already queued are reported too.
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()>;
 

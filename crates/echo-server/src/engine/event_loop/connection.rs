@@ -28,9 +28,18 @@ pub(super) const MAX_OWED: usize = if cfg!(simulation) { 40 } else { 64 * 1024 }
 
 /// What the connections of a worker share for their I/O.
 pub(super) struct Scratch {
-    /// Stays in the CPU cache.
+    /// A receive fills it with at most as much as a connection may owe. Stays in the CPU cache.
     pub(super) buffer: Vec<u8>,
     pub(super) pipes: PipePool,
+    /// See [`Poller::REPORTS_PENDING_INPUT`](super::Poller::REPORTS_PENDING_INPUT).
+    reports_pending_input: bool,
+}
+
+impl Scratch {
+    pub(super) fn new(max_pipes: usize, reports_pending_input: bool) -> Self {
+        let pipes = PipePool::new(max_pipes);
+        Self { buffer: vec![0; MAX_OWED], pipes, reports_pending_input }
+    }
 }
 
 /// A connection. Kept small, because there may be ten thousand of them and most owe nothing. All times are
@@ -225,7 +234,7 @@ impl Connection {
         if self.splice.is_worthwhile()
             && !self.ended
             && self.session.is_passthrough()
-            && let Some(more) = self.splice(&mut scratch.pipes, now)?
+            && let Some(more) = self.splice(scratch, now)?
         {
             return Ok(more);
         }
@@ -233,13 +242,15 @@ impl Connection {
     }
 
     /// Receives once by splicing. Returns `None` if the socket has to be read by `recv` instead.
-    fn splice(&mut self, pipes: &mut PipePool, now: Millis) -> io::Result<Option<bool>> {
-        match self.splice.echo(&self.stream, pipes, &mut self.echoed)? {
-            Spliced::Bytes { received, sent } => {
+    fn splice(&mut self, scratch: &mut Scratch, now: Millis) -> io::Result<Option<bool>> {
+        match self.splice.echo(&self.stream, &mut scratch.pipes, &mut self.echoed)? {
+            Spliced::Bytes { received, sent, is_full } => {
                 self.active = now;
                 self.session.owe_piped(received - sent);
                 self.owes_more(0, now);
-                Ok(Some(true))
+                // A short splice does not mean that the socket is empty: the pipe may be full. Trying again costs more
+                // than to be told.
+                Ok(Some(is_full || !scratch.reports_pending_input))
             }
             Spliced::Empty => Ok(Some(false)),
             Spliced::Unavailable => Ok(None),

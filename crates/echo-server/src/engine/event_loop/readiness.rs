@@ -67,6 +67,8 @@ impl Poller for Readiness {
     /// This poller receives nothing: connections read from their sockets.
     type Buf = Infallible;
 
+    const REPORTS_PENDING_INPUT: bool = false;
+
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
         let registry = self.poll.registry();
         listeners.iter_mut().try_for_each(|it| registry.register(it, LISTENER, Interest::READABLE))

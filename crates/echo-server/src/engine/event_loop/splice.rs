@@ -32,8 +32,9 @@ pub(super) struct Splice {
 /// The result of receiving once.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Spliced {
-    /// Bytes were received, and some of them sent. The rest is in the pipe.
-    Bytes { received: usize, sent: usize },
+    /// Bytes were received, and some of them sent. The rest is in the pipe. If as many were received as one call moves,
+    /// there probably are more.
+    Bytes { received: usize, sent: usize, is_full: bool },
     /// Nothing is available.
     Empty,
     /// There is no pipe, the stream may have ended, or urgent data is next, which only recv(2) receives.
@@ -95,7 +96,7 @@ impl Splice {
         } else {
             pipes.put_back(pipe);
         }
-        Ok(Spliced::Bytes { received, sent })
+        Ok(Spliced::Bytes { received, sent, is_full: received == MAX_SPLICE })
     }
 
     /// Sends as many of the `owed` bytes in the pipe as the socket accepts. Returns how many, and adds them to `echoed`.
@@ -220,7 +221,7 @@ mod tests {
         let mut echo_once = || {
             if owed > 0 {
                 owed -= splice.flush(&stream, &mut pipes, owed, &mut 0).unwrap();
-            } else if let Spliced::Bytes { received, sent } =
+            } else if let Spliced::Bytes { received, sent, .. } =
                 splice.echo(&stream, &mut pipes, &mut 0).unwrap()
             {
                 owed = received - sent;

@@ -19,10 +19,9 @@ use std::time::Duration;
 use slab::Slab;
 
 use self::hot::Hot;
-use super::connection::{Connection, MAX_OWED, Scratch};
+use super::connection::{Connection, Scratch};
 use super::pool::WorkerContext;
 use super::spin::AdaptiveSpin;
-use super::splice::PipePool;
 use super::timers::Timers;
 use super::{Event, Interest, Poller};
 use crate::CloseReason;
@@ -33,9 +32,6 @@ use crate::service::Service;
 use crate::session::State;
 use crate::shutdown::Phase;
 
-/// Size of the receive buffer, and so the most raw bytes that a connection can owe. All connections of a worker
-/// share one buffer.
-const BUFFER_SIZE: usize = MAX_OWED;
 /// How often a connection may fill the buffer before the others are run. Polling after each `recv` would cost large
 /// messages more than it would gain for small ones.
 const RECVS_PER_RUN: usize = if cfg!(simulation) { 2 } else { 4 };
@@ -85,7 +81,6 @@ impl<'a, P: Poller> Worker<'a, P> {
     fn new(context: WorkerContext<'a>, poller: P) -> Self {
         let epoch = Instant::now();
         let service = context.pool.service;
-        let pipes = PipePool::new(service.config.max_pipes);
         Self {
             service,
             context,
@@ -95,7 +90,7 @@ impl<'a, P: Poller> Worker<'a, P> {
             connections: Slab::new(),
             run_queue: VecDeque::new(),
             timers: Timers::default(),
-            scratch: Scratch { buffer: vec![0; BUFFER_SIZE], pipes },
+            scratch: Scratch::new(service.config.max_pipes, P::REPORTS_PENDING_INPUT),
             backpressured: 0,
             trim_pending: false,
             epoch,

@@ -78,6 +78,8 @@ struct FailingPoller(Vec<std::os::fd::OwnedFd>);
 impl Poller for FailingPoller {
     type Buf = Infallible;
 
+    const REPORTS_PENDING_INPUT: bool = false;
+
     fn listen(&mut self, listeners: &mut [platform::TcpListener]) -> io::Result<()> {
         for listener in listeners {
             self.0.push(listener.as_fd().try_clone_to_owned()?);

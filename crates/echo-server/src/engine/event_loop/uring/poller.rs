@@ -173,6 +173,8 @@ impl UringPoller {
 impl Poller for UringPoller {
     type Buf = RecvBuf;
 
+    const REPORTS_PENDING_INPUT: bool = true;
+
     fn listen(&mut self, listeners: &mut [TcpListener]) -> io::Result<()> {
         self.listeners = listeners.iter().map(AsRawFd::as_raw_fd).collect();
         (0..listeners.len()).for_each(|index| self.poll_listener(index));
