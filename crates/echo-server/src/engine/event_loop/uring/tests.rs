@@ -1,6 +1,8 @@
 //! Cases that the tests of all engines cannot provoke: queues and buffer rings that are too small, short writes,
 //! slots that are reused at once.
 
+mod unread;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -252,131 +254,6 @@ fn owed_bytes_wait_only_for_room_after_the_peers_fin() {
         }
         theirs.read_exact(&mut [0; 4096]).unwrap();
         assert!(poller.wait(Some(Duration::from_secs(1))).unwrap() > 0, "there is room");
-        poller.deregister(0, ours);
-    });
-}
-
-/// Receives `wanted` bytes. If `reads`, returns them; otherwise defers the buffers.
-fn receive_all(poller: &mut UringPoller, reads: bool, wanted: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut deferred = 0;
-    while bytes.len() + deferred < wanted {
-        poller.wait(Some(Duration::from_secs(1))).unwrap();
-        while let Some(event) = poller.next() {
-            match event {
-                Event::Received { key: 0, buf } if reads => {
-                    bytes.extend_from_slice(poller.bytes(&buf));
-                    poller.recycle(buf);
-                    poller.set_interest(0, Interest::Receive, 0);
-                }
-                Event::Received { key: 0, buf } => {
-                    deferred += buf.len();
-                    poller.defer(0, buf);
-                    poller.set_interest(0, Interest::Writable, 0);
-                }
-                event => assert!(matches!(event, Event::Ready { key: 0, .. }), "{event:?}"),
-            }
-        }
-    }
-    bytes
-}
-
-#[test]
-fn deferred_buffers_are_reported_again_in_order() {
-    if lacks_uring("deferred buffers") {
-        return;
-    }
-    const BUFFERS: usize = 16;
-    let sizes = Sizes { buffers: BUFFERS as u16, completions: 64, ..TINY };
-    with_poller(sizes, |mut poller| {
-        let ((mut ours, mut theirs), pattern) = (pair(), Pattern::new(1));
-        poller.register(0, &mut ours).unwrap();
-        wait_for_multishot(&mut poller, true);
-        let mut message = vec![0; 6 * BUF_SIZE];
-        pattern.fill(0, &mut message);
-        theirs.write_all(&message).unwrap();
-        // The first is deferred when the kernel has already received others.
-        poller.wait(Some(Duration::from_secs(1))).unwrap();
-        let Some(Event::Received { key: 0, buf }) = poller.next() else {
-            panic!("nothing was received");
-        };
-        poller.defer(0, buf);
-        poller.set_interest(0, Interest::Writable, 0);
-        assert!(poller.receives(0) && poller.sends(0), "the poller has unread buffers");
-        while poller.wait(Some(Duration::from_millis(20))).unwrap() > 0 {
-            while let Some(event) = poller.next() {
-                assert!(matches!(event, Event::Ready { key: 0, .. }), "out of order: {event:?}");
-            }
-        }
-        // Deferred a second time: it is still the first.
-        poller.set_interest(0, Interest::Receive, 0);
-        let Some(Event::Received { key: 0, buf }) = poller.next() else {
-            panic!("it is not reported again");
-        };
-        poller.defer(0, buf);
-        poller.set_interest(0, Interest::Receive, 0);
-        let received = receive_all(&mut poller, true, BUF_SIZE);
-        pattern.check(0, &received).unwrap();
-        assert!(received.len() <= message.len());
-        poller.deregister(0, ours);
-    });
-}
-
-#[test]
-fn unread_buffers_of_a_closed_connection_are_recycled() {
-    if lacks_uring("buffers of a closed connection") {
-        return;
-    }
-    with_poller(TINY, |mut poller| {
-        for _ in 0..20 {
-            let (mut ours, mut theirs) = pair();
-            poller.register(0, &mut ours).unwrap();
-            wait_for_multishot(&mut poller, true);
-            theirs.write_all(b"unread").unwrap();
-            receive_all(&mut poller, false, 6);
-            poller.deregister(0, ours);
-        }
-        // The ring has only two buffers.
-        let (mut ours, mut theirs) = pair();
-        poller.register(0, &mut ours).unwrap();
-        wait_for_multishot(&mut poller, true);
-        theirs.write_all(b"read").unwrap();
-        assert_eq!(receive_all(&mut poller, true, 4), b"read");
-        poller.deregister(0, ours);
-    });
-}
-
-#[test]
-fn the_next_unread_buffer_is_reported_without_another_event() {
-    if lacks_uring("consecutive unread buffers") {
-        return;
-    }
-    with_poller(Sizes { buffers: 16, completions: 64, ..TINY }, |mut poller| {
-        let (mut ours, mut theirs) = pair();
-        poller.register(0, &mut ours).unwrap();
-        wait_for_multishot(&mut poller, true);
-        // Two buffers, both received before the first is deferred.
-        let message = [7; BUF_SIZE + 5];
-        theirs.write_all(&message).unwrap();
-        receive_all(&mut poller, false, BUF_SIZE);
-        // The connection reads again: both are sent, and a successful send has no completion.
-        let started = Instant::now();
-        poller.set_interest(0, Interest::Receive, 0);
-        let mut echoes = 0;
-        while echoes < 2 {
-            poller.wait(Some(Duration::from_secs(5))).unwrap();
-            while let Some(event) = poller.next() {
-                if let Event::Received { key: 0, buf } = event {
-                    poller.send(0, buf);
-                    echoes += 1;
-                }
-            }
-        }
-        assert!(started.elapsed() < Duration::from_secs(4), "it waited for another event");
-        poller.wait(Some(Duration::ZERO)).unwrap();
-        let mut echo = [0; BUF_SIZE + 5];
-        theirs.read_exact(&mut echo).unwrap();
-        assert_eq!(echo, message);
         poller.deregister(0, ours);
     });
 }
