@@ -86,6 +86,7 @@ pub(super) fn judge(
                 tcp,
                 broken: world.broken,
                 calls_may_fail: world.settings.failure > 0,
+                submissions_may_fail: world.settings.failure > 0 || world.settings.partial > 0,
             };
             if let Err(why) = judge.connection(number, *reported) {
                 panic!("peer {number}: {why}");
@@ -132,6 +133,7 @@ struct Judge<'a> {
     tcp: &'a Tcp,
     broken: bool,
     calls_may_fail: bool,
+    submissions_may_fail: bool,
 }
 
 impl Judge<'_> {
@@ -206,7 +208,7 @@ impl Judge<'_> {
         let Some(timeout) = timeout else { return Err("it has no such timeout".to_owned()) };
         let passed = Duration::from_nanos(self.tcp.ended_at.saturating_sub(since));
         let late =
-            if self.calls_may_fail { timeout / 4 + SUBMISSION_PAUSE } else { Duration::ZERO };
+            if self.submissions_may_fail { timeout / 4 + SUBMISSION_PAUSE } else { Duration::ZERO };
         if passed + Duration::from_millis(2) + late < timeout {
             return Err(format!("it was silent for {passed:?} only"));
         }

@@ -25,4 +25,9 @@ pub(super) const REGRESSIONS: &[(&str, u64, &str)] = &[
         870_563_724_301,
         "the idle timeout did not start anew when bytes were sent late, after a failed submission",
     ),
+    (
+        "uring",
+        836_422_119_304,
+        "a connection that drained unread buffers was never told that its socket is empty",
+    ),
 ];

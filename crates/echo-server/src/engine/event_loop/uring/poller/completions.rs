@@ -154,6 +154,8 @@ impl UringPoller {
         }
         let Some(buf) = self.unread.pop(key) else {
             self.slots[key].unread = Unread::None;
+            // A poll would not report that the socket is empty, for which a connection that is draining waits.
+            self.events.push_back(Event::Ready { key, readable: true, ended: false });
             return false;
         };
         self.slots[key].unread = Unread::Reported;

@@ -74,6 +74,40 @@ fn deferred_buffers_are_reported_again_in_order() {
 }
 
 #[test]
+fn a_connection_without_unread_buffers_is_told_to_read_its_socket() {
+    if lacks_uring("the end of unread buffers") {
+        return;
+    }
+    with_poller(TINY, |mut poller| {
+        let (mut ours, mut theirs) = pair();
+        poller.register(0, &mut ours).unwrap();
+        wait_for_multishot(&mut poller, true);
+        theirs.write_all(b"unread").unwrap();
+        receive_all(&mut poller, false, 6);
+        // The receive that the kernel was doing has ended, which was reported.
+        while poller.wait(Some(Duration::from_millis(20))).unwrap() > 0 {
+            while poller.next().is_some() {}
+        }
+        // The connection drains: only its socket says that nothing is left.
+        poller.set_interest(0, Interest::Readable, 0);
+        let (mut received, mut told) = (0, false);
+        while !told {
+            assert!(poller.wait(Some(Duration::from_secs(1))).unwrap() > 0, "it is not told");
+            while let Some(event) = poller.next() {
+                if let Event::Received { key: 0, buf } = event {
+                    received += buf.len();
+                    poller.recycle(buf);
+                    poller.set_interest(0, Interest::Readable, 0);
+                } else if let Event::Ready { key: 0, readable, .. } = event {
+                    told = readable && received == 6;
+                }
+            }
+        }
+        poller.deregister(0, ours);
+    });
+}
+
+#[test]
 fn unread_buffers_of_a_closed_connection_are_recycled() {
     if lacks_uring("buffers of a closed connection") {
         return;
