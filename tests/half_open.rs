@@ -5,7 +5,7 @@ use std::io;
 use std::process::Command;
 
 use echo_test_support::{
-    Process, ResourceUsage, Server, command, eventually, on_every_engine, skipped,
+    Process, ResourceUsage, Server, command, eventually, on_every_engine, skipped, with_engine,
 };
 
 on_every_engine! {
@@ -130,7 +130,8 @@ impl Network {
     fn serve(&self, engine: &str, peers: &Peers, timeout: &str) -> Server {
         let mut start = self.near.command(env!("CARGO_BIN_EXE_echo-server"));
         start
-            .args(["--host", "10.0.0.1", "--port", "0", "--engine", engine, "--threads", "1", "-v"])
+            .args(["--host", "10.0.0.1", "--port", "0", "-v"])
+            .args(with_engine(engine, &["--threads", "1"]))
             .args([peers.deadline, timeout])
             .args(peers.other_options);
         let server = Server::start_with(&mut start).unwrap();

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
-use echo_test_support::Server;
+use echo_test_support::{Server, with_engine};
 use echo_test_support::{
     connect, connect_and_never_read, eventually, exchange, on_every_engine, read_to_end,
     skipped_on_wine, skipped_without_stop, start,
@@ -123,8 +123,8 @@ fn without_a_write_timeout_a_stalled_peer_is_kept(engine: &str) {
 #[cfg(target_os = "linux")]
 fn the_hard_limit_on_descriptors_limits_connections(engine: &str) {
     let mut command = echo_test_support::command("prlimit");
-    command.args(["--nofile=30:60", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
-    command.args(["--port", "0", "--threads", "1"]);
+    command.args(["--nofile=30:60", env!("CARGO_BIN_EXE_echo-server"), "--port", "0"]);
+    command.args(with_engine(engine, &["--threads", "1"]));
     let server = match Server::start_with(&mut command) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return echo_test_support::skipped("the hard limit", "prlimit is not installed");
@@ -150,8 +150,8 @@ fn running_out_of_descriptors_pauses_only_accepting(_: &str) {
 #[cfg(target_os = "linux")]
 fn running_out_of_descriptors_pauses_only_accepting(engine: &str) {
     let mut command = echo_test_support::command("prlimit");
-    command.args(["--nofile=40", env!("CARGO_BIN_EXE_echo-server"), "--engine", engine]);
-    command.args(["--port", "0", "--max-connections", "1000", "--threads", "1"]);
+    command.args(["--nofile=40", env!("CARGO_BIN_EXE_echo-server"), "--port", "0"]);
+    command.args(with_engine(engine, &["--max-connections", "1000", "--threads", "1"]));
     let server = match Server::start_with(&mut command) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return echo_test_support::skipped("no descriptors left", "prlimit is not installed");

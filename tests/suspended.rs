@@ -9,7 +9,7 @@ use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use echo_test_support::{ResourceUsage, connect_with_little_room, eventually};
-use echo_test_support::{Server, Signal, connect, exchange, on_every_engine};
+use echo_test_support::{Server, Signal, connect, exchange, on_every_engine, start};
 
 on_every_engine! {
     bytes_queued_while_suspended_are_echoed,
@@ -18,8 +18,7 @@ on_every_engine! {
 }
 
 fn start(engine: &str, arguments: &[&str]) -> Server {
-    let arguments = [&["--engine", engine, "--threads", "1"], arguments].concat();
-    Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
+    start!(engine, &[&["--threads", "1"], arguments].concat())
 }
 
 /// `count` connections, each after enough small echoes for the ring poller to receive for it.

@@ -265,7 +265,7 @@ impl Bench {
         };
         let settings = match self.pinning {
             Pinning::Off => "client and servers with their default settings",
-            _ => "client and our servers with `--threads 1`",
+            _ => "client and our event loops with `--threads 1`",
         };
         format!(
             "Loads are connections × message size in bytes. Figures are {runs}: {measured:?}\n\

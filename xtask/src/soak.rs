@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use echo_test_support::{ResourceUsage, Server, connect, exchange, why_unstoppable};
+use echo_test_support::{ResourceUsage, Server, connect, exchange, why_unstoppable, with_engine};
 use fastrand::Rng;
 
 use self::totals::Totals;
@@ -102,8 +102,8 @@ fn run_lifetime(
     end: End,
     totals: &mut Totals,
 ) -> Result<()> {
-    let arguments = ["--engine", engine, "--quiet", "--threads", "2", "--drain-timeout", "3s"];
-    let mut server = binaries.start(&arguments)?;
+    let options = ["--quiet", "--threads", "2", "--drain-timeout", "3s"];
+    let mut server = binaries.start(&with_engine(engine, &options))?;
     let (address, before) = (server.address, usage_at_rest(&server)?);
     let (stop, server_ending) = (AtomicBool::new(false), AtomicBool::new(false));
     let seeds: Vec<Rng> = (0..PEERS).map(|_| random.fork()).collect();

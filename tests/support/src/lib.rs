@@ -32,9 +32,9 @@ pub use process::{Finished, Process};
 pub use resource_usage::ResourceUsage;
 #[cfg(unix)]
 pub use rustix::process::Signal;
-pub use server::Server;
 #[cfg(unix)]
 pub use server::stop_with_queued_connections;
+pub use server::{Server, with_engine};
 pub use skip::{
     RESETS_ON_WINE, skipped, skipped_on_wine, skipped_without_ipv6, skipped_without_localhost,
     skipped_without_stop, skipped_without_strace, skipped_without_uring, why_unstoppable,
@@ -67,7 +67,8 @@ macro_rules! on_every_engine {
     };
 }
 
-/// Starts the echo-server under test with an engine and further arguments, as [`Server::start`] does.
+/// Starts the echo-server under test with an engine and further arguments ([`with_engine`]), as [`Server::start`]
+/// does.
 ///
 /// # Panics
 ///
@@ -76,7 +77,7 @@ macro_rules! on_every_engine {
 macro_rules! start {
     ($engine:expr, $arguments:expr) => {{
         let arguments: &[&str] = $arguments;
-        let arguments = [&["--engine", $engine], arguments].concat();
+        let arguments = $crate::with_engine($engine, arguments);
         $crate::Server::start(env!("CARGO_BIN_EXE_echo-server"), &arguments).unwrap()
     }};
 }

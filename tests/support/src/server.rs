@@ -70,6 +70,18 @@ impl Server {
     }
 }
 
+/// `--engine` and these options of echo-server. `--threads` is left out for the engine that has no event loops and
+/// refuses the option.
+pub fn with_engine<'a>(engine: &'a str, options: &[&'a str]) -> Vec<&'a str> {
+    let mut all = [&["--engine", engine], options].concat();
+    if engine == "threads"
+        && let Some(index) = all.iter().position(|option| *option == "--threads")
+    {
+        all.drain(index..index + 2);
+    }
+    all
+}
+
 /// Whether a server accepts connections at `address`. Without a listener, a connection to itself is possible
 /// (RFC 9293, 3.5, simultaneous open): both of its ends are the same port.
 fn listens(address: SocketAddr) -> bool {
@@ -82,6 +94,13 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn only_event_loops_have_a_number() {
+        let options = ["--once", "--threads", "1", "--quiet"];
+        assert_eq!(with_engine("threads", &options), ["--engine", "threads", "--once", "--quiet"]);
+        assert_eq!(with_engine("uring", &options)[2..], options);
+    }
 
     #[test]
     fn a_server_is_started_when_its_address_accepts_connections() {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::str::FromStr;
 
 use echo_server::Engine;
-use echo_test_support::{Process, Server, command};
+use echo_test_support::{Process, Server, command, with_engine};
 
 use super::pinning::Pinning;
 use super::scenario::Scenario;
@@ -104,8 +104,8 @@ impl Target {
         Ok(match &self.program {
             Program::Engine(name) => {
                 let mut server = command(&binaries.server);
-                server.args(["--port", "0", "--engine", name, "--quiet"]);
-                server.args(pinning.server_options());
+                server.args(["--port", "0", "--quiet"]);
+                server.args(with_engine(name, pinning.server_options()));
                 (server, None)
             }
             Program::Tutorial => {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use echo_test_support::{Server, Signal, command};
+use echo_test_support::{Server, Signal, command, with_engine};
 use rustix::process::{Pid, kill_process, test_kill_process};
 
 use super::calls::{Permit, can_fail};
@@ -90,7 +90,7 @@ fn is_name(row: &str) -> bool {
 fn start(strace: &mut Command, binaries: &Binaries, engine: &str) -> io::Result<Server> {
     let address = unused_address();
     let (host, port) = (address.ip().to_string(), address.port().to_string());
-    strace.arg(&binaries.server).args(["--engine", engine, "--threads", "1"]);
+    strace.arg(&binaries.server).args(with_engine(engine, &["--threads", "1"]));
     strace.args(["--drain-timeout", "1s", "--host", &host, "--port", &port]);
     // Printing the backtrace of a panic under strace takes long.
     strace.env("RUST_BACKTRACE", "0");

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use echo_test_support::{DEADLINE, ResourceUsage, Server, Signal, connect_from};
+use echo_test_support::{DEADLINE, ResourceUsage, Server, Signal, connect_from, with_engine};
 use serde_json::Value;
 
 use super::case::Case;
@@ -43,8 +43,9 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn start(binaries: &Binaries, engine: &str, case: &'static Case) -> Result<Self> {
-        let arguments = ["--engine", engine, "--log-format", "json", "--drain-timeout", "20s"];
-        let server = binaries.start(&[&arguments, case.arguments].concat())?;
+        let arguments = ["--log-format", "json", "--drain-timeout", "20s"];
+        let arguments = [&arguments, case.arguments].concat();
+        let server = binaries.start(&with_engine(engine, &arguments))?;
         let mut host = Self {
             server,
             engine: engine.to_owned(),

@@ -219,8 +219,12 @@ fn keepalive(text: &str) -> Result<Duration, String> {
 }
 
 impl Cli {
+    /// Event loops; the engine without them needs no more descriptors than one.
     pub(crate) fn threads(&self) -> usize {
-        self.threads.map_or(Config::default().threads, usize::from)
+        match self.engine {
+            Engine::Threads => 1,
+            _ => self.threads.map_or(Config::default().threads, usize::from),
+        }
     }
 
     /// The library's settings. `limits.connections` is the default for `--max-connections`.
