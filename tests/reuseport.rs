@@ -111,16 +111,6 @@ fn with_once_one_connection_is_served(engine: &str) {
 }
 
 #[test]
-fn the_engine_without_event_loops_refuses_the_option() {
-    let refused = Process::run(command(PROGRAM).args(["--engine", "threads", "--reuseport"]), b"");
-    let refused = refused.unwrap();
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    let message = "cannot share the port: the engine threads has no event loops\n";
-    assert!(refused.stderr.contains(message), "{refused:?}");
-    assert!(refused.stderr.contains("hint: leave out --reuseport: "), "{refused:?}");
-}
-
-#[test]
 fn an_error_of_a_further_socket_names_the_address() {
     // The sockets take all descriptors. The soft limit would be raised.
     let script = "ulimit -n 40; exec \"$0\" --reuseport --threads 100 --engine readiness --port 0";

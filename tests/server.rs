@@ -191,6 +191,25 @@ fn wrong_usage_exits_with_2_and_names_the_argument() {
 }
 
 #[test]
+fn an_engine_without_event_loops_refuses_their_options() {
+    for (option, value) in
+        [("--threads", Some("1")), ("--busy-poll", Some("50us")), ("--reuseport", None)]
+    {
+        let variable = format!("ECHO_{}", option[2..].to_uppercase().replace('-', "_"));
+        let [mut typed, mut from_environment] = [run(), run()];
+        typed.arg(option).args(value);
+        from_environment.env(variable, value.unwrap_or("true"));
+        for mut server in [typed, from_environment] {
+            let refused = server.args(["--port", "0", "--engine", "threads"]).assert().code(2);
+            let message = format!("error: {option} is for event loops; --engine threads has none");
+            refused.stdout(is_empty()).stderr(contains(message));
+        }
+    }
+    // This asks for nothing.
+    start(&["--engine", "threads", "--busy-poll", "0s"]);
+}
+
+#[test]
 fn help_and_version_are_printed() {
     let help = run().arg("--help").output().unwrap();
     assert!(help.status.success() && help.stderr.is_empty(), "{help:?}");

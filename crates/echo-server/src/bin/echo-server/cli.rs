@@ -5,7 +5,8 @@ mod faults;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Parser, ValueHint, value_parser};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueHint, value_parser};
 use echo_manual::Document;
 use echo_server::{Config, Engine, Framing};
 
@@ -73,6 +74,8 @@ pub(crate) struct Cli {
     engine: Engine,
 
     /// Number of event loops [default: one per processor]
+    ///
+    /// Not for --engine threads, which has none.
     #[arg(long, env = "ECHO_THREADS", value_name = "N")]
     #[arg(value_parser = value_parser!(u16).range(1..), allow_negative_numbers = true)]
     threads: Option<u16>,
@@ -88,6 +91,8 @@ pub(crate) struct Cli {
     pub(crate) reuseport: bool,
 
     /// Poll this long before sleeping; lowers latency at the cost of a busy CPU
+    ///
+    /// Not for --engine threads.
     #[arg(long, env = "ECHO_BUSY_POLL", value_name = "DURATION", default_value = "0s")]
     #[arg(value_parser = humantime::parse_duration)]
     busy_poll: Duration,
@@ -219,6 +224,24 @@ fn keepalive(text: &str) -> Result<Duration, String> {
 }
 
 impl Cli {
+    /// Parses the command line; exits with a message if it is wrong.
+    pub(crate) fn from_command_line() -> Self {
+        let cli = Self::parse();
+        let of_event_loops = [
+            ("--threads", cli.threads.is_some()),
+            ("--reuseport", cli.reuseport),
+            ("--busy-poll", !cli.busy_poll.is_zero()),
+        ];
+        if cli.engine == Engine::Threads
+            && let Some((option, _)) = of_event_loops.iter().find(|(_, is_given)| *is_given)
+        {
+            let why =
+                format!("{option} is for event loops; --engine threads has none: leave out one");
+            Self::command().error(ErrorKind::ArgumentConflict, why).exit();
+        }
+        cli
+    }
+
     /// Event loops; the engine without them needs no more descriptors than one.
     pub(crate) fn threads(&self) -> usize {
         match self.engine {
@@ -258,7 +281,6 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn every_option_can_come_from_the_environment_under_its_own_name() {

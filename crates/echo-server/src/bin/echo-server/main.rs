@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
-use clap::Parser;
 use echo_server::{BindError, CloseReason, Engine, Event, Server, Summary};
 
 use crate::cli::Cli;
@@ -21,7 +20,7 @@ use crate::diagnostics::Diagnostics;
 use crate::print::{Lines, peer_name, stderr_width};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_command_line();
     if let Some(document) = cli.generate {
         return generate::run(document);
     }
