@@ -36,6 +36,7 @@ use crate::binaries::Binaries;
 #[allow(clippy::print_stdout, reason = "the report is what the task is for")]
 pub(crate) fn run(options: &Options) -> Result<()> {
     let scenarios = options.scenarios()?;
+    check_network(options)?;
     // Before the network is entered, in which cargo could not download anything.
     let binaries = Binaries::build(true)?;
     let network = enter_network(options)?;
@@ -61,6 +62,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for note in notes {
         println!("- {note}");
     }
+    Ok(())
+}
+
+/// Checks whether the network in which everything is to run can be entered: building takes minutes.
+#[cfg(target_os = "linux")]
+fn check_network(options: &Options) -> Result<()> {
+    options.congestion_control.as_deref().map_or(Ok(()), namespace::check)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn check_network(_: &Options) -> Result<()> {
     Ok(())
 }
 
