@@ -249,6 +249,7 @@ fn usage_errors_are_reported_before_connecting() {
         (&["--start-at", "2026-01-02T03:04:05Z"], "this time was "),
         (&["--start-at", "12:30"], "expected a time such as 2026-01-02T03:04:05Z (RFC 3339)"),
         (&["--engine", "epoll"], "possible values: auto, readiness, uring"),
+        (&["--busy-poll", "50us"], "--busy-poll of bench takes no value: leave out 50us"),
     ] {
         let finished = bench(1, arguments);
         assert_eq!(finished.status.code(), Some(2), "{finished:?}");

@@ -157,13 +157,12 @@ impl Cli {
 
     /// The settings of a connection. Exits with a usage error if they contradict each other.
     pub(crate) fn config(&self) -> Config {
-        let (server, wait) = match &self.mode {
-            Some(Mode::Pipe(options)) => (Some(&options.server), None),
-            Some(Mode::Ping(options)) => (Some(options.server()), options.wait()),
-            Some(Mode::Bench(options)) => (Some(options.server()), None),
-            Some(Mode::Report(_)) | None => (None, None),
+        let (target, wait) = match &self.mode {
+            Some(Mode::Pipe(options)) => (options.server.target(), None),
+            Some(Mode::Ping(options)) => (options.server().target(), options.wait()),
+            Some(Mode::Bench(options)) => (options.target(), None),
+            Some(Mode::Report(_)) | None => (Ok(None), None),
         };
-        let target = server.map_or(Ok(None), TargetArgs::target);
         let config = target.and_then(|target| self.connection.config(target, wait));
         let config = config.unwrap_or_else(|why| usage_error(ErrorKind::ArgumentConflict, why));
         if let (Some(Mode::Bench(options)), Some(bind)) = (&self.mode, config.bind)

@@ -14,7 +14,7 @@ use echo_client::metric::PERCENTILES;
 use echo_client::percentile::Percentile;
 use echo_client::units;
 
-use super::target::TargetArgs;
+use super::target::{Target, TargetArgs};
 use super::{Cli, message_size, nonzero_duration, whole};
 
 /// The short options are those of wrk2 and ping(8).
@@ -200,8 +200,20 @@ Exit code:
   130  interrupted twice";
 
 impl BenchOptions {
-    pub(super) fn server(&self) -> &TargetArgs {
-        &self.server
+    /// The server, if one was given.
+    ///
+    /// # Errors
+    ///
+    /// Its port was given twice, or it is a duration, such as `--busy-poll` of echo-server takes.
+    pub(super) fn target(&self) -> Result<Option<Target>, String> {
+        match self.server.target()? {
+            Some(Target { host, .. }) if self.busy_poll && units::duration(&host).is_ok() => {
+                Err(format!(
+                    "--busy-poll of bench takes no value: leave out {host}, or use --host {host}"
+                ))
+            }
+            target => Ok(target),
+        }
     }
 
     /// Whether more than one connection is opened, at once or one after the other.
