@@ -105,11 +105,13 @@ unsafe extern "system" fn on_event(event: u32) -> BOOL {
         // Fails only if the thread has ended, and it never does.
         let _ = events.send(());
     }
-    while !matches!(event, CTRL_C_EVENT | CTRL_BREAK_EVENT) {
+    if matches!(event, CTRL_C_EVENT | CTRL_BREAK_EVENT) {
+        return TRUE;
+    }
+    loop {
         // Returning would end the process.
         thread::park();
     }
-    TRUE
 }
 
 /// Whether this process runs in the session of services.
