@@ -147,31 +147,63 @@ fn lateness_of_the_client_is_a_figure_of_its_own(_: &str) {
 #[cfg(unix)]
 fn lateness_of_the_client_is_a_figure_of_its_own(engine: &str) {
     for depth in ["1000", "1"] {
-        lateness_at_depth(engine, depth);
+        timed(|| {
+            // If an echo is on its way at a depth of 1, the client takes the stop for a slow echo.
+            let most_slow = if depth == "1" { 0 } else { 9 };
+            let runs = std::iter::repeat_with(|| suspended_run(engine, depth)).take(3);
+            let is_prompt =
+                |run: &SuspendedRun| samples_from(&run.result.service, 100) <= most_slow;
+            lateness_is_that_of(&runs.into_iter().find(is_prompt).expect("prompt echoes"), depth);
+        });
     }
 }
 
+/// The result of a client that was suspended, and for how many milliseconds it did not run, at least and at most: a
+/// busy machine delays the signals as well as the client.
 #[cfg(unix)]
-fn lateness_at_depth(engine: &str, depth: &str) {
-    timed(|| {
-        let port = serve_each(|_, stream| echo(stream, |_| {}));
-        let mut client = command(PROGRAM);
-        client.args(["bench", "--port", &port.to_string(), "-R", "1000", "--depth", depth]);
-        client.args(["-d", "1s", "--warmup", "0s", "-i", "10ms", "--format", "jsonl"]);
-        let client = Process::spawn(client.args(["--engine", engine])).unwrap();
-        client.wait_for_stdout("interval").unwrap();
-        client.signal(Signal::STOP);
-        wait_until(Instant::now() + Duration::from_millis(200));
-        client.signal(Signal::CONT);
-        let output = client.wait().unwrap().stdout;
-        let line: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
-        let Metrics { latency, service, send_lag, .. } =
-            serde_json::from_value(line["data"]["runs"][0]["result"].clone()).unwrap();
-        near(samples_from(&latency, 100) as f64, 100.0, 10.0);
-        near(samples_from(&send_lag, 100) as f64, 100.0, 10.0);
-        near(send_lag.max_us, 200_000.0, 5.0);
-        assert!(samples_from(&service, 100) < 10, "the echoes were prompt: {service:?}");
-    });
+struct SuspendedRun {
+    result: Metrics,
+    least_ms: f64,
+    most_ms: f64,
+}
+
+#[cfg(unix)]
+fn suspended_run(engine: &str, depth: &str) -> SuspendedRun {
+    let port = serve_each(|_, stream| echo(stream, |_| {}));
+    let mut client = command(PROGRAM);
+    client.args(["bench", "--port", &port.to_string(), "-R", "1000", "--depth", depth]);
+    client.args(["-d", "1s", "--warmup", "0s", "-i", "10ms", "--format", "jsonl"]);
+    let client = Process::spawn(client.args(["--engine", engine])).unwrap();
+    client.wait_for_stdout("interval").unwrap();
+    // A message is due when an interval ends. Its echo has probably arrived, and the next is not due.
+    wait_until(Instant::now() + Duration::from_micros(400));
+    let before = Instant::now();
+    client.signal(Signal::STOP);
+    let stopped = Instant::now();
+    wait_until(stopped + Duration::from_millis(200));
+    let printed = client.output().0.matches("interval").count();
+    let least = stopped.elapsed();
+    client.signal(Signal::CONT);
+    client.wait_for_stdout_times("interval", printed + 1).unwrap();
+    let [least_ms, most_ms] = [least, before.elapsed()].map(|time| time.as_secs_f64() * 1e3);
+    let output = client.wait().unwrap().stdout;
+    let line: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    let result = serde_json::from_value(line["data"]["runs"][0]["result"].clone()).unwrap();
+    SuspendedRun { result, least_ms, most_ms }
+}
+
+#[cfg(unix)]
+fn lateness_is_that_of(run: &SuspendedRun, depth: &str) {
+    let SuspendedRun { result: Metrics { latency, send_lag, .. }, least_ms, most_ms } = run;
+    // A message was due each millisecond.
+    let [late, lagging] = [latency, send_lag].map(|times| samples_from(times, 100) as f64);
+    let at_least = 0.9 * (least_ms - 100.0);
+    // With a depth of 1, catching up takes as long as the echoes do.
+    let at_most = if depth == "1" { late } else { 1.1 * (most_ms - 100.0) };
+    let seen = format!("{late} late, {lagging} lagging, {least_ms} to {most_ms} ms");
+    assert!(late >= at_least && (at_least..=at_most).contains(&lagging), "{seen}");
+    let max_ms = send_lag.max_us / 1e3;
+    assert!((0.95 * least_ms..=1.05 * most_ms).contains(&max_ms), "{max_ms} ms: {seen}");
 }
 
 /// What to put into a new pipe so that it has room for a few lines. It holds 64 KiB on Unix (pipe(7)), and 4 KiB on
