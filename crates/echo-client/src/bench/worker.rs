@@ -26,8 +26,8 @@ use crate::platform::{Events, Instant, Poll, Token};
 
 /// Token of the timer. The other tokens are indices of connections.
 const TIMER: Token = Token(usize::MAX);
-/// Bytes sent or received per call.
-const BUFFER_LEN: usize = 64 * 1024;
+/// The most bytes sent or received per call.
+const BUFFER_LEN: usize = 128 * 1024;
 /// Readiness events per poll.
 const EVENT_CAPACITY: usize = 1024;
 /// How often timeouts and the stop flag are checked.
