@@ -136,7 +136,8 @@ pub fn run(
     let wire_size = TestStream::new(0, workload.framing, workload.size).wire_size();
     let (connections, in_flight) =
         (workload.connections.div_ceil(threads), wire_size.saturating_mul(workload.depth as u64));
-    let rings = engine::rings(workload.engine, threads, connections, in_flight)?;
+    let engine = workload.engine.for_messages_of(wire_size);
+    let rings = engine::rings(engine, threads, connections, in_flight)?;
     let engine = if rings.is_empty() { Engine::Readiness } else { Engine::Uring };
     let barrier = StartBarrier::default();
     let shared = Shared { config, workload, server, threads, wire_size, engine, stop, barrier };

@@ -41,17 +41,20 @@ static SWEEP_CONNECTIONS: [Scenario; 6] = [
     load("sweep-connections-10000", "10 000 × 64", 10_000, "64"),
 ];
 
+/// By default the client chooses its engine by the size of a message.
+const SAME_ENGINE: &[&str] = &["--engine", "readiness"];
+
 /// Increasing message sizes. Eight connections are enough to keep a server busy with the smallest messages; with
 /// fifty, a few connections had most of the echoes of 1 MiB.
 static SWEEP_SIZES: [Scenario; 8] = [
-    load("sweep-sizes-64", "8 × 64", 8, "64"),
-    load("sweep-sizes-256", "8 × 256", 8, "256"),
-    load("sweep-sizes-1k", "8 × 1 KiB", 8, "1k"),
-    load("sweep-sizes-4k", "8 × 4 KiB", 8, "4k"),
-    load("sweep-sizes-16k", "8 × 16 KiB", 8, "16k"),
-    load("sweep-sizes-64k", "8 × 64 KiB", 8, "64k"),
-    load("sweep-sizes-256k", "8 × 256 KiB", 8, "256k"),
-    load("sweep-sizes-1m", "8 × 1 MiB", 8, "1m"),
+    load("sweep-sizes-64", "8 × 64", 8, "64").with(SAME_ENGINE),
+    load("sweep-sizes-256", "8 × 256", 8, "256").with(SAME_ENGINE),
+    load("sweep-sizes-1k", "8 × 1 KiB", 8, "1k").with(SAME_ENGINE),
+    load("sweep-sizes-4k", "8 × 4 KiB", 8, "4k").with(SAME_ENGINE),
+    load("sweep-sizes-16k", "8 × 16 KiB", 8, "16k").with(SAME_ENGINE),
+    load("sweep-sizes-64k", "8 × 64 KiB", 8, "64k").with(SAME_ENGINE),
+    load("sweep-sizes-256k", "8 × 256 KiB", 8, "256k").with(SAME_ENGINE),
+    load("sweep-sizes-1m", "8 × 1 MiB", 8, "1m").with(SAME_ENGINE),
 ];
 
 /// The load of `--tail`: a rate that a server reaches beside its load on two processors.

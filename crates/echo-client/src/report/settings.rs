@@ -60,7 +60,7 @@ pub(super) const LOAD_SETTINGS: [&str; 8] = [
 ];
 
 /// What else a ratio may come from than the servers.
-pub(super) const EXPLANATIONS: [&str; 3] = ["congestion control", "kernel", "cpu"];
+pub(super) const EXPLANATIONS: [&str; 4] = ["engine", "congestion control", "kernel", "cpu"];
 
 /// The load that all have in common, as text.
 pub(super) fn common_load(settings: &[Setting]) -> Vec<String> {

@@ -66,7 +66,7 @@ pub(crate) struct BenchOptions {
     seed: Option<u64>,
 
     /// I/O interface: readiness (one system call per send and receive), uring (io_uring, Linux 6.1
-    /// or later), auto (uring where it works)
+    /// or later), auto (uring for messages below 16 KiB where it works, otherwise readiness)
     #[arg(long, env = "ECHO_BENCH_ENGINE", value_name = "ENGINE", value_enum, default_value_t)]
     #[arg(hide_possible_values = true)]
     engine: Engine,
@@ -204,10 +204,14 @@ impl BenchOptions {
     ///
     /// # Errors
     ///
-    /// Its port was given twice, or it is a duration, such as `--busy-poll` of echo-server takes.
+    /// The port was given twice, or the host is a duration, which `--busy-poll` of echo-server takes.
     pub(super) fn target(&self) -> Result<Option<Target>, String> {
         match self.server.target()? {
-            Some(Target { host, .. }) if self.busy_poll && units::duration(&host).is_ok() => {
+            Some(Target { host, port: None, .. })
+                if self.busy_poll
+                    && host.ends_with(|last: char| last.is_ascii_alphabetic())
+                    && units::duration(&host).is_ok() =>
+            {
                 Err(format!(
                     "--busy-poll of bench takes no value: leave out {host}, or use --host {host}"
                 ))
