@@ -32,7 +32,7 @@ const UNSHARE_OPTIONS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user"
 ///
 /// As those of [`enter`].
 pub(super) fn check(control: &str) -> Result<()> {
-    if has_left(std::env::var_os(LEFT).map(PathBuf::from), &own()?) {
+    if is_in_own()? {
         return ensure_control(control);
     }
     unshare_options(control).map(drop)
@@ -45,18 +45,22 @@ pub(super) fn check(control: &str) -> Result<()> {
 ///
 /// The system does not permit such a namespace, or the kernel lacks the congestion control.
 pub(super) fn enter(control: &str) -> Result<()> {
-    let own = own()?;
-    if has_left(std::env::var_os(LEFT).map(PathBuf::from), &own) {
+    if is_in_own()? {
         return ensure_control(control);
     }
     let mut again = command(unshare_options(control)?, control, std::env::current_exe()?);
-    let error = again.args(std::env::args_os().skip(1)).env(LEFT, own).exec();
+    let error = again.args(std::env::args_os().skip(1)).env(LEFT, own()?).exec();
     Err(error).context("cannot start this program again in a network namespace")
 }
 
 /// The network namespace of this program.
 fn own() -> Result<PathBuf> {
     std::fs::read_link("/proc/self/ns/net").context("no network namespaces")
+}
+
+/// Whether [`enter`] has started this program.
+fn is_in_own() -> Result<bool> {
+    Ok(has_left(std::env::var_os(LEFT).map(PathBuf::from), &own()?))
 }
 
 /// Whether this program has left the namespace `left` for `own`. If they are the same, a shell that was started in

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueHint, value_parser};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, ValueHint, value_parser};
 use echo_manual::Document;
 use echo_server::{Config, Engine, Framing};
 
@@ -224,28 +225,31 @@ fn keepalive(text: &str) -> Result<Duration, String> {
 }
 
 impl Cli {
-    /// Parses the command line; exits with a message if it is wrong.
+    /// Parses the command line; exits with a message if it is wrong. Options of event loops that only the environment has
+    /// are ignored by the engine without them: `ECHO_THREADS` is also an option of the client.
     pub(crate) fn from_command_line() -> Self {
-        let cli = Self::parse();
-        let of_event_loops = [
-            ("--threads", cli.threads.is_some()),
-            ("--reuseport", cli.reuseport),
-            ("--busy-poll", !cli.busy_poll.is_zero()),
-        ];
-        if cli.engine == Engine::Threads
-            && let Some((option, _)) = of_event_loops.iter().find(|(_, is_given)| *is_given)
-        {
-            let why =
-                format!("{option} is for event loops; --engine threads has none: leave out one");
-            Self::command().error(ErrorKind::ArgumentConflict, why).exit();
+        let matches = Self::command().get_matches();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        if cli.engine == Engine::Threads {
+            let is_typed = |option| matches.value_source(option) == Some(ValueSource::CommandLine);
+            let of_event_loops = [
+                ("--threads", is_typed("threads")),
+                ("--reuseport", is_typed("reuseport")),
+                ("--busy-poll", is_typed("busy_poll") && !cli.busy_poll.is_zero()),
+            ];
+            if let Some((option, _)) = of_event_loops.iter().find(|(_, is_typed)| *is_typed) {
+                let why =
+                    format!("{option} cannot be used with --engine threads: it has no event loops");
+                Self::command().error(ErrorKind::ArgumentConflict, why).exit();
+            }
+            cli.reuseport = false;
         }
         cli
     }
 
-    /// Event loops; the engine without them needs no more descriptors than one.
-    pub(crate) fn threads(&self) -> usize {
+    pub(crate) fn event_loops(&self) -> usize {
         match self.engine {
-            Engine::Threads => 1,
+            Engine::Threads => 0,
             _ => self.threads.map_or(Config::default().threads, usize::from),
         }
     }
@@ -255,7 +259,7 @@ impl Cli {
         let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
         Config {
             engine: self.engine,
-            threads: self.threads(),
+            threads: self.event_loops(),
             reuseport: self.reuseport,
             busy_poll: self.busy_poll,
             max_connections: self.max_connections.map(|max| max as usize).or(limits.connections),

@@ -5,10 +5,10 @@
 #[cfg(unix)]
 const RESERVE: usize = 16;
 #[cfg(unix)]
-const RESERVE_PER_THREAD: usize = 4;
+const RESERVE_PER_LOOP: usize = 4;
 /// Listeners of each further event loop with `--reuseport`: one for each address of the host. Few names have more.
 #[cfg(unix)]
-const LISTENERS_PER_THREAD: usize = 4;
+const LISTENERS_PER_LOOP: usize = 4;
 
 /// Pipes per event loop, if there are enough descriptors.
 #[cfg(unix)]
@@ -17,7 +17,7 @@ const MAX_PIPES: usize = if cfg!(target_os = "linux") { 16 } else { 0 };
 #[cfg(unix)]
 const PIPES_FROM: usize = 1024;
 #[cfg(unix)]
-const PIPES_FROM_PER_THREAD: usize = 128;
+const PIPES_FROM_PER_LOOP: usize = 128;
 
 /// How the descriptors are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,22 +31,23 @@ pub(crate) struct Limits {
 /// Raises the soft limit on descriptors as far as the system allows. The soft limit is low only for programs that use
 /// select(2).
 #[cfg(unix)]
-pub(crate) fn raise(threads: usize, reuseport: bool) -> Limits {
+pub(crate) fn raise(event_loops: usize, reuseport: bool) -> Limits {
     // On macOS and FreeBSD the hard limit may be higher than what the kernel grants (kern.maxfilesperproc). Fails in
     // some sandboxes; the old limit then stays.
     let raised = rlimit::increase_nofile_limit(u64::MAX);
     let limit = raised.or_else(|_| rlimit::Resource::NOFILE.get_soft());
     let limit = limit.ok().filter(|&limit| limit != rlimit::INFINITY);
-    divide(limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)), threads, reuseport)
+    divide(limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)), event_loops, reuseport)
 }
 
 /// Divides this many descriptors; `None` is an unlimited number.
 #[cfg(unix)]
-fn divide(limit: Option<usize>, threads: usize, reuseport: bool) -> Limits {
-    let enough = PIPES_FROM.max(PIPES_FROM_PER_THREAD * threads);
+fn divide(limit: Option<usize>, event_loops: usize, reuseport: bool) -> Limits {
+    let enough = PIPES_FROM.max(PIPES_FROM_PER_LOOP * event_loops);
     let pipes = if limit.is_none_or(|limit| limit >= enough) { MAX_PIPES } else { 0 };
-    let listeners = if reuseport { LISTENERS_PER_THREAD * (threads - 1) } else { 0 };
-    let reserve = RESERVE + (RESERVE_PER_THREAD + 2 * pipes) * threads + listeners;
+    let further = if reuseport { event_loops.saturating_sub(1) } else { 0 };
+    let each = RESERVE_PER_LOOP + 2 * pipes;
+    let reserve = RESERVE + each * event_loops + LISTENERS_PER_LOOP * further;
     Limits { connections: limit.map(|limit| limit.saturating_sub(reserve).max(1)), pipes }
 }
 
@@ -68,6 +69,8 @@ mod tests {
         // As many as without pipes.
         assert_eq!(divide(Some(1024), 32, false), Limits { connections: Some(880), pipes: 0 });
         assert_eq!(divide(None, 2, false), Limits { connections: None, pipes: 16 });
+        // An engine without event loops.
+        assert_eq!(divide(Some(1024), 0, false).connections, Some(1008));
     }
 
     #[test]

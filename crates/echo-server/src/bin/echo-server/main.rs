@@ -53,7 +53,7 @@ fn run(
     stdout: &Lines,
     diagnostics: &Arc<Diagnostics>,
 ) -> anyhow::Result<Option<Summary>> {
-    let config = cli.config(limits::raise(cli.threads(), cli.reuseport));
+    let config = cli.config(limits::raise(cli.event_loops(), cli.reuseport));
     let splices = config.max_pipes > 0;
     let faults = config.faults.clone();
     let server = match systemd::sockets()? {

@@ -248,8 +248,8 @@ impl Connection {
                 self.active = now;
                 self.session.owe_piped(received - sent);
                 self.owes_more(0, now);
-                // A short splice does not mean that the socket is empty: the pipe may be full. Trying again costs more
-                // than to be told.
+                // A short splice does not mean that the socket is empty: the pipe may be full of small pieces. Another
+                // call costs more than the poller's report.
                 Ok(Some(is_full || !scratch.reports_pending_input))
             }
             Spliced::Empty => Ok(Some(false)),

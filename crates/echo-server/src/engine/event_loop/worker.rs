@@ -3,7 +3,7 @@
 //! A worker owns a poller and a set of connections. Each iteration waits for events, runs every connection that is
 //! ready, fires expired timers and checks deadlines.
 //!
-//! Pollers report edges, not levels: a connection that stops reading before `EAGAIN` is not reported again for
+//! Pollers may report edges, not levels: a connection that stops reading before `EAGAIN` is not reported again for
 //! data that is already queued. Such a connection puts itself on the run queue and is resumed after all others
 //! have run, which also keeps one fast sender from starving the rest. [`edges`](super::edges) says when a socket is
 //! known to be empty without another call.

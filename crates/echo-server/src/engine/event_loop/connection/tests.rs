@@ -18,6 +18,8 @@ fn a_drained_flood_is_echoed_only_up_to_its_limit() {
         connection.start_draining(CloseReason::Stopped, 0);
         let most = connection.session.drain_limit().unwrap() as u64;
         let mut scratch = Scratch::new(0, false);
+        // It takes several runs to receive as much as is echoed.
+        scratch.buffer.truncate(4096);
         for _ in 0..10_000 {
             let _ = (&flood).write(&[1; 64 * 1024]);
             let _ = (&flood).read(&mut [0; 64 * 1024]);

@@ -22,7 +22,12 @@ const MOST_STEPS: u64 = 200_000;
 pub(super) fn play(engine: &str, seed: u64, traced: bool) {
     case::take_events();
     let rng = &mut Rng::with_seed(mix(seed));
-    let mut world = World::new(rng.u64(..), settings(rng));
+    let mut settings = settings(rng);
+    if engine != "uring" {
+        // Only a ring takes submissions.
+        settings.partial = 0;
+    }
+    let mut world = World::new(rng.u64(..), settings);
     world.most_steps = MOST_STEPS;
     world.trace = traced.then(Vec::new);
     enter(world);

@@ -145,7 +145,7 @@ impl UringPoller {
     }
 
     /// Reports the next unread buffer of the connection at `key` again, unless the one before it is still being
-    /// processed. Returns whether there are any.
+    /// processed. Returns whether there are any. If not, reports the connection as readable.
     pub(super) fn redeliver(&mut self, key: usize) -> bool {
         let slot = &self.slots[key];
         if slot.unread == Unread::Reported || slot.sending {
