@@ -15,8 +15,8 @@ use socket2::SockRef;
 on_every_engine! {
     urgent_bytes_between_large_messages_are_echoed_in_their_place,
     an_urgent_byte_before_the_fin_is_echoed,
-    peers_that_stop_reading_large_messages_get_every_byte_later,
-    many_spliced_peers_that_stop_reading_stay_within_the_bounds,
+    peers_that_stop_reading_large_messages_hold_little_and_get_every_byte_later,
+    many_spliced_peers_that_stop_reading_hold_little,
     no_pipe_is_left_when_a_spliced_connection_has_ended,
     a_stop_echoes_large_messages_that_were_received,
     few_descriptors_are_left_to_connections,
@@ -72,7 +72,7 @@ fn an_urgent_byte_before_the_fin_is_echoed(engine: &str) {
 }
 
 /// More peers than one worker has pipes.
-fn peers_that_stop_reading_large_messages_get_every_byte_later(engine: &str) {
+fn peers_that_stop_reading_large_messages_hold_little_and_get_every_byte_later(engine: &str) {
     if cfg!(windows) {
         // SO_SNDTIMEO: some of the data may have been sent.
         return skipped(
@@ -136,7 +136,7 @@ fn send_until_blocked(mut peer: &TcpStream, number: u64) -> u64 {
 
 /// Many more peers than one worker has pipes, each of which was spliced before.
 #[cfg(target_os = "linux")]
-fn many_spliced_peers_that_stop_reading_stay_within_the_bounds(engine: &str) {
+fn many_spliced_peers_that_stop_reading_hold_little(engine: &str) {
     const PEERS: usize = 200;
     const MOST_PIPES: usize = 16;
     if engine == "threads" {
@@ -169,7 +169,7 @@ fn many_spliced_peers_that_stop_reading_stay_within_the_bounds(engine: &str) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn many_spliced_peers_that_stop_reading_stay_within_the_bounds(_: &str) {
+fn many_spliced_peers_that_stop_reading_hold_little(_: &str) {
     skipped("many spliced peers", "large messages are spliced on Linux only");
 }
 
