@@ -260,14 +260,22 @@ fn few_descriptors_are_left_to_connections(_: &str) {
     skipped("few descriptors", "it takes prlimit(1) of Linux");
 }
 
+/// Counts these calls of a server that echoes for one client.
+fn counted<const N: usize>(
+    calls: [&str; N],
+    engine: &str,
+    talk: impl FnOnce(SocketAddr),
+) -> [usize; N] {
+    // With more event loops there may be no descriptors for pipes.
+    let arguments = ["--port", "0", "-q", "--once", "--threads", "1", "--engine", engine];
+    counting(calls, env!("CARGO_BIN_EXE_echo-server"), &arguments, talk)
+}
+
 fn large_messages_are_not_copied_to_user_space(engine: &str) {
     if engine == "threads" || skipped_without_strace("splice") {
         return; // a thread reads and writes
     }
-    // With more event loops there may be no descriptors for pipes.
-    let arguments = ["--port", "0", "-q", "--once", "--threads", "1", "--engine", engine];
-    let server = env!("CARGO_BIN_EXE_echo-server");
-    let [spliced, sent] = counting(["splice", "sendto"], server, &arguments, |server| {
+    let [spliced, sent] = counted(["splice", "sendto"], engine, |server| {
         let stream = connect_and_send_large(server);
         let message = vec![b'm'; 1024 * 1024];
         for _ in 0..50 {
@@ -286,10 +294,7 @@ fn a_short_piece_is_spliced_by_two_calls(engine: &str) {
     if engine != "uring" || skipped_without_strace("splice") {
         return;
     }
-    // With more event loops there may be no descriptors for pipes.
-    let arguments = ["--port", "0", "-q", "--once", "--threads", "1", "--engine", engine];
-    let server = env!("CARGO_BIN_EXE_echo-server");
-    let [spliced] = counting(["splice"], server, &arguments, |server| {
+    let [spliced] = counted(["splice"], engine, |server| {
         let stream = connect(server);
         for _ in 0..500 {
             exchange(&stream, &LARGE[..16 * 1024]);

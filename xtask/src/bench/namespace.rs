@@ -30,7 +30,7 @@ const UNSHARE_OPTIONS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user"
 ///
 /// # Errors
 ///
-/// As those of [`enter`].
+/// Those of [`enter`].
 pub(super) fn check(control: &str) -> Result<()> {
     if is_in_own()? {
         return ensure_control(control);

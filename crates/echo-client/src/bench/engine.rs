@@ -10,7 +10,7 @@ use crate::Error;
 /// The I/O interface that moves the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
-    /// Readiness for messages of 16 KiB and more; for others io_uring where it works, otherwise readiness
+    /// io_uring for messages below 16 KiB where it works, otherwise readiness
     #[default]
     Auto,
     /// One system call per send and receive, on sockets reported as ready (epoll, kqueue)

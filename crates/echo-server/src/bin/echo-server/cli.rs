@@ -247,6 +247,7 @@ impl Cli {
         cli
     }
 
+    /// The number of event loops.
     pub(crate) fn event_loops(&self) -> usize {
         match self.engine {
             Engine::Threads => 0,

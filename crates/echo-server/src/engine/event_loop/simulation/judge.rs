@@ -203,7 +203,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Rounded to milliseconds twice. After a submission that failed or took nothing, only a sweep sees that bytes are still to be sent.
+    /// Rounded to milliseconds twice. After a submission that failed or took nothing, only a sweep sees that bytes are
+    /// still to be sent.
     fn has_passed(&self, timeout: Option<Duration>, since: u64) -> Result<(), String> {
         let Some(timeout) = timeout else { return Err("it has no such timeout".to_owned()) };
         let passed = Duration::from_nanos(self.tcp.ended_at.saturating_sub(since));

@@ -7,6 +7,14 @@ use echo_proto::Pattern;
 
 use super::*;
 
+/// A connected pair of sockets, of which the first is registered at key 0 and uses multishot receives.
+fn multishot_pair(poller: &mut UringPoller) -> (mio::net::TcpStream, UnixStream) {
+    let (mut ours, theirs) = pair();
+    poller.register(0, &mut ours).unwrap();
+    wait_for_multishot(poller, true);
+    (ours, theirs)
+}
+
 /// Receives `wanted` bytes. If `reads`, returns them; otherwise defers the buffers.
 fn receive_all(poller: &mut UringPoller, reads: bool, wanted: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -40,9 +48,7 @@ fn deferred_buffers_are_reported_again_in_order() {
     const BUFFERS: usize = 16;
     let sizes = Sizes { buffers: BUFFERS as u16, completions: 64, ..TINY };
     with_poller(sizes, |mut poller| {
-        let ((mut ours, mut theirs), pattern) = (pair(), Pattern::new(1));
-        poller.register(0, &mut ours).unwrap();
-        wait_for_multishot(&mut poller, true);
+        let ((ours, mut theirs), pattern) = (multishot_pair(&mut poller), Pattern::new(1));
         let mut message = vec![0; 6 * BUF_SIZE];
         pattern.fill(0, &mut message);
         theirs.write_all(&message).unwrap();
@@ -79,9 +85,7 @@ fn a_connection_without_unread_buffers_is_reported_as_readable() {
         return;
     }
     with_poller(TINY, |mut poller| {
-        let (mut ours, mut theirs) = pair();
-        poller.register(0, &mut ours).unwrap();
-        wait_for_multishot(&mut poller, true);
+        let (ours, mut theirs) = multishot_pair(&mut poller);
         theirs.write_all(b"unread").unwrap();
         receive_all(&mut poller, false, 6);
         // The receive that the kernel was doing has ended, which was reported.
@@ -114,17 +118,13 @@ fn unread_buffers_of_a_closed_connection_are_recycled() {
     }
     with_poller(TINY, |mut poller| {
         for _ in 0..20 {
-            let (mut ours, mut theirs) = pair();
-            poller.register(0, &mut ours).unwrap();
-            wait_for_multishot(&mut poller, true);
+            let (ours, mut theirs) = multishot_pair(&mut poller);
             theirs.write_all(b"unread").unwrap();
             receive_all(&mut poller, false, 6);
             poller.deregister(0, ours);
         }
         // The ring has only two buffers.
-        let (mut ours, mut theirs) = pair();
-        poller.register(0, &mut ours).unwrap();
-        wait_for_multishot(&mut poller, true);
+        let (ours, mut theirs) = multishot_pair(&mut poller);
         theirs.write_all(b"read").unwrap();
         assert_eq!(receive_all(&mut poller, true, 4), b"read");
         poller.deregister(0, ours);
@@ -137,9 +137,7 @@ fn the_next_unread_buffer_is_reported_without_another_event() {
         return;
     }
     with_poller(Sizes { buffers: 16, completions: 64, ..TINY }, |mut poller| {
-        let (mut ours, mut theirs) = pair();
-        poller.register(0, &mut ours).unwrap();
-        wait_for_multishot(&mut poller, true);
+        let (ours, mut theirs) = multishot_pair(&mut poller);
         // Two buffers, both received before the first is deferred.
         let message = [7; BUF_SIZE + 5];
         theirs.write_all(&message).unwrap();
