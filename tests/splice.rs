@@ -234,12 +234,10 @@ fn a_stop_echoes_large_messages_that_were_received(engine: &str) {
 
 #[cfg(target_os = "linux")]
 fn few_descriptors_are_left_to_connections(engine: &str) {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut limited = echo_test_support::command("prlimit");
-    limited.args(["--nofile=64", env!("CARGO_BIN_EXE_echo-server")]);
-    limited.args(["-v", "--port", &address.port().to_string()]);
+    limited.args(["--nofile=64", env!("CARGO_BIN_EXE_echo-server"), "-v", "--port", "0"]);
     limited.args(echo_test_support::with_engine(engine, &["--threads", "1"]));
-    let server = match echo_test_support::Server::start_at(&mut limited, address) {
+    let server = match echo_test_support::Server::start_with(&mut limited) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return skipped("few descriptors", "prlimit is not installed");
         }
